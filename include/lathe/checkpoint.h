@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checkpoints: safetensors files, single or sharded, read, written and converted in bounded memory.
+ */
+#ifndef LATHE_CHECKPOINT_H
+#define LATHE_CHECKPOINT_H
+
+#include <lathe/engine.h>
+#include <lathe/export.h>
+#include <lathe/status.h>
+#include <lathe/tensor.h>
+#include <stddef.h>
+#include <stdint.h>
+
+LATHE_BEGIN_DECLS
+
+/* An open checkpoint. Its functions are thread-safe, but for lathe_checkpoint_close. */
+typedef struct lathe_checkpoint lathe_checkpoint;
+
+/* One tensor of a checkpoint. Pointers live as long as the checkpoint. A quantized tensor that
+ * Lathe wrote is one entry, with its logical shape; its NAME_scale companion is not listed. */
+typedef struct lathe_checkpoint_tensor {
+    const char *name;        /* UTF-8 */
+    const char *stored_type; /* the container's own type name, such as "F32", "I64" or "U8" */
+    lathe_dtype dtype; /* 0 when Lathe does not convert it: integers without scales, F64, ... */
+    uint32_t n_dims;
+    const uint64_t *shape;
+    lathe_granularity granularity; /* of a quantized tensor, as in lathe_tensor_desc */
+    uint64_t group_size;
+    uint32_t row_dims;
+    uint64_t n_elems;
+    uint64_t n_bytes;  /* of data in the file, without scales */
+    uint64_t n_scales; /* F32 scales in the NAME_scale companion */
+    const char *file;  /* the file that holds it, as opened */
+} lathe_checkpoint_tensor;
+
+/* Opens PATH: a safetensors file, or a *.safetensors.index.json, whose shards lie in the same
+ * folder. Headers are read and checked in full, by the rules of the format's reference reader; no
+ * tensor data is read. Allocates from `pool`. Errors: INVALID_ARGUMENT, NOT_FOUND, IO,
+ * MALFORMED_FILE (naming what is wrong, and where), INSUFFICIENT_MEMORY. */
+LATHE_API lathe_status lathe_checkpoint_open(lathe_pool *pool, const char *path,
+                                             lathe_checkpoint **checkpoint);
+
+/* Closes it and frees what it holds. NULL is legal. */
+LATHE_API void lathe_checkpoint_close(lathe_checkpoint *checkpoint);
+
+/* How many tensors there are. */
+LATHE_API size_t lathe_checkpoint_n_tensors(const lathe_checkpoint *checkpoint);
+
+/* Tensor i, in the order of the data in the files; NULL if i is out of range. */
+LATHE_API const lathe_checkpoint_tensor *
+lathe_checkpoint_tensor_at(const lathe_checkpoint *checkpoint, size_t i);
+
+/* The index of the tensor of that name; SIZE_MAX if there is none. */
+LATHE_API size_t lathe_checkpoint_find(const lathe_checkpoint *checkpoint, const char *name);
+
+/* How many files the data lies in, and the path of one; NULL if i is out of range. */
+LATHE_API size_t lathe_checkpoint_n_files(const lathe_checkpoint *checkpoint);
+LATHE_API const char *lathe_checkpoint_file_at(const lathe_checkpoint *checkpoint, size_t i);
+
+/* The bytes of all files together. */
+LATHE_API uint64_t lathe_checkpoint_file_bytes(const lathe_checkpoint *checkpoint);
+
+/* Entries of the files' metadata other than Lathe's own, key and value; false if i is out of range.
+ */
+LATHE_API bool lathe_checkpoint_metadata_at(const lathe_checkpoint *checkpoint, size_t i,
+                                            const char **key, const char **value);
+
+/* Reads `n_bytes` bytes of tensor i's data from byte `offset` on into `buffer`.
+ * Errors: INVALID_ARGUMENT (out of range), IO. */
+LATHE_API lathe_status lathe_checkpoint_read(const lathe_checkpoint *checkpoint, size_t i,
+                                             uint64_t offset, void *buffer, size_t n_bytes);
+
+/* Reads `n_scales` scales of tensor i from scale `first` on. Errors: INVALID_ARGUMENT, IO,
+ * CORRUPT_DATA (a scale that is negative or not finite). */
+LATHE_API lathe_status lathe_checkpoint_read_scales(const lathe_checkpoint *checkpoint, size_t i,
+                                                    uint64_t first, float *scales, size_t n_scales);
+
+/* Reads tensor i, which Lathe can convert, whole into a new tensor of `pool`, which the caller
+ * releases. Errors: INVALID_ARGUMENT, NOT_SUPPORTED, IO, CORRUPT_DATA, INSUFFICIENT_MEMORY. */
+LATHE_API lathe_status lathe_checkpoint_load(const lathe_checkpoint *checkpoint, size_t i,
+                                             lathe_pool *pool, lathe_tensor **tensor);
+
+/* A rule for the tensors whose name matches a glob (as fnmatch(3): * ? [...], and * crosses dots).
+ */
+typedef struct lathe_rule {
+    const char *glob;
+    lathe_dtype dtype; /* 0: keep the tensor as it is */
+} lathe_rule;
+
+/* Called from one thread at a time, after every chunk. Returns 0 to go on; anything else cancels.
+ */
+typedef int lathe_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Begins with struct_size; a zero field means its default. */
+typedef struct lathe_checkpoint_options {
+    size_t struct_size;
+    lathe_target target; /* of every tensor without a rule. 1-d tensors, scalars and tensors that
+                            Lathe cannot convert are kept. */
+    const lathe_rule *rules; /* the first match wins; granularity and the rest come from `target` */
+    size_t n_rules;
+    uint64_t memory_bytes; /* for all buffers together; default 64 MiB; at least 1 MiB */
+    uint32_t overwrite;    /* 1: replace an existing output */
+    lathe_progress_fn *progress;
+    void *progress_ctx;
+} lathe_checkpoint_options;
+
+/* What happened to one tensor. */
+typedef struct lathe_tensor_report {
+    const char *name;
+    const char *from; /* type name: a dtype's as in lathe_dtype_name, else the container's */
+    const char *to;
+    uint32_t converted; /* 0: kept */
+    uint64_t bytes_in;  /* data and scales */
+    uint64_t bytes_out;
+    uint64_t scale_count;
+    uint64_t n_saturated; /* as in lathe_convert_stats */
+} lathe_tensor_report;
+
+/* The caller frees it with lathe_checkpoint_report_free. */
+typedef struct lathe_checkpoint_report {
+    uint64_t input_bytes; /* of the files, headers included */
+    uint64_t output_bytes;
+    uint64_t n_tensors;
+    uint64_t n_converted;
+    double seconds;
+    const lathe_tensor_report *tensors; /* n_tensors of them, in the input's order */
+} lathe_checkpoint_report;
+
+/* Converts the checkpoint at `input` into `output`. An output that ends in ".index.json" is sharded
+ * as the input is; any other is one safetensors file. Tensors are streamed through fixed buffers,
+ * so that the memory in use depends on memory_bytes and the headers, never on a tensor's size. The
+ * output appears under its name when it is complete and synced, and not at all otherwise; until
+ * then a temporary file lies beside it. `input` and `output` may be the same file if `overwrite` is
+ * set. `report` may be NULL; it is set on success. Errors: those of lathe_checkpoint_open and
+ * lathe_convert, EXISTS, IO, CANCELLED. The message names the tensor. Thread-safe. */
+LATHE_API lathe_status lathe_checkpoint_convert(lathe_engine *engine, const char *input,
+                                                const char *output,
+                                                const lathe_checkpoint_options *options,
+                                                lathe_checkpoint_report **report);
+
+/* Frees a report. NULL is legal. */
+LATHE_API void lathe_checkpoint_report_free(lathe_checkpoint_report *report);
+
+/* A safetensors file that is being written. Used by one thread. */
+typedef struct lathe_writer lathe_writer;
+
+/* Starts a file that will appear at `path`. Errors: INVALID_ARGUMENT, EXISTS (unless overwrite),
+ * IO, INSUFFICIENT_MEMORY. */
+LATHE_API lathe_status lathe_writer_create(lathe_pool *pool, const char *path, uint32_t overwrite,
+                                           lathe_writer **writer);
+
+/* Declares a tensor; all are declared before the first byte is written. `*index` counts up from 0.
+ * A quantized tensor's companion NAME_scale and its metadata come with it. Errors: INVALID_ARGUMENT
+ * (a name twice), SIZE_OVERFLOW, INSUFFICIENT_MEMORY. */
+LATHE_API lathe_status lathe_writer_add(lathe_writer *writer, const char *name,
+                                        const lathe_tensor_desc *desc, size_t *index);
+
+/* Adds a metadata entry. Errors: INVALID_ARGUMENT (a key twice, or one of Lathe's own),
+ * INSUFFICIENT_MEMORY. */
+LATHE_API lathe_status lathe_writer_add_metadata(lathe_writer *writer, const char *key,
+                                                 const char *value);
+
+/* Writes bytes of tensor `index`'s data at byte `offset`; any order. Threads may write different
+ * bytes at once after the first call. Errors: INVALID_ARGUMENT (out of range), IO. */
+LATHE_API lathe_status lathe_writer_write(lathe_writer *writer, size_t index, uint64_t offset,
+                                          const void *bytes, size_t n_bytes);
+
+/* Writes scales of tensor `index` from scale `first` on; likewise. */
+LATHE_API lathe_status lathe_writer_write_scales(lathe_writer *writer, size_t index, uint64_t first,
+                                                 const float *scales, size_t n_scales);
+
+/* Syncs the file and gives it its final name. Whatever comes of it, the writer is gone; after an
+ * error there is no file. Errors: IO. */
+LATHE_API lathe_status lathe_writer_finish(lathe_writer *writer);
+
+/* Drops the file and the writer. NULL is legal. */
+LATHE_API void lathe_writer_abort(lathe_writer *writer);
+
+LATHE_END_DECLS
+
+#endif

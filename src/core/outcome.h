@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a conversion found in its data, gathered from many threads: the first fault, and counts. */
+#ifndef LT_CORE_OUTCOME_H
+#define LT_CORE_OUTCOME_H
+
+#include <lathe/status.h>
+#include <stdatomic.h>
+
+typedef struct lt_outcome {
+    /* The first faulty element (LATHE_NO_ELEMENT: none) and its status in one word, so that the
+     * least element wins whatever the order of the threads: element * 16 + status. */
+    atomic_uint_fast64_t fault;
+    atomic_uint_fast64_t n_saturated;
+} lt_outcome;
+
+void lt_outcome_init(lt_outcome *outcome);
+
+/* Records a fault: NON_FINITE, DATA_LOSS or CORRUPT_DATA at `element` (below 2^60). Thread-safe. */
+void lt_outcome_fault(lt_outcome *outcome, lathe_status status, uint64_t element);
+
+/* The first faulty element so far; LATHE_NO_ELEMENT if there is none. What comes after it need not
+ * be converted any more. Thread-safe. */
+uint64_t lt_outcome_element(const lt_outcome *outcome);
+
+/* OK, or the fault as the thread's last error. */
+lathe_status lt_outcome_status(const lt_outcome *outcome, lathe_dtype from, lathe_dtype to);
+
+#endif

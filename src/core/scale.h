@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From statistics to scales: the arithmetic that every backend shares. docs/numerics.md states it.
+ */
+#ifndef LT_CORE_SCALE_H
+#define LT_CORE_SCALE_H
+
+#include "core/layout.h"
+
+/* How the elements that share a scale, its scope, are cut into statistic tiles. Tiles are numbered
+ * scope by scope over the whole tensor; with FAST quality only the sampled tiles have numbers. The
+ * last scope of a row may be short: it then has empty tiles. */
+typedef struct lt_tiling {
+    uint64_t n_elems;     /* of the tensor */
+    uint64_t row_elems;   /* of a row of the target; 0: one scope for the tensor */
+    uint64_t scope_elems; /* of a full scope */
+    uint64_t scopes_per_row;
+    lathe_quality quality;
+    bool sampled;             /* some tiles have no number */
+    uint64_t tiles_per_scope; /* numbered ones */
+    uint64_t n_tiles;         /* numbered ones, of the tensor */
+} lt_tiling;
+
+/* With that quality, a scope of n_elems elements takes its statistic from one tile in how many? */
+uint64_t lt_scope_stride(lathe_quality quality, uint64_t n_elems);
+
+/* The tiling of a quantized target's layout. */
+lt_tiling lt_tiling_of(const lt_layout *target, lathe_quality quality);
+
+/* The elements [*first, *first + *n_elems) of tile number `tile`, counted over the whole tensor. */
+void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uint64_t *n_elems);
+
+/* Folds tile statistics into scales, in ascending order. Zero-initialised before the first tile. */
+typedef struct lt_fold {
+    double total;     /* of the scope that is being folded */
+    uint64_t n_elems; /* that the total is made of */
+    uint64_t n_tiles; /* folded so far, over all scopes */
+} lt_fold;
+
+/* Folds the next n_tiles tile statistics of the tensor and stores the scale of each scope that is
+ * complete by then at scales[its index]. */
+void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const double *stats,
+                   uint64_t n_tiles, float *scales);
+
+/* The scale of a scope from its statistic: the greatest absolute value, or the sum over n_elems
+ * elements, whichever the dtype's rule asks for. */
+float lt_scale_from_stat(lathe_dtype dtype, double stat, uint64_t n_elems);
+
+/* The factor that codes are made with: 1 / scale in F32; 0 where that is not a finite number. */
+float lt_inverse_scale(float scale);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queries of a tensor, and validation of its contents. */
+#include "core/tensor.h"
+
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "core/error.h"
+#include <inttypes.h>
+#include <math.h>
+
+lathe_dtype lathe_tensor_dtype(const lathe_tensor *tensor) {
+    return tensor->layout.dtype;
+}
+
+uint32_t lathe_tensor_n_dims(const lathe_tensor *tensor) {
+    return tensor->n_dims;
+}
+
+const uint64_t *lathe_tensor_shape(const lathe_tensor *tensor) {
+    return tensor->shape;
+}
+
+lathe_granularity lathe_tensor_granularity(const lathe_tensor *tensor) {
+    return tensor->granularity;
+}
+
+uint64_t lathe_tensor_group_size(const lathe_tensor *tensor) {
+    return tensor->group_size;
+}
+
+uint32_t lathe_tensor_row_dims(const lathe_tensor *tensor) {
+    return tensor->row_dims;
+}
+
+uint64_t lathe_tensor_n_elems(const lathe_tensor *tensor) {
+    return tensor->layout.n_elems;
+}
+
+uint64_t lathe_tensor_n_bytes(const lathe_tensor *tensor) {
+    return tensor->layout.n_bytes;
+}
+
+uint64_t lathe_tensor_n_scales(const lathe_tensor *tensor) {
+    return tensor->layout.n_scales;
+}
+
+bool lathe_tensor_is_read_only(const lathe_tensor *tensor) {
+    return tensor->read_only;
+}
+
+const void *lathe_tensor_data(const lathe_tensor *tensor) {
+    return tensor->layout.n_bytes == 0 ? NULL : tensor->data;
+}
+
+void *lathe_tensor_mutable_data(lathe_tensor *tensor) {
+    return tensor->read_only || tensor->layout.n_bytes == 0 ? NULL : tensor->data;
+}
+
+const float *lathe_tensor_scales(const lathe_tensor *tensor) {
+    return tensor->layout.n_scales == 0 ? NULL : tensor->scales;
+}
+
+float *lathe_tensor_mutable_scales(lathe_tensor *tensor) {
+    return tensor->read_only || tensor->layout.n_scales == 0 ? NULL : tensor->scales;
+}
+
+lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor) {
+    return (lathe_tensor_desc){
+        .struct_size = sizeof(lathe_tensor_desc),
+        .dtype = tensor->layout.dtype,
+        .n_dims = tensor->n_dims,
+        .shape = tensor->shape,
+        .granularity = tensor->granularity,
+        .group_size = tensor->group_size,
+        .row_dims = tensor->row_dims,
+    };
+}
+
+size_t lt_first_invalid_byte(lathe_dtype dtype, const uint8_t *bytes, size_t n_bytes) {
+    uint8_t limit = lt_dtype_traits_of(dtype)->byte_values;
+    if (limit == 0) {
+        return n_bytes;
+    }
+    /* The maximum of a block vectorises; only a block with an invalid byte is searched. */
+    enum { BLOCK = 512 };
+    for (size_t start = 0; start < n_bytes; start += BLOCK) {
+        size_t end = (size_t)lt_min(n_bytes, start + BLOCK);
+        uint8_t greatest = 0;
+        for (size_t i = start; i < end; i++) {
+            greatest = bytes[i] > greatest ? bytes[i] : greatest;
+        }
+        for (size_t i = start; greatest >= limit && i < end; i++) {
+            if (bytes[i] >= limit) {
+                return i;
+            }
+        }
+    }
+    return n_bytes;
+}
+
+static lathe_status corrupt_element(const lathe_tensor *tensor, uint64_t row, uint64_t col,
+                                    const char *what) {
+    uint64_t element = row * tensor->layout.row_elems + col;
+    lathe_status status = lt_fail(LATHE_CORRUPT_DATA, "element %" PRIu64 " of a %s tensor: %s",
+                                  element, lathe_dtype_name(tensor->layout.dtype), what);
+    lt_error()->element = element;
+    lt_error()->from = tensor->layout.dtype;
+    lt_error()->stage = "validate";
+    return status;
+}
+
+/* True if the unused part of a row's last byte, which holds `used` elements, is as encoders leave
+ * it. */
+static bool padding_is_valid(lathe_dtype dtype, uint8_t byte, uint64_t used) {
+    if (dtype != LATHE_BITNET158) {
+        uint64_t bits = used * (8 / lt_dtype_unit_elems(dtype));
+        return byte >> bits == 0;
+    }
+    unsigned rest = byte;
+    for (uint64_t digit = 0; digit < lt_dtype_unit_elems(dtype); digit++, rest /= 3) {
+        if (digit >= used && rest % 3 != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static lathe_status validate_row(const lathe_tensor *tensor, uint64_t row) {
+    const lt_layout *layout = &tensor->layout;
+    const uint8_t *bytes = (const uint8_t *)tensor->data + row * layout->row_bytes;
+    uint64_t unit = lt_dtype_unit_elems(layout->dtype);
+    size_t bad = lt_first_invalid_byte(layout->dtype, bytes, (size_t)layout->row_bytes);
+    if (bad < layout->row_bytes) {
+        return corrupt_element(tensor, row, bad * unit,
+                               "its byte has a value that no encoder emits");
+    }
+    uint64_t used = layout->row_elems % unit;
+    if (used != 0 && !padding_is_valid(layout->dtype, bytes[layout->row_bytes - 1], used)) {
+        return corrupt_element(tensor, row, layout->row_elems - 1,
+                               "the unused bits after it are not zero");
+    }
+    return LATHE_OK;
+}
+
+lathe_status lathe_tensor_validate(const lathe_tensor *tensor) {
+    if (tensor == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "tensor is NULL");
+    }
+    if (!lathe_dtype_is_quantized(tensor->layout.dtype)) {
+        return LATHE_OK;
+    }
+    for (uint64_t i = 0; i < tensor->layout.n_scales; i++) {
+        if (!isfinite(tensor->scales[i]) || tensor->scales[i] < 0) {
+            return lt_fail(LATHE_CORRUPT_DATA, "scale %" PRIu64 " is negative or not finite", i);
+        }
+    }
+    for (uint64_t row = 0; row < tensor->layout.n_rows; row++) {
+        lathe_status status = validate_row(tensor, row);
+        if (status != LATHE_OK) {
+            return status;
+        }
+    }
+    return LATHE_OK;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tensor object. Its memory is the business of pool/tensor_memory.c. */
+#ifndef LT_CORE_TENSOR_H
+#define LT_CORE_TENSOR_H
+
+#include "core/layout.h"
+#include <lathe/tensor.h>
+#include <stdatomic.h>
+
+struct lathe_tensor {
+    atomic_size_t n_references;
+    lathe_pool *pool; /* that this struct comes from; retained */
+    lt_layout layout;
+    uint32_t n_dims;
+    uint32_t row_dims; /* at least 1 */
+    lathe_granularity granularity;
+    uint64_t group_size;
+    uint64_t shape[LATHE_MAX_DIMS];
+    void *data;
+    float *scales;
+    bool read_only;
+    lathe_free_fn *free_fn; /* NULL: nothing to free */
+    void *free_ctx;
+};
+
+/* The description of an existing tensor; its shape points into the tensor. */
+lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor);
+
+/* The index of the first of n_bytes bytes that no encoder of the dtype emits; n_bytes if there is
+ * none. */
+size_t lt_first_invalid_byte(lathe_dtype dtype, const uint8_t *bytes, size_t n_bytes);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool: blocks under one budget, recycled by size class. */
+#include "pool/pool.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "pool/block_table.h"
+#include "pool/size_class.h"
+#include "pool/system_allocator.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { BLOCK_ALIGNMENT = 64 };
+
+struct lathe_pool {
+    pthread_mutex_t mutex; /* guards everything below but the allocator */
+    lathe_allocator allocator;
+    uint64_t n_references; /* the callers'; live blocks keep the pool alive too */
+    lt_block_table table;
+    lt_block *cached[LT_SIZE_CLASS_COUNT];
+    lt_block *oldest; /* cached blocks */
+    lt_block *newest;
+    lathe_pool_stats stats;
+};
+
+static lathe_status check_config(const lathe_pool_config *config) {
+    if (config->struct_size != sizeof *config) {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       "pool config: struct_size is not sizeof(lathe_pool_config)");
+    }
+    const lathe_allocator *allocator = config->allocator;
+    if (allocator != NULL && (allocator->allocate == NULL || allocator->release == NULL)) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool config: allocator lacks a function");
+    }
+    return LATHE_OK;
+}
+
+lathe_status lathe_pool_create(const lathe_pool_config *config, lathe_pool **pool) {
+    const lathe_pool_config defaults = {.struct_size = sizeof defaults};
+    if (config == NULL) {
+        config = &defaults;
+    }
+    if (pool == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool is NULL");
+    }
+    lathe_status status = check_config(config);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    const lathe_allocator *allocator =
+        config->allocator != NULL ? config->allocator : &lt_system_allocator;
+    lathe_pool *made = allocator->allocate(allocator->ctx, sizeof *made, BLOCK_ALIGNMENT);
+    if (made == NULL) {
+        status = lt_fail(LATHE_INSUFFICIENT_MEMORY, "no memory for a pool");
+        lt_error()->required_bytes = sizeof *made;
+        return status;
+    }
+    memset(made, 0, sizeof *made);
+    made->allocator = *allocator;
+    made->table.allocator = &made->allocator;
+    made->n_references = 1;
+    made->stats.struct_size = sizeof made->stats;
+    made->stats.budget_bytes = config->budget_bytes == 0 ? UINT64_MAX : config->budget_bytes;
+    (void)pthread_mutex_init(&made->mutex, NULL); /* cannot fail with default attributes on Linux */
+    *pool = made;
+    return LATHE_OK;
+}
+
+lathe_pool *lathe_pool_retain(lathe_pool *pool) {
+    if (pool != NULL) {
+        (void)pthread_mutex_lock(&pool->mutex);
+        pool->n_references++;
+        (void)pthread_mutex_unlock(&pool->mutex);
+    }
+    return pool;
+}
+
+static void list_remove(lathe_pool *pool, lt_block *block) {
+    if (block->class_prev != NULL) {
+        block->class_prev->class_next = block->class_next;
+    } else {
+        pool->cached[block->size_class] = block->class_next;
+    }
+    if (block->class_next != NULL) {
+        block->class_next->class_prev = block->class_prev;
+    }
+    if (block->older != NULL) {
+        block->older->newer = block->newer;
+    } else {
+        pool->oldest = block->newer;
+    }
+    if (block->newer != NULL) {
+        block->newer->older = block->older;
+    } else {
+        pool->newest = block->older;
+    }
+    block->class_next = block->class_prev = block->older = block->newer = NULL;
+}
+
+static void list_add(lathe_pool *pool, lt_block *block) {
+    block->class_prev = NULL;
+    block->class_next = pool->cached[block->size_class];
+    if (block->class_next != NULL) {
+        block->class_next->class_prev = block;
+    }
+    pool->cached[block->size_class] = block;
+    block->newer = NULL;
+    block->older = pool->newest;
+    if (block->older != NULL) {
+        block->older->newer = block;
+    } else {
+        pool->oldest = block;
+    }
+    pool->newest = block;
+}
+
+/* Mutex held. */
+static uint64_t trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
+    uint64_t given_back = 0;
+    while (pool->stats.cached_bytes > keep_bytes) {
+        lt_block *block = pool->oldest;
+        list_remove(pool, block);
+        pool->stats.cached_bytes -= block->capacity;
+        pool->stats.n_trimmed++;
+        given_back += block->capacity;
+        pool->allocator.release(pool->allocator.ctx, block->memory, block->capacity);
+        lt_block_table_remove(&pool->table, block);
+    }
+    return given_back;
+}
+
+/* Mutex held, which this function gives up, one way or the other. */
+static void unlock_and_destroy_if_unused(lathe_pool *pool) {
+    bool unused = pool->n_references == 0 && pool->stats.n_live == 0;
+    if (unused) {
+        (void)trim_locked(pool, 0);
+        lt_block_table_destroy(&pool->table);
+    }
+    (void)pthread_mutex_unlock(&pool->mutex);
+    if (unused) {
+        lathe_allocator allocator = pool->allocator;
+        (void)pthread_mutex_destroy(&pool->mutex);
+        allocator.release(allocator.ctx, pool, sizeof *pool);
+    }
+}
+
+void lathe_pool_release(lathe_pool *pool) {
+    if (pool != NULL) {
+        (void)pthread_mutex_lock(&pool->mutex);
+        pool->n_references--;
+        unlock_and_destroy_if_unused(pool);
+    }
+}
+
+/* Mutex held. */
+static lathe_status refuse(lathe_pool *pool, size_t capacity, const char *who) {
+    pool->stats.n_refused++;
+    uint64_t available = pool->stats.budget_bytes - pool->stats.in_use_bytes;
+    lathe_status status =
+        lt_fail(LATHE_INSUFFICIENT_MEMORY,
+                "%s cannot serve %zu bytes (%" PRIu64 " in use, %" PRIu64 " of the budget left)",
+                who, capacity, pool->stats.in_use_bytes, available);
+    lt_error()->required_bytes = capacity;
+    lt_error()->available_bytes = available;
+    lt_error()->stage = "allocate";
+    return status;
+}
+
+/* Mutex held. */
+static lt_block *take_new(lathe_pool *pool, size_t capacity, uint32_t size_class) {
+    void *memory = pool->allocator.allocate(pool->allocator.ctx, capacity, BLOCK_ALIGNMENT);
+    if (memory == NULL && pool->stats.cached_bytes > 0) {
+        (void)trim_locked(pool, 0);
+        memory = pool->allocator.allocate(pool->allocator.ctx, capacity, BLOCK_ALIGNMENT);
+    }
+    if (memory == NULL) {
+        return NULL;
+    }
+    lt_block *block = lt_block_table_add(&pool->table, memory);
+    if (block == NULL) {
+        pool->allocator.release(pool->allocator.ctx, memory, capacity);
+        return NULL;
+    }
+    block->capacity = capacity;
+    block->size_class = size_class;
+    pool->stats.n_misses++;
+    return block;
+}
+
+/* Mutex held. */
+static lathe_status take_block(lathe_pool *pool, size_t n_bytes, lt_block **out) {
+    uint32_t size_class;
+    size_t capacity;
+    if (!lt_size_class_of(n_bytes, &size_class, &capacity)) {
+        return refuse(pool, n_bytes, "the pool");
+    }
+    lathe_pool_stats *stats = &pool->stats;
+    lt_block *block = pool->cached[size_class];
+    if (block != NULL) {
+        list_remove(pool, block);
+        stats->cached_bytes -= capacity;
+        stats->n_hits++;
+    } else {
+        uint64_t left = stats->budget_bytes - stats->in_use_bytes;
+        if (capacity > left) {
+            return refuse(pool, capacity, "the pool's budget");
+        }
+        (void)trim_locked(pool, left - capacity);
+        block = take_new(pool, capacity, size_class);
+        if (block == NULL) {
+            return refuse(pool, capacity, "the system");
+        }
+    }
+    block->is_live = true;
+    block->requested = n_bytes;
+    stats->n_live++;
+    stats->in_use_bytes += capacity;
+    stats->requested_bytes += n_bytes;
+    stats->peak_in_use_bytes = lt_max(stats->peak_in_use_bytes, stats->in_use_bytes);
+    stats->peak_bytes = lt_max(stats->peak_bytes, stats->in_use_bytes + stats->cached_bytes);
+    *out = block;
+    return LATHE_OK;
+}
+
+lathe_status lathe_pool_alloc(lathe_pool *pool, size_t n_bytes, void **block) {
+    if (pool == NULL || block == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool or block is NULL");
+    }
+    lt_block *taken = NULL;
+    (void)pthread_mutex_lock(&pool->mutex);
+    lathe_status status = take_block(pool, n_bytes, &taken);
+    void *memory = status == LATHE_OK ? taken->memory : NULL;
+    (void)pthread_mutex_unlock(&pool->mutex);
+    if (status == LATHE_OK) {
+        *block = memory;
+    }
+    return status;
+}
+
+lathe_status lathe_pool_free(lathe_pool *pool, void *block) {
+    if (block == NULL) {
+        return LATHE_OK;
+    }
+    if (pool == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool is NULL");
+    }
+    (void)pthread_mutex_lock(&pool->mutex);
+    lt_block *found = lt_block_table_find(&pool->table, block);
+    if (found == NULL || !found->is_live) {
+        (void)pthread_mutex_unlock(&pool->mutex);
+        return lt_fail(LATHE_INVALID_ARGUMENT, "%p is not a live block of this pool", block);
+    }
+    found->is_live = false;
+    pool->stats.n_live--;
+    pool->stats.in_use_bytes -= found->capacity;
+    pool->stats.requested_bytes -= found->requested;
+    pool->stats.cached_bytes += found->capacity;
+    list_add(pool, found);
+    unlock_and_destroy_if_unused(pool);
+    return LATHE_OK;
+}
+
+uint64_t lathe_pool_trim(lathe_pool *pool, uint64_t keep_bytes) {
+    if (pool == NULL) {
+        return 0;
+    }
+    (void)pthread_mutex_lock(&pool->mutex);
+    uint64_t given_back = trim_locked(pool, keep_bytes);
+    (void)pthread_mutex_unlock(&pool->mutex);
+    return given_back;
+}
+
+lathe_status lathe_pool_get_stats(lathe_pool *pool, lathe_pool_stats *stats) {
+    if (pool == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       "pool or stats is NULL, or struct_size is not sizeof(lathe_pool_stats)");
+    }
+    (void)pthread_mutex_lock(&pool->mutex);
+    *stats = pool->stats;
+    (void)pthread_mutex_unlock(&pool->mutex);
+    return LATHE_OK;
+}
+
+void *lt_pool_new(lathe_pool *pool, size_t n_bytes) {
+    void *object = NULL;
+    if (lathe_pool_alloc(pool, n_bytes, &object) != LATHE_OK) {
+        return NULL;
+    }
+    memset(object, 0, n_bytes);
+    return object;
+}
+
+void *lt_pool_new_array(lathe_pool *pool, size_t count, size_t n_bytes) {
+    uint64_t total = 0;
+    if (!lt_mul(count, n_bytes, &total) || total > SIZE_MAX) {
+        (void)lt_fail(LATHE_SIZE_OVERFLOW, "an array of %zu elements overflows", count);
+        return NULL;
+    }
+    return lt_pool_new(pool, (size_t)total);
+}
+
+void lt_pool_delete(lathe_pool *pool, void *object) {
+    (void)lathe_pool_free(pool, object); /* the library frees only what it allocated */
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory from the operating system. */
+#include "pool/system_allocator.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAP_THRESHOLD ((size_t)256 << 10)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Page faults cost more than any conversion kernel, and a huge page takes 512 of them away. The
+ * mapping is made larger by one huge page and then cut back so that it begins on one. */
+static void *map_huge(size_t n_bytes) {
+    size_t padded = n_bytes + HUGE_PAGE;
+    if (padded < n_bytes) {
+        return NULL;
+    }
+    uint8_t *memory =
+        mmap(NULL, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    size_t head = (HUGE_PAGE - (uintptr_t)memory % HUGE_PAGE) % HUGE_PAGE;
+    if (head != 0) {
+        (void)munmap(memory, head);
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t kept = (n_bytes + page - 1) / page * page;
+    size_t tail = padded - head > kept ? (padded - head - kept) / page * page : 0;
+    if (tail != 0) {
+        (void)munmap(memory + head + kept, tail);
+    }
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(memory + head, kept, MADV_HUGEPAGE); /* a hint: without it pages are small */
+#endif
+    return memory + head;
+}
+
+static void *system_allocate(void *ctx, size_t n_bytes, size_t alignment) {
+    (void)ctx;
+    if (n_bytes >= 2 * HUGE_PAGE) {
+        return map_huge(n_bytes);
+    }
+    if (n_bytes >= MAP_THRESHOLD) {
+        void *memory =
+            mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return memory == MAP_FAILED ? NULL : memory;
+    }
+    void *memory = NULL;
+    return posix_memalign(&memory, alignment, n_bytes) == 0 ? memory : NULL;
+}
+
+static void system_release(void *ctx, void *memory, size_t n_bytes) {
+    (void)ctx;
+    if (n_bytes >= MAP_THRESHOLD) {
+        (void)munmap(memory, n_bytes);
+    } else {
+        free(memory);
+    }
+}
+
+const lathe_allocator lt_system_allocator = {
+    .allocate = system_allocate,
+    .release = system_release,
+};
