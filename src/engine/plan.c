@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From layouts and a target to passes. */
+#include "engine/plan.h"
+
+#include "core/checked.h"
+
+/* Where neither side has padding or row scales, the tensor is one row, which can be cut anywhere.
+ */
+static void join_rows(lt_layout *from, lt_layout *to) {
+    if (from->scale_elems != 0 || to->scale_elems != 0 || !lt_layout_is_dense(from) ||
+        !lt_layout_is_dense(to)) {
+        return;
+    }
+    to->n_rows = 1;
+    to->row_elems = to->n_elems;
+    to->row_bytes = to->n_bytes;
+}
+
+lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
+                          const lathe_target *target, uint64_t max_scope_elems, lt_plan *plan) {
+    lathe_status status = lt_target_check(target);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    lt_plan made = {
+        .pass =
+            {
+                .src = *from,
+                .dst = *to,
+                .quality = target->quality,
+                .nonfinite = target->nonfinite,
+                .strict = target->strict != 0,
+                .beyond_cache = from->n_bytes + to->n_bytes > backend->cache_bytes,
+            },
+        .is_copy = lt_layout_equal(from, to),
+    };
+    if (lathe_dtype_is_quantized(to->dtype)) {
+        made.pass.tiling = lt_tiling_of(to, target->quality);
+        made.stats_first = to->scale_elems == 0 || to->scale_elems > max_scope_elems;
+        made.pass.own_scales = !made.stats_first;
+    }
+    join_rows(&made.pass.src, &made.pass.dst);
+    *plan = made;
+    return LATHE_OK;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Planning: which passes a conversion takes. */
+#ifndef LT_ENGINE_PLAN_H
+#define LT_ENGINE_PLAN_H
+
+#include "backend.h"
+
+typedef struct lt_plan {
+    lt_pass pass;     /* the convert pass; a stats pass has the same parameters */
+    bool is_copy;     /* same layout on both sides: the bytes and scales are copied */
+    bool stats_first; /* a stats pass over all of the source finds the scales first */
+} lt_plan;
+
+/* Plans the conversion of a source layout to a target, for data that is held as `to` describes. A
+ * scope of more than max_scope_elems elements takes a stats pass. Errors: those of lt_target_check.
+ */
+lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
+                          const lathe_target *target, uint64_t max_scope_elems, lt_plan *plan);
+
+/* How many tiles' statistics are gathered before they are folded: 128 KiB of them. */
+enum { LT_STATS_WINDOW = 16384 };
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sizing chunks. */
+#include "engine/slots.h"
+
+#include "core/checked.h"
+#include "core/dtype.h"
+
+enum { SIDE_ALIGNMENT = 64 };
+
+lt_part lt_part_of(const lt_layout *layout, uint64_t elem, uint64_t n_elems) {
+    if (n_elems == 0) {
+        return (lt_part){0};
+    }
+    uint64_t last = elem + n_elems - 1;
+    uint64_t row = elem / layout->row_elems;
+    uint64_t col = elem % layout->row_elems;
+    uint64_t last_row = last / layout->row_elems;
+    uint64_t last_col = last % layout->row_elems;
+    uint64_t unit = lt_dtype_unit_elems(layout->dtype);
+    lt_part part = {
+        .first_byte = row * layout->row_bytes + lt_dtype_offset_bytes(layout->dtype, col),
+    };
+    uint64_t end = last_row * layout->row_bytes +
+                   lt_dtype_offset_bytes(layout->dtype, last_col / unit * unit + unit);
+    part.n_bytes = end - part.first_byte;
+    if (layout->n_scales > 0) {
+        part.first_scale = lt_layout_scale_index(layout, row, col);
+        part.n_scales = lt_layout_scale_index(layout, last_row, last_col) - part.first_scale + 1;
+    }
+    return part;
+}
+
+/* The most bytes and scales that n_elems consecutive elements, wherever they begin, can touch. */
+static lt_part bound(const lt_layout *layout, uint64_t n_elems) {
+    uint64_t rows = n_elems / layout->row_elems + 2;
+    lt_part most = {.n_bytes = layout->n_bytes, .n_scales = layout->n_scales};
+    /* Each row adds at most one partly used byte, and one short group, to what the elements need.
+     */
+    most.n_bytes = lt_min(most.n_bytes, lt_dtype_offset_bytes(layout->dtype, n_elems) + 2 * rows);
+    if (layout->scale_elems != 0) {
+        most.n_scales = lt_min(most.n_scales, n_elems / layout->scale_elems + rows + 1);
+    }
+    return most;
+}
+
+uint64_t lt_slot_dst_offset(uint64_t src_bytes) {
+    return lt_ceil_div(src_bytes, SIDE_ALIGNMENT) * SIDE_ALIGNMENT;
+}
+
+static bool fits(const lt_plan *plan, const lt_slot_size *slot, const lt_ranges *chunks) {
+    uint64_t n_elems = chunks->rows_per_range * chunks->cols_per_range;
+    lt_part src = bound(&plan->pass.src, n_elems);
+    lt_part dst = bound(&plan->pass.dst, n_elems);
+    return lt_slot_dst_offset(src.n_bytes) + dst.n_bytes <= slot->data_bytes &&
+           src.n_scales + dst.n_scales <= slot->n_scales;
+}
+
+bool lt_chunks_cut(const lt_plan *plan, const lt_slot_size *slot, uint64_t ideal_bytes,
+                   lt_ranges *chunks) {
+    const lt_layout *dst = &plan->pass.dst;
+    uint64_t scale_elems = plan->pass.own_scales ? dst->scale_elems : 0;
+    uint64_t n_elems = lt_max(ideal_bytes, 1);
+    do {
+        n_elems = lt_ceil_div(n_elems, 2);
+        *chunks = lt_ranges_cut(dst, n_elems, scale_elems);
+        uint64_t both_sides = bound(&plan->pass.src, n_elems).n_bytes + bound(dst, n_elems).n_bytes;
+        if ((both_sides <= ideal_bytes || n_elems == 1) && fits(plan, slot, chunks)) {
+            return true;
+        }
+    } while (n_elems > 1);
+    return false;
+}

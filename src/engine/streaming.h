@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The streaming strategy: converts a tensor that lies anywhere, in chunks through a fixed set of
+ * slots. */
+#ifndef LT_ENGINE_STREAMING_H
+#define LT_ENGINE_STREAMING_H
+
+#include <lathe/engine.h>
+
+/* Where bytes come from. Called from several threads at once, for any range inside the tensor,
+ * twice for the same range where statistics are needed first. A failure is recorded with lt_fail.
+ */
+typedef struct lt_source {
+    void *ctx;
+    lathe_status (*read)(void *ctx, uint64_t offset, void *buffer, size_t n_bytes);
+    lathe_status (*read_scales)(void *ctx, uint64_t first, float *scales, size_t n_scales);
+} lt_source;
+
+/* Where bytes go. Called from several threads at once, once for every byte and scale, in any order.
+ */
+typedef struct lt_sink {
+    void *ctx;
+    lathe_status (*write)(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes);
+    lathe_status (*write_scales)(void *ctx, uint64_t first, const float *scales, size_t n_scales);
+} lt_sink;
+
+/* Called from one thread at a time with the bytes that were read since the last call. Returns 0 to
+ * go on; anything else cancels. NULL: no calls. */
+typedef struct lt_progress {
+    void *ctx;
+    int (*advance)(void *ctx, uint64_t n_bytes);
+} lt_progress;
+
+/* The slots: a fixed number of chunk buffers, reused from tensor to tensor. */
+typedef struct lt_streamer lt_streamer;
+
+/* Takes at most memory_bytes (at least 1 MiB) from the engine's pool for all slots together.
+ * Errors: INVALID_ARGUMENT, INSUFFICIENT_MEMORY. */
+lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
+                                lt_streamer **streamer);
+
+/* NULL is legal. */
+void lt_streamer_free(lt_streamer *streamer);
+
+/* How many bytes of source the given conversion reads in all: once, or twice where statistics come
+ * first. For progress totals. */
+uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_desc *from,
+                                const lathe_target *target);
+
+/* Converts one tensor. The bytes and scales are those of lathe_convert, whatever the chunks. On an
+ * error the sink has received some bytes or none. One call at a time on one streamer. Errors: those
+ * of lathe_convert, of the source and the sink; CANCELLED. */
+lathe_status lt_streamer_convert(lt_streamer *streamer, const lathe_tensor_desc *from,
+                                 const lathe_target *target, const lt_source *source,
+                                 const lt_sink *sink, const lt_progress *progress,
+                                 lathe_convert_stats *stats);
+
+/* Copies n_bytes from source to sink, likewise. */
+lathe_status lt_streamer_copy(lt_streamer *streamer, uint64_t n_bytes, const lt_source *source,
+                              const lt_sink *sink, const lt_progress *progress);
+
+#endif
