@@ -7,21 +7,28 @@
 #include <string.h>
 
 static const lt_dtype_traits traits_table[LATHE_DTYPE_LAST + 1] = {
-    [LATHE_F32] = {.name = "f32", .elem_bytes = 4},
-    [LATHE_F16] = {.name = "f16", .elem_bytes = 2},
-    [LATHE_BF16] = {.name = "bf16", .elem_bytes = 2},
-    [LATHE_I8] = {.name = "i8", .elem_bytes = 1, .rule = LT_RULE_ABSMAX, .max_code = LATHE_I8_MAX},
+    [LATHE_F32] = {.name = "f32", .unit_elems = 1, .unit_bytes = 4},
+    [LATHE_F16] = {.name = "f16", .unit_elems = 1, .unit_bytes = 2},
+    [LATHE_BF16] = {.name = "bf16", .unit_elems = 1, .unit_bytes = 2},
+    [LATHE_I8] = {.name = "i8",
+                  .unit_elems = 1,
+                  .unit_bytes = 1,
+                  .rule = LT_RULE_ABSMAX,
+                  .max_code = LATHE_I8_MAX},
     [LATHE_I4] = {.name = "i4",
-                  .elems_per_byte = 2,
+                  .unit_elems = 2,
+                  .unit_bytes = 1,
                   .rule = LT_RULE_ABSMAX,
                   .max_code = LATHE_I4_MAX},
     [LATHE_I2] = {.name = "i2",
-                  .elems_per_byte = 4,
+                  .unit_elems = 4,
+                  .unit_bytes = 1,
                   .rule = LT_RULE_ABSMAX,
                   .max_code = LATHE_I2_MAX},
-    [LATHE_I1] = {.name = "i1", .elems_per_byte = 8, .rule = LT_RULE_MEAN},
+    [LATHE_I1] = {.name = "i1", .unit_elems = 8, .unit_bytes = 1, .rule = LT_RULE_MEAN},
     [LATHE_BITNET158] = {.name = "bitnet158",
-                         .elems_per_byte = LATHE_BITNET158_PER_BYTE,
+                         .unit_elems = LATHE_BITNET158_PER_BYTE,
+                         .unit_bytes = 1,
                          .rule = LT_RULE_MEAN,
                          .max_code = LATHE_BITNET158_MAX,
                          .min_scale = LATHE_BITNET158_MIN_SCALE,
@@ -58,19 +65,5 @@ bool lathe_dtype_row_bytes(lathe_dtype dtype, uint64_t n_elems, uint64_t *n_byte
         return false;
     }
     const lt_dtype_traits *traits = &traits_table[dtype];
-    if (traits->elems_per_byte != 0) {
-        *n_bytes = lt_ceil_div(n_elems, traits->elems_per_byte);
-        return true;
-    }
-    return lt_mul(n_elems, traits->elem_bytes, n_bytes);
-}
-
-uint64_t lt_dtype_offset_bytes(lathe_dtype dtype, uint64_t elem) {
-    const lt_dtype_traits *traits = &traits_table[dtype];
-    return traits->elems_per_byte != 0 ? elem / traits->elems_per_byte : elem * traits->elem_bytes;
-}
-
-uint64_t lt_dtype_unit_elems(lathe_dtype dtype) {
-    const lt_dtype_traits *traits = &traits_table[dtype];
-    return traits->elems_per_byte != 0 ? traits->elems_per_byte : 1;
+    return lt_mul(lt_ceil_div(n_elems, traits->unit_elems), traits->unit_bytes, n_bytes);
 }

@@ -125,7 +125,12 @@ lathe_status lt_layout_of(const lathe_tensor_desc *desc, lt_layout *layout) {
     }
     uint32_t row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
     uint32_t outer = desc->n_dims > row_dims ? desc->n_dims - row_dims : 0;
-    lt_layout made = {.dtype = desc->dtype};
+    const lt_dtype_traits *traits = lt_dtype_traits_of(desc->dtype);
+    lt_layout made = {
+        .dtype = desc->dtype,
+        .unit_elems = traits->unit_elems,
+        .unit_bytes = traits->unit_bytes,
+    };
     uint64_t all_extents = 0;
     if (!product(desc->shape, 0, desc->n_dims, &all_extents) ||
         !product(desc->shape, 0, outer, &made.n_rows) ||
@@ -140,7 +145,7 @@ lathe_status lt_layout_of(const lathe_tensor_desc *desc, lt_layout *layout) {
 }
 
 bool lt_layout_is_dense(const lt_layout *layout) {
-    return layout->n_rows <= 1 || layout->row_elems % lt_dtype_unit_elems(layout->dtype) == 0;
+    return layout->n_rows <= 1 || layout->row_elems % layout->unit_elems == 0;
 }
 
 bool lt_layout_equal(const lt_layout *a, const lt_layout *b) {

@@ -9,6 +9,8 @@
  */
 typedef struct lt_layout {
     lathe_dtype dtype;
+    uint32_t unit_elems; /* as in lt_dtype_traits */
+    uint32_t unit_bytes;
     uint64_t n_rows;
     uint64_t row_elems;
     uint64_t row_bytes;
@@ -25,6 +27,16 @@ lathe_status lt_layout_of(const lathe_tensor_desc *desc, lt_layout *layout);
 
 /* Checks a target's own fields. Errors: INVALID_ARGUMENT, NOT_SUPPORTED. */
 lathe_status lt_target_check(const lathe_target *target);
+
+/* Bytes of a row before the unit that holds its element `col`. */
+static inline uint64_t lt_layout_col_bytes(const lt_layout *layout, uint64_t col) {
+    return layout->unit_elems == 1 ? col * layout->unit_bytes : col / layout->unit_elems;
+}
+
+/* How many elements of the same unit stand before element `col` of a row. */
+static inline uint64_t lt_layout_col_in_unit(const lt_layout *layout, uint64_t col) {
+    return layout->unit_elems == 1 ? 0 : col % layout->unit_elems;
+}
 
 /* The index of the scale of an element. */
 static inline uint64_t lt_layout_scale_index(const lt_layout *layout, uint64_t row, uint64_t col) {

@@ -69,7 +69,8 @@ void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, co
         uint64_t first;
         uint64_t n_elems;
         lt_tiling_tile(tiling, fold->n_tiles, &first, &n_elems);
-        fold->total = is_max ? fmax(fold->total, stats[i]) : fold->total + stats[i];
+        fold->total =
+            is_max ? (fold->total > stats[i] ? fold->total : stats[i]) : fold->total + stats[i];
         fold->n_elems += n_elems;
         fold->n_tiles++;
         if (fold->n_tiles % tiling->tiles_per_scope == 0) {

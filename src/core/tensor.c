@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 lathe_dtype lathe_tensor_dtype(const lathe_tensor *tensor) {
     return tensor->layout.dtype;
@@ -76,26 +77,29 @@ lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor) {
     };
 }
 
+/* Eight bytes at a time. A byte is `limit` (128 or more) or greater exactly if its top bit is set
+ * and adding 256 - limit to its other seven bits carries into the top one. */
+static bool has_byte_from(const uint8_t *bytes, uint8_t limit) {
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    uint64_t carried = (word & 0x7f * each) + (256U - limit) * each;
+    return (word & carried & 0x80 * each) != 0;
+}
+
 size_t lt_first_invalid_byte(lathe_dtype dtype, const uint8_t *bytes, size_t n_bytes) {
     uint8_t limit = lt_dtype_traits_of(dtype)->byte_values;
     if (limit == 0) {
         return n_bytes;
     }
-    /* The maximum of a block vectorises; only a block with an invalid byte is searched. */
-    enum { BLOCK = 512 };
-    for (size_t start = 0; start < n_bytes; start += BLOCK) {
-        size_t end = (size_t)lt_min(n_bytes, start + BLOCK);
-        uint8_t greatest = 0;
-        for (size_t i = start; i < end; i++) {
-            greatest = bytes[i] > greatest ? bytes[i] : greatest;
-        }
-        for (size_t i = start; greatest >= limit && i < end; i++) {
-            if (bytes[i] >= limit) {
-                return i;
-            }
-        }
+    size_t i = 0;
+    while (n_bytes - i >= sizeof(uint64_t) && !has_byte_from(bytes + i, limit)) {
+        i += sizeof(uint64_t);
     }
-    return n_bytes;
+    while (i < n_bytes && bytes[i] < limit) {
+        i++;
+    }
+    return i;
 }
 
 static lathe_status corrupt_element(const lathe_tensor *tensor, uint64_t row, uint64_t col,
@@ -113,11 +117,11 @@ static lathe_status corrupt_element(const lathe_tensor *tensor, uint64_t row, ui
  * it. */
 static bool padding_is_valid(lathe_dtype dtype, uint8_t byte, uint64_t used) {
     if (dtype != LATHE_BITNET158) {
-        uint64_t bits = used * (8 / lt_dtype_unit_elems(dtype));
+        uint64_t bits = used * (8 / lt_dtype_traits_of(dtype)->unit_elems);
         return byte >> bits == 0;
     }
     unsigned rest = byte;
-    for (uint64_t digit = 0; digit < lt_dtype_unit_elems(dtype); digit++, rest /= 3) {
+    for (uint64_t digit = 0; digit < lt_dtype_traits_of(dtype)->unit_elems; digit++, rest /= 3) {
         if (digit >= used && rest % 3 != 1) {
             return false;
         }
@@ -128,7 +132,7 @@ static bool padding_is_valid(lathe_dtype dtype, uint8_t byte, uint64_t used) {
 static lathe_status validate_row(const lathe_tensor *tensor, uint64_t row) {
     const lt_layout *layout = &tensor->layout;
     const uint8_t *bytes = (const uint8_t *)tensor->data + row * layout->row_bytes;
-    uint64_t unit = lt_dtype_unit_elems(layout->dtype);
+    uint64_t unit = layout->unit_elems;
     size_t bad = lt_first_invalid_byte(layout->dtype, bytes, (size_t)layout->row_bytes);
     if (bad < layout->row_bytes) {
         return corrupt_element(tensor, row, bad * unit,

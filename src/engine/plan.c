@@ -11,8 +11,9 @@ static void join_rows(lt_layout *from, lt_layout *to) {
         !lt_layout_is_dense(to)) {
         return;
     }
-    to->n_rows = 1;
-    to->row_elems = to->n_elems;
+    from->n_rows = to->n_rows = 1;
+    from->row_elems = to->row_elems = to->n_elems;
+    from->row_bytes = from->n_bytes;
     to->row_bytes = to->n_bytes;
 }
 

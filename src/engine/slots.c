@@ -3,7 +3,6 @@
 #include "engine/slots.h"
 
 #include "core/checked.h"
-#include "core/dtype.h"
 
 enum { SIDE_ALIGNMENT = 64 };
 
@@ -16,12 +15,12 @@ lt_part lt_part_of(const lt_layout *layout, uint64_t elem, uint64_t n_elems) {
     uint64_t col = elem % layout->row_elems;
     uint64_t last_row = last / layout->row_elems;
     uint64_t last_col = last % layout->row_elems;
-    uint64_t unit = lt_dtype_unit_elems(layout->dtype);
+    uint64_t unit = layout->unit_elems;
     lt_part part = {
-        .first_byte = row * layout->row_bytes + lt_dtype_offset_bytes(layout->dtype, col),
+        .first_byte = row * layout->row_bytes + lt_layout_col_bytes(layout, col),
     };
-    uint64_t end = last_row * layout->row_bytes +
-                   lt_dtype_offset_bytes(layout->dtype, last_col / unit * unit + unit);
+    uint64_t end =
+        last_row * layout->row_bytes + lt_layout_col_bytes(layout, last_col / unit * unit + unit);
     part.n_bytes = end - part.first_byte;
     if (layout->n_scales > 0) {
         part.first_scale = lt_layout_scale_index(layout, row, col);
@@ -36,9 +35,12 @@ static lt_part bound(const lt_layout *layout, uint64_t n_elems) {
     lt_part most = {.n_bytes = layout->n_bytes, .n_scales = layout->n_scales};
     /* Each row adds at most one partly used byte, and one short group, to what the elements need.
      */
-    most.n_bytes = lt_min(most.n_bytes, lt_dtype_offset_bytes(layout->dtype, n_elems) + 2 * rows);
+    most.n_bytes = lt_min(most.n_bytes, lt_layout_col_bytes(layout, n_elems) + 2 * rows);
     if (layout->scale_elems != 0) {
+        uint64_t in_rows = 0; /* stays 0 on overflow, which says nothing */
+        (void)lt_mul(rows, layout->scales_per_row, &in_rows);
         most.n_scales = lt_min(most.n_scales, n_elems / layout->scale_elems + rows + 1);
+        most.n_scales = in_rows != 0 ? lt_min(most.n_scales, in_rows) : most.n_scales;
     }
     return most;
 }

@@ -20,9 +20,8 @@
 #define MAX_SLOT_BYTES (UINT64_C(4) << 20)
 #define MIN_SLOT_BYTES (UINT64_C(384) << 10)
 #define MIN_MEMORY_BYTES (UINT64_C(1) << 20)
-/* Scales take at most this part of a slot: with groups of 32 one scale is an eighth of its codes.
- */
-#define SCALE_SHARE 8
+/* Of a slot, one part in so many is for scales: the least chunk may have one for each element. */
+#define SCALE_SHARE 4
 
 struct lt_streamer {
     lathe_engine *engine;
