@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands share: messages, option values, tables, JSON, progress and signals. */
+#ifndef LATHE_CLI_H
+#define LATHE_CLI_H
+
+#include <argp.h>
+#include <jansson.h>
+#include <lathe/lathe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Exit statuses. A signal adds its number to CLI_SIGNAL. */
+enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2, CLI_SIGNAL = 128 };
+
+/* The subcommands. argv[0] is "lathe NAME"; each returns the exit status. */
+int cli_convert(int argc, char **argv);
+int cli_inspect(int argc, char **argv);
+int cli_compare(int argc, char **argv);
+int cli_devices(int argc, char **argv);
+int cli_synth(int argc, char **argv);
+int cli_bench(int argc, char **argv);
+
+/* output.c */
+
+#if defined(__GNUC__)
+#define CLI_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
+#else
+#define CLI_PRINTF(format_index, first_arg)
+#endif
+
+/* Prints "lathe: message" as one line on stderr and returns CLI_FAILURE. Control characters in the
+ * message become '?', so that a file's contents cannot break the line. */
+int cli_fail(const char *format, ...) CLI_PRINTF(1, 2);
+
+/* The same with the message of the library's last error. */
+int cli_fail_last(void);
+
+/* To be called at exit: reports it when standard output could not be written. */
+void cli_close_stdout(void);
+
+/* malloc and realloc that end the tool when there is no memory; count * size is checked. */
+void *cli_allocate(size_t count, size_t size);
+void *cli_reallocate(void *memory, size_t count, size_t size);
+
+/* A byte count for a person, "1.50 GiB", in a buffer of this size. Returns the buffer. */
+enum { CLI_BYTES_TEXT = 24 };
+const char *cli_bytes_text(uint64_t n_bytes, char text[CLI_BYTES_TEXT]);
+
+/* Prints a JSON object on stdout and drops the reference. Returns the exit status. */
+int cli_print_json(json_t *object);
+
+/* An integer for JSON; counts beyond 63 bits, which no file has, are cut to the greatest. */
+json_t *cli_json_count(uint64_t count);
+
+/* A number for JSON, null if it is not finite. */
+json_t *cli_json_number(double number);
+
+/* A table that is printed when all its cells are known. */
+typedef struct cli_table cli_table;
+
+/* `headings` holds strlen(alignment) texts; alignment has 'l' or 'r' for each column. */
+cli_table *cli_table_new(const char *alignment, const char *const *headings);
+
+/* Adds the next cell, row by row. */
+void cli_table_cell(cli_table *table, const char *format, ...) CLI_PRINTF(2, 3);
+
+/* Prints the table on stdout and frees it. */
+void cli_table_print(cli_table *table);
+
+/* Frees a table that is not to be printed. NULL is legal. */
+void cli_table_free(cli_table *table);
+
+/* options.c: each parser of a value returns false, and leaves the output alone, for any other text.
+ */
+
+/* A size in bytes: digits and, at choice, B, K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024) or
+ * KB, MB, GB, TB (powers of 1000). */
+bool cli_parse_size(const char *text, uint64_t *n_bytes);
+
+/* A decimal number from `least` to `most`. */
+bool cli_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *count);
+
+/* "tensor", "row" or "group:N" into the target's granularity and group_size. */
+bool cli_parse_granularity(const char *text, lathe_target *target);
+
+/* "fast", "balanced" or "precise". */
+bool cli_parse_quality(const char *text, lathe_quality *quality);
+
+/* The same for options: the message of a usage error names the option, and argp ends the tool. */
+uint64_t cli_option_size(struct argp_state *state, const char *option, const char *text);
+uint64_t cli_option_count(struct argp_state *state, const char *option, const char *text,
+                          uint64_t least, uint64_t most);
+lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text);
+lathe_isa cli_option_isa(struct argp_state *state, const char *text);
+uint32_t cli_option_threads(struct argp_state *state, const char *text);
+
+/* The text of a granularity, "row" or "group:128", in a buffer of this size. Returns the buffer. */
+enum { CLI_GRANULARITY_TEXT = 32 };
+const char *cli_granularity_text(lathe_granularity granularity, uint64_t group_size,
+                                 char text[CLI_GRANULARITY_TEXT]);
+
+/* progress.c */
+
+/* From now on SIGINT, SIGTERM and SIGHUP only leave a mark that cli_caught_signal returns. */
+void cli_catch_signals(void);
+
+/* The number of the signal that was caught; 0 if none was. */
+int cli_caught_signal(void);
+
+/* Says that a signal ended the work, and returns the exit status for it. */
+int cli_interrupted(void);
+
+/* A monotonic clock. */
+uint64_t cli_now_ns(void);
+
+/* A progress bar on stderr. */
+typedef struct cli_progress {
+    bool visible;
+    bool drawn;
+    uint64_t start_ns;
+    uint64_t drawn_ns;
+} cli_progress;
+
+/* Visible if stderr is a terminal and it is wanted. */
+void cli_progress_start(cli_progress *progress, bool wanted);
+
+/* A lathe_progress_fn: draws, and cancels once a signal was caught. */
+int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Wipes the bar. */
+void cli_progress_end(cli_progress *progress);
+
+/* weights.c: made-up weights. The values depend on the key and the index alone and use only
+ * operations that IEEE 754 rounds exactly, so that every machine makes the same bits. */
+
+/* Hashes a number: a bijection of 64 bits. */
+uint64_t cli_hash(uint64_t x);
+
+/* Elements [first, first + n) of a sequence with heavy tails, mean 0 and variance near 1, |x| < 21.
+ */
+void cli_weights(uint64_t key, uint64_t first, size_t n, float *out);
+
+/* The factor of one channel: mostly 1, for one in 128 from 4 to 20. */
+float cli_channel_gain(uint64_t key, uint64_t channel);
+
+#endif

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# Wrong command lines exit 2; help and version exit 0; the man page has every option.
+
+misused "no command"
+misused "unknown command" frobnicate
+misused "unknown option before the command" --frobnicate
+for command in convert inspect compare synth devices bench; do
+    misused "$command with an unknown option" "$command" --frobnicate
+done
+for command in convert inspect compare synth; do
+    misused "$command without arguments" "$command"
+done
+misused "convert without output" convert in --to f16
+misused "convert without a type" convert in -o out.safetensors
+misused "convert of two files" convert in in2 -o out.safetensors --to f16
+misused "inspect of two files" inspect a b
+misused "compare of one file" compare a
+misused "compare of three files" compare a b c
+misused "synth of two files" synth a b
+misused "synth of an index" synth a.index.json
+misused "devices with an argument" devices a
+misused "bench with an argument" bench a
+
+convert=(convert in -o made.safetensors --to i8)
+for dtype in F16 float i3 "" f16x invalid; do
+    misused "dtype '$dtype'" convert in -o made.safetensors --to "$dtype"
+done
+for granularity in rows group group: group:0 group:33 group:31 group:-32 group:32x ""; do
+    misused "granularity '$granularity'" "${convert[@]}" --granularity "$granularity"
+done
+for size in "" x 12x 64mib -1 1.5MiB 99999999999999999999 20000000TiB 1KiB; do
+    misused "memory '$size'" "${convert[@]}" --memory "$size"
+done
+for count in "" 0 -1 x 99999 1x; do
+    misused "threads '$count'" "${convert[@]}" --threads "$count"
+    misused "row-dims '$count'" "${convert[@]}" --row-dims "$count"
+done
+for rule in "" "a" "=i8" "a=i9" "a="; do
+    misused "rule '$rule'" "${convert[@]}" --rule "$rule"
+done
+misused "quality" "${convert[@]}" --quality best
+misused "nonfinite" "${convert[@]}" --nonfinite ignore
+misused "device" "${convert[@]}" --device gpu
+misused "isa" "${convert[@]}" --isa sse
+misused "an option without its value" "${convert[@]}" --memory
+misused "synth dtype" synth made.safetensors --dtype i8
+misused "synth size" synth made.safetensors --size 1KiB
+misused "synth seed" synth made.safetensors --seed x
+misused "bench threads" bench --threads 1,x
+misused "bench size" bench --size 1
+misused "bench repeat" bench --repeat 0
+check_not "nothing was written" test -e made.safetensors
+
+lathe --version
+same "version: exit status" 0 "$status"
+check "version: text" grep -qE '^lathe [0-9]+\.[0-9]+\.[0-9]+$' out
+
+lathe --help
+same "help: exit status" 0 "$status"
+cp out helps
+for command in convert inspect compare synth devices bench; do
+    check "help names $command" grep -q "^ *$command " helps
+    lathe "$command" --help
+    same "$command --help: exit status" 0 "$status"
+    check "$command --help: usage" grep -q "^Usage: lathe $command" out
+    check_not "$command --help: lines of at most 80 columns" grep -q '.\{81\}' out
+    cat out >>all_helps
+done
+cat helps >>all_helps
+sed 's/\\-/-/g' "$MAN_PAGE" >man_text
+for option in $(grep -oE -e '--[a-z][a-z-]+' all_helps | sort -u); do
+    check "man page has $option" grep -qE -e "$option([^a-z-]|\$)" man_text
+done
+for command in convert inspect compare synth devices bench; do
+    check "man page has $command" grep -qi -e "^\.SH $command\$" man_text
+done
