@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CPU backend, and the parts of it that its files share. */
+#ifndef LT_CPU_CPU_H
+#define LT_CPU_CPU_H
+
+#include "backend.h"
+#include "cpu/kernels.h"
+#include "cpu/threads.h"
+#include "lathe_constants.h"
+
+typedef struct lt_cpu_backend {
+    lt_backend base;
+    lathe_pool *pool; /* not owned: the engine's, which outlives the backend */
+    lt_cpu_features features;
+    lt_kernels kernels;
+    lt_threads threads;
+} lt_cpu_backend;
+
+/* Makes the CPU backend. Errors: NOT_SUPPORTED (an ISA that the CPU lacks), INSUFFICIENT_MEMORY. */
+lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
+                                   lt_backend **backend);
+
+/* Elements of the F32 tile through which pairs without a direct kernel go, and in which data is
+ * checked: whole bytes of every dtype, and 10 KiB, so that it stays in the L1 cache with both its
+ * sides. */
+enum { LT_TILE = 2560 };
+
+/* Reads elements of a tensor. */
+typedef struct lt_reader {
+    const lt_kernels *kernels;
+    lt_heat heat;
+    const lt_layout *layout;
+    bool is_flat;       /* one scale and no padding: the tensor is one run of elements */
+    bool through_codes; /* bytes hold elements of two groups */
+    const uint8_t *bytes;
+    uint64_t first_byte; /* of the tensor: what lies at bytes[0] */
+    const float *scales;
+    uint64_t first_scale;
+    lt_outcome *outcome; /* receives CORRUPT_DATA */
+} lt_reader;
+
+/* True for BITNET158 in groups that do not begin bytes. */
+bool lt_groups_share_bytes(const lt_layout *layout);
+
+lt_reader lt_reader_of(const lt_cpu_backend *cpu, const lt_pass *pass, const lt_layout *layout,
+                       const lt_span *span, lt_outcome *outcome);
+
+/* Consecutive elements that one kernel call can read. */
+typedef struct lt_run {
+    const uint8_t *bytes; /* where the first element lies; NULL if it does not begin a byte, or if
+                             bytes are shared by groups */
+    uint64_t n_elems;     /* at least 1 */
+    float scale;
+} lt_run;
+
+/* The longest run that begins at element `elem`. */
+lt_run lt_reader_run(const lt_reader *reader, uint64_t elem);
+
+/* Decodes elements [elem, elem + n_elems) to n_elems floats at `out`, with any alignment. */
+void lt_reader_decode(const lt_reader *reader, uint64_t elem, uint64_t n_elems, void *out);
+
+/* Reports CORRUPT_DATA if one of the elements [elem, elem + n_elems) lies in an invalid byte. */
+void lt_reader_check(const lt_reader *reader, uint64_t elem, uint64_t n_elems);
+
+/* The statistic of elements [elem, elem + n_elems), at most LATHE_STAT_TILE of them. */
+double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem, uint64_t n_elems);
+
+/* Runs one range of a convert pass, and some tiles of a stats pass. */
+void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range);
+void lt_cpu_stats_tiles(const lt_cpu_backend *cpu, const lt_work *work, uint64_t first_tile,
+                        uint64_t n_tiles);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this CPU can do, as far as the kernels care. */
+#ifndef LT_CPU_FEATURES_H
+#define LT_CPU_FEATURES_H
+
+#include <lathe/device.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct lt_cpu_features {
+    bool avx2;          /* AVX2, F16C, FMA and BMI2, with the OS saving the registers */
+    bool avx512;        /* AVX-512 F, BW, DQ, VL on top of avx2, likewise */
+    bool avx512_vbmi;   /* VBMI and VBMI2 on top of avx512 */
+    bool stream_stores; /* out of cache, non-temporal stores beat prefetching for write (AMD Zen) */
+    size_t l1d_bytes;   /* of one core */
+    size_t l2_bytes;    /* of one core */
+    size_t l3_bytes;    /* as one core sees it; 0 if there is none */
+    char name[64];      /* the brand string */
+} lt_cpu_features;
+
+/* Reads the processor through cpuid and xgetbv. Thread-safe. */
+void lt_cpu_features_detect(lt_cpu_features *features);
+
+/* The highest ISA that the features allow. */
+lathe_isa lt_cpu_best_isa(const lt_cpu_features *features);
+
+#endif

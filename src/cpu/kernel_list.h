@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one list of CPU kernels: it feeds the prototypes, the dispatch tables, the tests and the
+ * bench.
+ *
+ * Every entry is X(name, from, to). An ISA's kernel is called lt_<name>_<variant>_<isa>. */
+#ifndef LT_CPU_KERNEL_LIST_H
+#define LT_CPU_KERNEL_LIST_H
+
+/* One encoder from F32 and one decoder to F32 for each dtype: with these all 64 pairs work through
+ * an F32 tile. The scalar reference implements exactly these, so an SIMD table starts out complete.
+ */
+#define LT_CORE_KERNELS(X)                                                                         \
+    X(f32_to_f16, LATHE_F32, LATHE_F16)                                                            \
+    X(f32_to_bf16, LATHE_F32, LATHE_BF16)                                                          \
+    X(f32_to_i8, LATHE_F32, LATHE_I8)                                                              \
+    X(f32_to_i4, LATHE_F32, LATHE_I4)                                                              \
+    X(f32_to_i2, LATHE_F32, LATHE_I2)                                                              \
+    X(f32_to_i1, LATHE_F32, LATHE_I1)                                                              \
+    X(f32_to_bitnet158, LATHE_F32, LATHE_BITNET158)                                                \
+    X(f16_to_f32, LATHE_F16, LATHE_F32)                                                            \
+    X(bf16_to_f32, LATHE_BF16, LATHE_F32)                                                          \
+    X(i8_to_f32, LATHE_I8, LATHE_F32)                                                              \
+    X(i4_to_f32, LATHE_I4, LATHE_F32)                                                              \
+    X(i2_to_f32, LATHE_I2, LATHE_F32)                                                              \
+    X(i1_to_f32, LATHE_I1, LATHE_F32)                                                              \
+    X(bitnet158_to_f32, LATHE_BITNET158, LATHE_F32)
+
+/* Pairs that skip the tile. Additions only: the tests hold each to the bytes of the tile route. */
+#define LT_DIRECT_KERNELS(X)                                                                       \
+    X(f16_to_bf16, LATHE_F16, LATHE_BF16)                                                          \
+    X(bf16_to_f16, LATHE_BF16, LATHE_F16)                                                          \
+    X(f16_to_i8, LATHE_F16, LATHE_I8)                                                              \
+    X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
+    X(f16_to_bitnet158, LATHE_F16, LATHE_BITNET158)                                                \
+    X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
+    X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
+    X(bf16_to_bitnet158, LATHE_BF16, LATHE_BITNET158)                                              \
+    X(i8_to_f16, LATHE_I8, LATHE_F16)                                                              \
+    X(i8_to_bf16, LATHE_I8, LATHE_BF16)                                                            \
+    X(i4_to_f16, LATHE_I4, LATHE_F16)                                                              \
+    X(i4_to_bf16, LATHE_I4, LATHE_BF16)                                                            \
+    X(bitnet158_to_f16, LATHE_BITNET158, LATHE_F16)                                                \
+    X(bitnet158_to_bf16, LATHE_BITNET158, LATHE_BF16)
+
+/* Ternary codes (int8 in {-1, 0, +1}, no scale) to and from base-3 bytes: for groups whose first
+ * element is not the first of a byte. X(name). */
+#define LT_PACK_KERNELS(X)                                                                         \
+    X(pack_bitnet158)                                                                              \
+    X(unpack_bitnet158)
+
+/* Statistics of one tile. X(name, source dtype, statistic). */
+#define LT_STAT_KERNELS(X)                                                                         \
+    X(absmax_f32, LATHE_F32, LT_STAT_ABSMAX)                                                       \
+    X(absmax_f16, LATHE_F16, LT_STAT_ABSMAX)                                                       \
+    X(absmax_bf16, LATHE_BF16, LT_STAT_ABSMAX)                                                     \
+    X(abssum_f32, LATHE_F32, LT_STAT_ABSSUM)                                                       \
+    X(abssum_f16, LATHE_F16, LT_STAT_ABSSUM)                                                       \
+    X(abssum_bf16, LATHE_BF16, LT_STAT_ABSSUM)
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a CPU kernel is, and the table through which kernels are called. */
+#ifndef LT_CPU_KERNELS_H
+#define LT_CPU_KERNELS_H
+
+#include "cpu/features.h"
+#include "cpu/kernel_list.h"
+#include <lathe/dtype.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Parameters of the kernels that quantize or dequantize; the others do not look at them.
+ *   decode: value = (float)code * scale; the scale is finite
+ *   encode: code = round to nearest even of x * inv_scale, clamped to [-max_code, max_code]; NaN
+ *           gives 0 and an infinity the clamp bound; inv_scale is 0 for an uninvertible scale,
+ * which makes every code 0 (an infinity times 0 is a NaN, so it too gives 0) to BITNET158: as
+ * encode; the codes are bounded by 1 whatever max_code says to I1:  the bit is 1 unless x < 0 (so
+ * NaN, which stands for 0, gives 1); no parameter is used */
+typedef struct lt_kernel_params {
+    float scale;
+    float inv_scale;
+    float max_code; /* 127, 7 or 1 */
+} lt_kernel_params;
+
+/* Converts n_elems consecutive elements. Both sides begin on an element's first byte, with no other
+ * alignment; they do not overlap. Exactly the bytes of n_elems elements are read and written, and
+ * the unused bits of the last byte are written as zero (BITNET158: as digit 1). */
+typedef void lt_convert_fn(const void *src, void *dst, size_t n_elems,
+                           const lt_kernel_params *params);
+
+/* Ternary codes to base-3 bytes or back; the same rules. */
+typedef void lt_pack_fn(const void *src, void *dst, size_t n_elems);
+
+typedef enum lt_stat { LT_STAT_ABSMAX = 0, LT_STAT_ABSSUM = 1 } lt_stat;
+enum { LT_STAT_COUNT = 2 };
+
+/* A statistic of one tile of at most LATHE_STAT_TILE elements: the greatest absolute value, or the
+ * canonical F32 sum of absolute values. When any element is infinite or NaN the result is not
+ * finite (a sum may also overflow by itself: the caller tells the two apart); a NaN is always
+ * 0x7fc00000. 0 for no elements. */
+typedef float lt_stat_fn(const void *src, size_t n_elems);
+
+/* How many elements saturate: |x * inv_scale| >= max_code + 0.5. NaN does not count. */
+typedef uint64_t lt_saturated_fn(const float *src, size_t n_elems, const lt_kernel_params *params);
+
+/* Where a kernel's data is expected. HOT: both sides in cache: plain loads and stores. COLD: in
+ * memory: the output streams past the cache, or is prefetched for writing, whichever the CPU
+ * prefers. */
+typedef enum lt_heat { LT_HOT = 0, LT_COLD = 1 } lt_heat;
+enum { LT_HEAT_COUNT = 2 };
+
+enum { LT_DTYPE_SLOTS = LATHE_DTYPE_LAST + 1 };
+
+/* NULL in convert[][] means that the pair goes through the F32 tile. Every core kernel is there. */
+typedef struct lt_kernels {
+    lathe_isa isa;
+    lt_convert_fn *convert[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
+    lt_stat_fn *stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS]; /* F32, F16 and BF16 only */
+    lt_pack_fn *pack_bitnet158;
+    lt_pack_fn *unpack_bitnet158;
+    lt_saturated_fn *saturated_f32;
+} lt_kernels;
+
+/* Fills *kernels with the scalar reference, then upgrades it level by level up to `isa`, which the
+ * features must allow. */
+void lt_kernels_init(lt_kernels *kernels, lathe_isa isa, const lt_cpu_features *features);
+
+/* One level's upgrade of the table. */
+void lt_kernels_init_scalar(lt_kernels *kernels);
+#if defined(__x86_64__)
+void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features);
+void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features);
+#endif
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The convert pass on the CPU: a range through direct kernels, or through the F32 tile. */
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "cpu/cpu.h"
+#include <math.h>
+#include <string.h>
+
+/* One range being converted. */
+typedef struct conversion {
+    const lt_work *work;
+    const lt_pass *pass;
+    const lt_kernels *kernels;
+    lt_reader src;
+    lt_reader dst_reader; /* strict: decodes what has been written */
+    uint8_t *dst;
+    lt_convert_fn *direct; /* NULL: through the tile */
+    float max_code;
+    bool check_bytes;   /* of the source */
+    bool survey;        /* FAST: look for saturated and non-finite elements while converting */
+    bool through_codes; /* a BITNET158 byte can hold elements of two groups */
+    uint64_t n_saturated;
+} conversion;
+
+static uint8_t *dst_at(const conversion *c, uint64_t row, uint64_t col) {
+    const lt_layout *layout = &c->pass->dst;
+    return c->dst +
+           (row * layout->row_bytes + lt_layout_col_bytes(layout, col) - c->work->dst.first_byte);
+}
+
+static float *dst_scale_at(const conversion *c, uint64_t row, uint64_t col) {
+    return &c->work->dst
+                .scales[lt_layout_scale_index(&c->pass->dst, row, col) - c->work->dst.first_scale];
+}
+
+/* Elements of the target that share kernel parameters. */
+typedef struct dst_run {
+    uint64_t n_elems; /* that are left of it */
+    const float *scale;
+    lt_kernel_params params;
+} dst_run;
+
+static void set_scale(dst_run *run, const float *scale) {
+    run->scale = scale;
+    run->params.inv_scale = lt_inverse_scale(*scale);
+}
+
+static dst_run dst_run_at(const conversion *c, uint64_t row, uint64_t col) {
+    const lt_layout *layout = &c->pass->dst;
+    dst_run run = {.n_elems = layout->row_elems - col, .params = {.max_code = c->max_code}};
+    if (layout->scale_elems != 0) {
+        run.n_elems = lt_min(run.n_elems, layout->scale_elems - col % layout->scale_elems);
+    }
+    if (layout->n_scales > 0) {
+        set_scale(&run, dst_scale_at(c, row, col));
+    }
+    return run;
+}
+
+/* Moves on by n_elems elements, of which more_elems more of the row follow. */
+static void dst_run_advance(const conversion *c, dst_run *run, uint64_t n_elems,
+                            uint64_t more_elems) {
+    run->n_elems -= n_elems;
+    if (run->n_elems == 0 && more_elems > 0) {
+        run->n_elems = c->pass->dst.scale_elems;
+        set_scale(run, run->scale + 1);
+    }
+}
+
+/* Encodes an F32 tile that begins a byte of the target. */
+static void encode_tile(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems,
+                        const float *tile) {
+    int8_t codes[LT_TILE];
+    lathe_dtype dtype = c->through_codes ? LATHE_I8 : c->pass->dst.dtype;
+    lt_convert_fn *encode = c->kernels->convert[LT_HOT][LATHE_F32][dtype];
+    dst_run run = dst_run_at(c, row, col);
+    for (uint64_t done = 0; done < n_elems;) {
+        uint64_t count = lt_min(run.n_elems, n_elems - done);
+        void *out = c->through_codes ? (void *)(codes + done) : dst_at(c, row, col + done);
+        encode(tile + done, out, (size_t)count, &run.params);
+        done += count;
+        dst_run_advance(c, &run, count, n_elems - done);
+    }
+    if (c->through_codes) {
+        c->kernels->pack_bitnet158(codes, dst_at(c, row, col), (size_t)n_elems);
+    }
+}
+
+/* Converts columns through F32, at most a tile of them; returns how many. */
+static uint64_t convert_through_tile(const conversion *c, uint64_t row, uint64_t col,
+                                     uint64_t n_elems) {
+    uint64_t elem = row * c->pass->dst.row_elems + col;
+    uint64_t count = lt_min(n_elems, LT_TILE);
+    if (c->pass->dst.dtype == LATHE_F32) {
+        lt_reader_decode(&c->src, elem, count, dst_at(c, row, col));
+    } else {
+        float tile[LT_TILE];
+        lt_reader_decode(&c->src, elem, count, tile);
+        encode_tile(c, row, col, count, tile);
+    }
+    return count;
+}
+
+/* FAST quality: saturated elements are counted, and non-finite ones found wherever they are. */
+static void survey_columns(conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    uint64_t elem = row * c->pass->dst.row_elems + col;
+    float tile[LT_TILE];
+    lt_reader_decode(&c->src, elem, n_elems, tile);
+    if (c->pass->nonfinite == LATHE_NONFINITE_ERROR &&
+        !isfinite(c->kernels->stat[LT_HOT][LT_STAT_ABSMAX][LATHE_F32](tile, (size_t)n_elems))) {
+        uint64_t i = 0;
+        while (isfinite(tile[i])) {
+            i++;
+        }
+        lt_outcome_fault(c->work->outcome, LATHE_NON_FINITE, elem + i);
+    }
+    dst_run run = dst_run_at(c, row, col);
+    for (uint64_t done = 0; c->max_code > 0 && done < n_elems;) {
+        uint64_t count = lt_min(run.n_elems, n_elems - done);
+        c->n_saturated += c->kernels->saturated_f32(tile + done, (size_t)count, &run.params);
+        done += count;
+        dst_run_advance(c, &run, count, n_elems - done);
+    }
+}
+
+/* Strict mode: decodes what was written and compares it, as values, with the source. */
+static void verify_tile(const conversion *c, uint64_t elem, uint64_t n_elems) {
+    float before[LT_TILE];
+    float after[LT_TILE];
+    lt_reader_decode(&c->src, elem, n_elems, before);
+    lt_reader_decode(&c->dst_reader, elem, n_elems, after);
+    for (uint64_t i = 0; i < n_elems; i++) {
+        bool same = before[i] == after[i] || (isnan(before[i]) && isnan(after[i]));
+        if (!same) {
+            lt_outcome_fault(c->work->outcome, LATHE_DATA_LOSS, elem + i);
+            return;
+        }
+    }
+}
+
+/* Converts columns by the direct kernel, run by run, as far as runs begin and end bytes; returns
+ * how many. */
+static uint64_t convert_direct(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    const lt_layout *src = &c->pass->src;
+    const lt_layout *dst = &c->pass->dst;
+    uint64_t elem = row * dst->row_elems + col;
+    uint8_t *out = dst_at(c, row, col);
+    dst_run to = dst_run_at(c, row, col);
+    lt_run from = {0};
+    uint64_t done = 0;
+    while (done < n_elems) {
+        if (from.n_elems == 0) {
+            from = lt_reader_run(&c->src, elem + done);
+        }
+        uint64_t count = lt_min(lt_min(from.n_elems, to.n_elems), n_elems - done);
+        bool row_ends = col + done + count == dst->row_elems;
+        bool ends_byte = lt_layout_col_in_unit(dst, count) == 0 || row_ends;
+        if (from.bytes == NULL || !ends_byte) {
+            break;
+        }
+        to.params.scale = from.scale;
+        c->direct(from.bytes, out, (size_t)count, &to.params);
+        done += count;
+        out += lt_layout_col_bytes(dst, count);
+        dst_run_advance(c, &to, count, n_elems - done);
+        from.bytes += lt_layout_col_bytes(src, count);
+        /* A run that was left inside a byte is looked up again. */
+        from.n_elems = lt_layout_col_in_unit(src, count) == 0 ? from.n_elems - count : 0;
+    }
+    return done;
+}
+
+/* How many elements are converted between checks: what is looked at twice should still be in cache. */
+static uint64_t checked_step(const conversion *c) {
+    if (c->survey || c->pass->strict) {
+        return LT_TILE;
+    }
+    return c->check_bytes ? 16 * LT_TILE : UINT64_MAX; /* 8 KiB of BITNET158 */
+}
+
+/* Converts columns [col, col + n_cols) of a row, with the scales in place. */
+static void convert_columns(conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
+    uint64_t step = checked_step(c);
+    while (n_cols > 0) {
+        uint64_t elem = row * c->pass->dst.row_elems + col;
+        uint64_t count = lt_min(n_cols, step);
+        if (c->check_bytes) {
+            lt_reader_check(&c->src, elem, count);
+        }
+        uint64_t by_kernel = c->direct == NULL ? 0 : convert_direct(c, row, col, count);
+        count = by_kernel > 0 ? by_kernel : convert_through_tile(c, row, col, count);
+        if (c->survey) {
+            survey_columns(c, row, col, count);
+        }
+        if (c->pass->strict) {
+            verify_tile(c, elem, count);
+        }
+        col += count;
+        n_cols -= count;
+    }
+}
+
+/* Finds the scale of a scope of n_elems elements and stores it. */
+static void find_scale(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    uint64_t elem = row * c->pass->dst.row_elems + col;
+    bool is_max = lt_dtype_traits_of(c->pass->dst.dtype)->rule == LT_RULE_ABSMAX;
+    uint64_t step = lt_scope_stride(c->pass->quality, n_elems) * LATHE_STAT_TILE;
+    double total = 0;
+    uint64_t counted = 0;
+    for (uint64_t done = 0; done < n_elems; done += step) {
+        uint64_t count = lt_min(n_elems - done, LATHE_STAT_TILE);
+        double stat = lt_tile_stat(&c->src, c->pass, elem + done, count);
+        total = is_max ? (total > stat ? total : stat) : total + stat;
+        counted += count;
+    }
+    *dst_scale_at(c, row, col) = lt_scale_from_stat(c->pass->dst.dtype, total, counted);
+}
+
+/* Columns whose source is read for the statistics and again, from the cache, for the codes: whole
+ * scopes and whole bytes, about 32 KiB of F32 where the scopes are smaller. */
+static uint64_t own_scale_step(const conversion *c) {
+    uint64_t scope = lt_layout_scale_run(&c->pass->dst);
+    uint64_t step = c->through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
+    return lt_max(8192 / step, 1) * step;
+}
+
+static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
+    uint64_t end = col + n_cols;
+    uint64_t scope = lt_layout_scale_run(&c->pass->dst);
+    uint64_t step = own_scale_step(c);
+    while (col < end) {
+        uint64_t part = lt_min(step, end - col);
+        for (uint64_t done = 0; done < part; done += scope) {
+            find_scale(c, row, col + done, lt_min(scope, part - done));
+        }
+        convert_columns(c, row, col, part);
+        col += part;
+    }
+}
+
+/* Kernels for cold data pay to reach a cache line's start and to prefetch: not for short runs. */
+static lt_heat kernel_heat(const lt_pass *pass) {
+    enum { SHORT_RUN = 1024 };
+    uint64_t src_run = lt_layout_scale_run(&pass->src);
+    uint64_t dst_run = lt_layout_scale_run(&pass->dst);
+    bool is_short = lt_min(src_run, dst_run) < SHORT_RUN;
+    return pass->beyond_cache && !is_short ? LT_COLD : LT_HOT;
+}
+
+static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) {
+    const lt_pass *pass = work->pass;
+    const lt_layout *dst = &pass->dst;
+    bool through_codes = lt_groups_share_bytes(dst);
+    lt_convert_fn *direct = cpu->kernels.convert[kernel_heat(pass)][pass->src.dtype][dst->dtype];
+    conversion c = {
+        .work = work,
+        .pass = pass,
+        .kernels = &cpu->kernels,
+        .src = lt_reader_of(cpu, pass, &pass->src, &work->src, work->outcome),
+        .dst_reader = lt_reader_of(cpu, pass, dst, &work->dst, work->outcome),
+        .dst = (uint8_t *)work->dst.buffer->handle + work->dst.buffer_offset,
+        .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
+        .max_code = lt_dtype_traits_of(dst->dtype)->max_code,
+        .check_bytes = lt_dtype_traits_of(pass->src.dtype)->byte_values != 0,
+        .survey = lathe_dtype_is_quantized(dst->dtype) && pass->quality == LATHE_FAST,
+        .through_codes = through_codes,
+    };
+    return c;
+}
+
+void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range) {
+    conversion c = conversion_of(cpu, work);
+    for (uint64_t row = range->row; row < range->row + range->n_rows; row++) {
+        if (row * c.pass->dst.row_elems + range->col > lt_outcome_element(work->outcome)) {
+            break; /* the conversion fails at an earlier element */
+        }
+        if (c.pass->own_scales) {
+            convert_columns_own_scales(&c, row, range->col, range->n_cols);
+        } else {
+            convert_columns(&c, row, range->col, range->n_cols);
+        }
+    }
+    if (c.n_saturated > 0) {
+        (void)atomic_fetch_add_explicit(&work->outcome->n_saturated, c.n_saturated,
+                                        memory_order_relaxed);
+    }
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spreading tasks over threads. */
+#include "cpu/threads.h"
+
+#include "core/error.h"
+#include "core/fpenv.h"
+#include <pthreadpool.h>
+#include <sched.h>
+#include <unistd.h>
+
+/* ThreadSanitizer cannot see the synchronisation inside an uninstrumented thread pool: name it. */
+#if defined(__SANITIZE_THREAD__)
+#define LT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LT_TSAN 1
+#endif
+#endif
+#if defined(LT_TSAN)
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define HAPPENS_BEFORE(address) __tsan_release(address)
+#define HAPPENS_AFTER(address) __tsan_acquire(address)
+#else
+#define HAPPENS_BEFORE(address) ((void)(address))
+#define HAPPENS_AFTER(address) ((void)(address))
+#endif
+
+typedef struct job {
+    void (*task)(void *ctx, size_t i);
+    void *ctx;
+} job;
+
+static void run_task(void *argument, size_t i) {
+    job *running = argument;
+    HAPPENS_AFTER(running);
+    lt_fpenv saved;
+    lt_fpenv_enter(&saved);
+    running->task(running->ctx, i);
+    lt_fpenv_leave(&saved);
+    HAPPENS_BEFORE(running);
+}
+
+static uint32_t usable_cpus(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        return (uint32_t)CPU_COUNT(&set);
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : (uint32_t)online;
+}
+
+lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
+                             const lathe_executor *executor) {
+    *threads = (lt_threads){.n_threads = n_threads};
+    if (executor != NULL) {
+        threads->executor = *executor;
+        threads->n_threads = executor->n_threads;
+        return LATHE_OK;
+    }
+    threads->is_own = true;
+    if (n_threads == 0) {
+        threads->n_threads = usable_cpus();
+    }
+    if (threads->n_threads > 1) {
+        threads->own = pthreadpool_create(threads->n_threads);
+        if (threads->own == NULL) {
+            return lt_fail(LATHE_INSUFFICIENT_MEMORY, "cannot start %u threads",
+                           (unsigned)threads->n_threads);
+        }
+    }
+    return LATHE_OK;
+}
+
+void lt_threads_destroy(lt_threads *threads) {
+    if (threads->own != NULL) {
+        pthreadpool_destroy(threads->own);
+    }
+}
+
+void lt_threads_run(const lt_threads *threads, size_t n_tasks, void (*task)(void *ctx, size_t i),
+                    void *ctx) {
+    job running = {.task = task, .ctx = ctx};
+    if (n_tasks <= 1 || threads->n_threads == 1) {
+        for (size_t i = 0; i < n_tasks; i++) {
+            run_task(&running, i);
+        }
+        return;
+    }
+    HAPPENS_BEFORE(&running);
+    if (threads->is_own) {
+        /* Idle workers sleep: spinning would take the cores from the caller's own work. */
+        pthreadpool_parallelize_1d(threads->own, run_task, &running, n_tasks,
+                                   PTHREADPOOL_FLAG_YIELD_WORKERS);
+    } else {
+        threads->executor.parallel_for(threads->executor.ctx, n_tasks, run_task, &running);
+    }
+    HAPPENS_AFTER(&running);
+}

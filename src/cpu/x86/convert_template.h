@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes conversion kernels out of steps.
+ *
+ * A step converts a fixed number of elements between fixed places. This template adds what every
+ * kernel needs: the loop, the cache policies, and the last elements that do not fill a step. Those
+ * are converted by a step that goes over some elements again, or, where there are too few, in a
+ * buffer of zeros, so that a step never sees less than its full size. Zero is code 0 in every type
+ * but I1 (the sign of zero counts as +1), whose unused bits are cleared afterwards.
+ *
+ * Parameters: the file that includes this has included one of simd_*.h, which define LT_ISA
+ * and LT_HOT_REST. */
+#ifndef LT_CPU_X86_CONVERT_TEMPLATE_H
+#define LT_CPU_X86_CONVERT_TEMPLATE_H
+
+#include "lathe_constants.h"
+
+enum {
+    CACHE_LINE = 64,
+    STEP_MAX_BYTES = 1280, /* 320 elements of F32 */
+    STEP_ELEMS = 4 * V_FLOATS,
+    /* How far ahead of its use memory is prefetched. */
+    PREFETCH_BYTES = 1024,
+};
+
+typedef enum policy { HOT, STREAM, PREFETCH } policy;
+
+typedef void step_fn(const uint8_t *src, uint8_t *dst, const lt_kernel_params *params,
+                     lt_store store);
+
+typedef struct shape {
+    step_fn *step;
+    size_t n_elems; /* of one step */
+    size_t src_bytes;
+    size_t dst_bytes;
+    bool clear_unused_bits; /* the output is I1 */
+} shape;
+
+/* Bytes of n elements, where `step_bytes` hold `step_elems`. */
+LT_INLINE size_t part_bytes(size_t n_elems, size_t step_bytes, size_t step_elems) {
+    return (n_elems * step_bytes + step_elems - 1) / step_elems;
+}
+
+/* n_elems is above 0 and at most a step. */
+LT_INLINE void convert_part(shape s, const uint8_t *src, uint8_t *dst, size_t n_elems,
+                            const lt_kernel_params *params) {
+    _Alignas(64) uint8_t in[STEP_MAX_BYTES];
+    _Alignas(64) uint8_t out[STEP_MAX_BYTES];
+    const size_t n_dst = part_bytes(n_elems, s.dst_bytes, s.n_elems);
+
+    memset(in, 0, s.src_bytes);
+    memcpy(in, src, part_bytes(n_elems, s.src_bytes, s.n_elems));
+    s.step(in, out, params, LT_STORE_PLAIN);
+    if (s.clear_unused_bits && n_elems % 8 != 0)
+        out[n_dst - 1] &= (uint8_t)((1u << n_elems % 8) - 1);
+    memcpy(dst, out, n_dst);
+}
+
+/* There is no intrinsic that gives this instruction without a further compiler flag; a processor
+ * that lacks it ignores it. The address may lie past the end of the data: a prefetch never faults.
+ */
+LT_INLINE void prefetch_for_write(const uint8_t *p) {
+    __asm__ volatile("prefetchw %0" : : "m"(*p));
+}
+
+/* Beside streaming stores, on Zen 4, prefetching the input helped conversions that widen and hurt
+ * those that narrow. */
+LT_INLINE void prefetch_step(shape s, policy how, const uint8_t *src, const uint8_t *dst) {
+    if (how == PREFETCH || (how == STREAM && s.dst_bytes >= s.src_bytes)) {
+        LT_UNROLL
+        for (size_t i = 0; i < s.src_bytes; i += CACHE_LINE)
+            _mm_prefetch((const char *)src + PREFETCH_BYTES + i, _MM_HINT_T0);
+    }
+    if (how == PREFETCH) {
+        LT_UNROLL
+        for (size_t i = 0; i < s.dst_bytes; i += CACHE_LINE)
+            prefetch_for_write(dst + PREFETCH_BYTES + i);
+    }
+}
+
+/* The fewest elements that bring dst to the start of a cache line and src to the start of a byte.
+ * Returns false if no number does. */
+LT_INLINE bool elems_to_line(shape s, const uint8_t *dst, size_t *n_elems) {
+    const size_t line_elems = CACHE_LINE * s.n_elems / s.dst_bytes;
+    const size_t n_bytes = -(uintptr_t)dst % CACHE_LINE;
+
+    *n_elems = n_bytes * s.n_elems / s.dst_bytes;
+    if (*n_elems * s.dst_bytes != n_bytes * s.n_elems)
+        return false;
+    for (int i = 0; i < LATHE_BITNET158_PER_BYTE; i++) { /* a further round would only repeat */
+        if (*n_elems * s.src_bytes % s.n_elems == 0)
+            return true;
+        *n_elems += line_elems;
+    }
+    return false;
+}
+
+/* Where a step came before, the last elements may be the end of one more that converts some
+ * elements again, to the same bytes. Returns false where that step would not begin on a byte. */
+LT_INLINE bool ends_with_whole_step(shape s, const uint8_t *src, uint8_t *dst, const uint8_t *begin,
+                                    size_t n_elems, const lt_kernel_params *params) {
+    const size_t n_again = s.n_elems - n_elems;
+    const size_t src_back = n_again * s.src_bytes / s.n_elems;
+    const size_t dst_back = n_again * s.dst_bytes / s.n_elems;
+
+    if (src == begin || src_back * s.n_elems != n_again * s.src_bytes ||
+        dst_back * s.n_elems != n_again * s.dst_bytes)
+        return false;
+    s.step(src - src_back, dst - dst_back, params, LT_STORE_PLAIN);
+    return true;
+}
+
+/* Other kernels of the same pair. */
+typedef struct relatives {
+    lt_convert_fn *rest; /* takes what does not fill a step; NULL: this kernel does it itself */
+    lt_convert_fn *unaligned; /* takes what streaming stores cannot write, for want of alignment */
+} relatives;
+
+LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, size_t n_elems,
+                       const lt_kernel_params *params, relatives others) {
+    const bool streams = how == STREAM && s.dst_bytes >= s.n_elems;
+    lt_kernel_params local = {0}; /* a copy that the stores below cannot alias */
+    if (params != NULL)
+        local = *params;
+
+    if (streams) {
+        size_t head;
+        if (!elems_to_line(s, dst, &head)) {
+            others.unaligned(src, dst, n_elems, params);
+            return;
+        }
+        head = head < n_elems ? head : n_elems;
+        others.rest(src, dst, head, params);
+        src += part_bytes(head, s.src_bytes, s.n_elems);
+        dst += part_bytes(head, s.dst_bytes, s.n_elems);
+        n_elems -= head;
+    }
+    const uint8_t *const begin = src;
+    for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
+        prefetch_step(s, how, src, dst);
+        s.step(src, dst, &local, streams ? LT_STORE_STREAM : LT_STORE_PLAIN);
+        src += s.src_bytes;
+        dst += s.dst_bytes;
+    }
+    if (streams)
+        _mm_sfence();
+    if (n_elems == 0 || ends_with_whole_step(s, src, dst, begin, n_elems, &local))
+        return;
+    if (others.rest != NULL)
+        others.rest(src, dst, n_elems, params);
+    else
+        convert_part(s, src, dst, n_elems, &local);
+}
+
+#define LT_NAME_2(name, variant, isa) lt_##name##_##variant##_##isa
+#define LT_NAME_1(name, variant, isa) LT_NAME_2(name, variant, isa)
+#define LT_NAME(name, variant) LT_NAME_1(name, variant, LT_ISA)
+
+#define LT_NAME_PLAIN_2(name, isa) lt_##name##_##isa
+#define LT_NAME_PLAIN_1(name, isa) LT_NAME_PLAIN_2(name, isa)
+#define LT_NAME_PLAIN(name) LT_NAME_PLAIN_1(name, LT_ISA)
+
+#define LT_CONVERT_VARIANT(name, variant, policy, shape_of, rest_of)                               \
+    void LT_NAME(name, variant)(const void *src, void *dst, size_t n_elems,                        \
+                                const lt_kernel_params *params) {                                  \
+        const shape s = shape_of;                                                                  \
+        const relatives others = {.rest = rest_of, .unaligned = LT_NAME(name, prefetch)};          \
+        convert(s, policy, src, dst, n_elems, params, others);                                     \
+    }
+
+/* Every remainder ends in AVX2's HOT kernel, whose steps are the smallest. */
+#define LT_CONVERT_KERNEL(name, shape_of)                                                          \
+    LT_CONVERT_VARIANT(name, hot, HOT, shape_of, LT_HOT_REST(lt_##name##_hot_avx2))                \
+    LT_CONVERT_VARIANT(name, stream, STREAM, shape_of, lt_##name##_hot_avx2)                       \
+    LT_CONVERT_VARIANT(name, prefetch, PREFETCH, shape_of, lt_##name##_hot_avx2)
+
+#endif
