@@ -33,10 +33,12 @@ typedef struct lathe_checkpoint_tensor {
     const char *file;  /* the file that holds it, as opened */
 } lathe_checkpoint_tensor;
 
-/* Opens PATH: a safetensors file, or a *.safetensors.index.json, whose shards lie in the same
- * folder. Headers are read and checked in full, by the rules of the format's reference reader; no
- * tensor data is read. Allocates from `pool`. Errors: INVALID_ARGUMENT, NOT_FOUND, IO,
- * MALFORMED_FILE (naming what is wrong, and where), INSUFFICIENT_MEMORY. */
+/* Opens PATH: a safetensors file, or a *.index.json, whose shards lie in the same folder. Headers
+ * are read and checked in full, by the rules of the format's reference reader
+ * (docs/safetensors.md); no tensor data is read. Allocates from `pool`, which the checkpoint
+ * retains. Errors: INVALID_ARGUMENT, NOT_FOUND, IO (not a regular file, too), MALFORMED_FILE
+ * (naming what is wrong, and where), NOT_SUPPORTED (quantized tensors of a later version of Lathe,
+ * or a limit of docs/safetensors.md), INSUFFICIENT_MEMORY. */
 LATHE_API lathe_status lathe_checkpoint_open(lathe_pool *pool, const char *path,
                                              lathe_checkpoint **checkpoint);
 
@@ -53,14 +55,16 @@ lathe_checkpoint_tensor_at(const lathe_checkpoint *checkpoint, size_t i);
 /* The index of the tensor of that name; SIZE_MAX if there is none. */
 LATHE_API size_t lathe_checkpoint_find(const lathe_checkpoint *checkpoint, const char *name);
 
-/* How many files the data lies in, and the path of one; NULL if i is out of range. */
+/* How many files the data lies in (an index is not counted), and the path of one; NULL if i is out
+ * of range. */
 LATHE_API size_t lathe_checkpoint_n_files(const lathe_checkpoint *checkpoint);
 LATHE_API const char *lathe_checkpoint_file_at(const lathe_checkpoint *checkpoint, size_t i);
 
 /* The bytes of all files together. */
 LATHE_API uint64_t lathe_checkpoint_file_bytes(const lathe_checkpoint *checkpoint);
 
-/* Entries of the files' metadata other than Lathe's own, key and value; false if i is out of range.
+/* Entries of the files' metadata other than Lathe's own, key and value (either may be NULL);
+ * false if i is out of range. Where shards differ about a key, the first one counts.
  */
 LATHE_API bool lathe_checkpoint_metadata_at(const lathe_checkpoint *checkpoint, size_t i,
                                             const char **key, const char **value);
@@ -95,7 +99,9 @@ typedef int lathe_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_byt
 typedef struct lathe_checkpoint_options {
     size_t struct_size;
     lathe_target target; /* of every tensor without a rule. 1-d tensors, scalars and tensors that
-                            Lathe cannot convert are kept. */
+                            Lathe cannot convert are kept, and so are those that have the target's
+                                dtype and layout already. row_dims is clamped to each tensor's
+                                dimensions. */
     const lathe_rule *rules; /* the first match wins; granularity and the rest come from `target` */
     size_t n_rules;
     uint64_t memory_bytes; /* for all buffers together; default 64 MiB; at least 1 MiB */
@@ -131,8 +137,13 @@ typedef struct lathe_checkpoint_report {
  * so that the memory in use depends on memory_bytes and the headers, never on a tensor's size. The
  * output appears under its name when it is complete and synced, and not at all otherwise; until
  * then a temporary file lies beside it. `input` and `output` may be the same file if `overwrite` is
- * set. `report` may be NULL; it is set on success. Errors: those of lathe_checkpoint_open and
- * lathe_convert, EXISTS, IO, CANCELLED. The message names the tensor. Thread-safe. */
+ * set. `report` may be NULL; it is set on success.
+ * Shards called NAME-00001-of-0000N.safetensors lie beside NAME.safetensors.index.json, which
+ * appears last. A file of a sharded input is never replaced: EXISTS. A rule that names a tensor
+ * that Lathe cannot convert is NOT_SUPPORTED; a NAME_scale that is both a tensor and a companion is
+ * INVALID_ARGUMENT.
+ * Errors: those of lathe_checkpoint_open and lathe_convert, EXISTS, IO, CANCELLED. The message
+ * names the tensor. Thread-safe. */
 LATHE_API lathe_status lathe_checkpoint_convert(lathe_engine *engine, const char *input,
                                                 const char *output,
                                                 const lathe_checkpoint_options *options,
@@ -144,24 +155,28 @@ LATHE_API void lathe_checkpoint_report_free(lathe_checkpoint_report *report);
 /* A safetensors file that is being written. Used by one thread. */
 typedef struct lathe_writer lathe_writer;
 
-/* Starts a file that will appear at `path`. Errors: INVALID_ARGUMENT, EXISTS (unless overwrite),
- * IO, INSUFFICIENT_MEMORY. */
+/* Starts a file that will appear at `path`. Allocates from `pool`, which the writer retains.
+ * Errors: INVALID_ARGUMENT, EXISTS (unless overwrite), IO, INSUFFICIENT_MEMORY. */
 LATHE_API lathe_status lathe_writer_create(lathe_pool *pool, const char *path, uint32_t overwrite,
                                            lathe_writer **writer);
 
 /* Declares a tensor; all are declared before the first byte is written. `*index` counts up from 0.
- * A quantized tensor's companion NAME_scale and its metadata come with it. Errors: INVALID_ARGUMENT
- * (a name twice), SIZE_OVERFLOW, INSUFFICIENT_MEMORY. */
+ * A quantized tensor's companion NAME_scale and its metadata come with it. After an error
+ * the writer is as it was.
+ * Errors: INVALID_ARGUMENT (a name twice or not UTF-8, data has been written), SIZE_OVERFLOW,
+ * INSUFFICIENT_MEMORY. */
 LATHE_API lathe_status lathe_writer_add(lathe_writer *writer, const char *name,
                                         const lathe_tensor_desc *desc, size_t *index);
 
-/* Adds a metadata entry. Errors: INVALID_ARGUMENT (a key twice, or one of Lathe's own),
- * INSUFFICIENT_MEMORY. */
+/* Adds a metadata entry. Errors: INVALID_ARGUMENT (a key twice, one of Lathe's own, or not
+ * UTF-8), INSUFFICIENT_MEMORY. */
 LATHE_API lathe_status lathe_writer_add_metadata(lathe_writer *writer, const char *key,
                                                  const char *value);
 
-/* Writes bytes of tensor `index`'s data at byte `offset`; any order. Threads may write different
- * bytes at once after the first call. Errors: INVALID_ARGUMENT (out of range), IO. */
+/* Writes bytes of tensor `index`'s data at byte `offset`; any order, each byte once.
+ * The first call that writes anything lays the file out and takes its disk space; after it threads
+ * may write different bytes at once. Errors: INVALID_ARGUMENT (out of range), NOT_SUPPORTED (a
+ * header over the format's 100,000,000 bytes), SIZE_OVERFLOW, INSUFFICIENT_MEMORY, IO. */
 LATHE_API lathe_status lathe_writer_write(lathe_writer *writer, size_t index, uint64_t offset,
                                           const void *bytes, size_t n_bytes);
 
@@ -170,7 +185,8 @@ LATHE_API lathe_status lathe_writer_write_scales(lathe_writer *writer, size_t in
                                                  const float *scales, size_t n_scales);
 
 /* Syncs the file and gives it its final name. Whatever comes of it, the writer is gone; after an
- * error there is no file. Errors: IO. */
+ * error there is no new file. Errors: INVALID_ARGUMENT (bytes have not been written), EXISTS (a
+ * file came into being meanwhile), and those of lathe_writer_write. */
 LATHE_API lathe_status lathe_writer_finish(lathe_writer *writer);
 
 /* Drops the file and the writer. NULL is legal. */

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Atomic files: a temporary beside the target, synced, then renamed. */
+#include "formats/atomic_file.h"
+
+#include "core/error.h"
+#include "formats/file_io.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MOST_LINKS = 40,     /* as the kernel follows */
+    MOST_ATTEMPTS = 100, /* names tried for the temporary */
+    MOST_NAME = 200,     /* bytes of the target's name in the temporary's, whose own limit is 255 */
+    TEMP_ROOM = 32,      /* ".", ".", 16 digits, ".tmp" and NUL */
+};
+
+#define MOST_BYTES_A_CALL ((size_t)0x7ffff000)
+
+struct lt_atomic_file {
+    lathe_pool *pool;
+    int fd; /* -1 once synced */
+    bool overwrite;
+    bool published;
+    bool replaced; /* a file lay under the name when this one was published */
+    const char *path;
+    char *target;
+    char *temp; /* NULL until it exists */
+    char names[];
+};
+
+static lathe_status fail_errno(const char *path, const char *action, int error) {
+    return lt_fail(LATHE_IO, "%s: cannot %s: %s", lt_path_text(path).text, action,
+                   lt_errno_text(error).text);
+}
+
+/* Bytes of the path up to and with the last slash. */
+static size_t folder_length(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? 0 : (size_t)(slash - path) + 1;
+}
+
+/* Replaces the symbolic link out->target by what it says. */
+static lathe_status follow_link(const char *path, lt_output_path *out) {
+    char link[sizeof out->target];
+    ssize_t length = readlink(out->target, link, sizeof link);
+    if (length < 0) {
+        return fail_errno(path, "read the symbolic link", errno);
+    }
+    size_t folder = link[0] == '/' ? 0 : folder_length(out->target);
+    if (folder + (size_t)length >= sizeof out->target) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: the symbolic link is too long",
+                       lt_path_text(path).text);
+    }
+    memcpy(out->target + folder, link, (size_t)length);
+    out->target[folder + (size_t)length] = '\0';
+    return LATHE_OK;
+}
+
+lathe_status lt_output_path_of(const char *path, lt_output_path *out) {
+    size_t length = path == NULL ? 0 : strlen(path);
+    if (length == 0 || length >= sizeof out->target) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "the path of the output is %s",
+                       length == 0 ? "empty" : "too long");
+    }
+    memcpy(out->target, path, length + 1);
+    for (int links = 0;; links++) {
+        out->exists = lstat(out->target, &out->info) == 0;
+        if (!out->exists && errno != ENOENT) {
+            return fail_errno(path, "stat", errno);
+        }
+        if (!out->exists || !S_ISLNK(out->info.st_mode)) {
+            break;
+        }
+        if (links == MOST_LINKS) {
+            return fail_errno(path, "follow the symbolic link", ELOOP);
+        }
+        lathe_status status = follow_link(path, out);
+        if (status != LATHE_OK) {
+            return status;
+        }
+    }
+    if (out->target[folder_length(out->target)] == '\0' ||
+        (out->exists && !S_ISREG(out->info.st_mode))) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: the output would replace %s",
+                       lt_path_text(path).text,
+                       out->exists && !S_ISDIR(out->info.st_mode) ? "what is not a regular file"
+                                                                  : "a directory");
+    }
+    return LATHE_OK;
+}
+
+static uint64_t random_bits(unsigned attempt) {
+    uint64_t bits = 0;
+    if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits) {
+        struct timespec now = {0};
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        bits = ((uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 40) +
+               attempt;
+    }
+    return bits;
+}
+
+/* Opens a new file ".NAME.0123456789abcdef.tmp" beside the target; temp has room for its path. */
+static lathe_status open_temp(lt_atomic_file *file, char *temp, size_t room) {
+    size_t folder = folder_length(file->target);
+    int name = (int)strnlen(file->target + folder, MOST_NAME);
+    int error = EEXIST;
+    for (unsigned i = 0; i < MOST_ATTEMPTS && error == EEXIST; i++) {
+        (void)snprintf(temp, room, "%.*s.%.*s.%016" PRIx64 ".tmp", (int)folder, file->target, name,
+                       file->target + folder, random_bits(i));
+        file->fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (file->fd >= 0) {
+            file->temp = temp;
+            return LATHE_OK;
+        }
+        error = errno;
+    }
+    return fail_errno(file->path, "create a temporary file beside it", error);
+}
+
+lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite,
+                              lt_atomic_file **file) {
+    lt_output_path out;
+    lathe_status status = lt_output_path_of(path, &out);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (out.exists && !overwrite) {
+        return lt_fail(LATHE_EXISTS, "%s: exists already", lt_path_text(path).text);
+    }
+    size_t path_room = strlen(path) + 1;
+    size_t target_room = strlen(out.target) + 1;
+    size_t temp_room = target_room + TEMP_ROOM;
+    lt_atomic_file *made = lt_pool_new(pool, sizeof *made + path_room + target_room + temp_room);
+    if (made == NULL) {
+        return lt_error()->status;
+    }
+    made->pool = pool;
+    made->fd = -1;
+    made->overwrite = overwrite;
+    made->path = memcpy(made->names, path, path_room);
+    made->target = memcpy(made->names + path_room, out.target, target_room);
+    status = open_temp(made, made->names + path_room + target_room, temp_room);
+    if (status == LATHE_OK && out.exists && fchmod(made->fd, out.info.st_mode & 07777) != 0) {
+        status = fail_errno(path, "give the new file the mode of the old one", errno);
+    }
+    if (status != LATHE_OK) {
+        lt_atomic_close(made);
+        return status;
+    }
+    *file = made;
+    return LATHE_OK;
+}
+
+lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes) {
+    if (n_bytes > INT64_MAX) {
+        return fail_errno(file->path, "make the file as long as it must be", EFBIG);
+    }
+    int error = 0;
+    if (n_bytes > 0) {
+        do {
+            error = fallocate(file->fd, 0, 0, (off_t)n_bytes) == 0 ? 0 : errno;
+        } while (error == EINTR);
+    }
+    if (error == EOPNOTSUPP || error == ENOSYS) {
+        error = 0;
+    }
+    if (error == 0) {
+        error = ftruncate(file->fd, (off_t)n_bytes) == 0 ? 0 : errno;
+    }
+    if (error == 0) {
+        return LATHE_OK;
+    }
+    lathe_status status =
+        lt_fail(LATHE_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", lt_path_text(file->path).text,
+                n_bytes, lt_errno_text(error).text);
+    lt_error()->required_bytes = n_bytes;
+    return status;
+}
+
+lathe_status lt_atomic_write(const lt_atomic_file *file, uint64_t offset, const void *bytes,
+                             size_t n_bytes) {
+    const char *in = bytes;
+    while (n_bytes > 0) {
+        size_t wanted = n_bytes < MOST_BYTES_A_CALL ? n_bytes : MOST_BYTES_A_CALL;
+        ssize_t n = pwrite(file->fd, in, wanted, (off_t)offset);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return fail_errno(file->path, "write", n < 0 ? errno : EIO);
+        }
+        in += n;
+        offset += (uint64_t)n;
+        n_bytes -= (size_t)n;
+    }
+    return LATHE_OK;
+}
+
+lathe_status lt_atomic_sync(lt_atomic_file *file) {
+    int error = fsync(file->fd) == 0 ? 0 : errno;
+    int fd = file->fd;
+    file->fd = -1;
+    if (close(fd) != 0 && error == 0 && errno != EINTR) {
+        error = errno;
+    }
+    return error == 0 ? LATHE_OK : fail_errno(file->path, "sync", error);
+}
+
+/* Puts the temporary under the target's name unless something lies there. */
+static int rename_without_replacing(const char *temp, const char *target) {
+    if (renameat2(AT_FDCWD, temp, AT_FDCWD, target, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) {
+        return errno;
+    }
+    if (link(temp, target) == 0) {
+        (void)unlink(temp);
+        return 0;
+    }
+    if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP) {
+        return errno;
+    }
+    /* A file system with neither: what is left is to look, which leaves an instant for a race. */
+    struct stat info;
+    if (lstat(target, &info) == 0) {
+        return EEXIST;
+    }
+    return rename(temp, target) == 0 ? 0 : errno;
+}
+
+/* A name is durable when its folder is synced. Where folders cannot be opened or synced there is
+ * nothing to wait for. */
+static int sync_folder(char *target) {
+    size_t folder = folder_length(target);
+    char after = target[folder];
+    target[folder] = '\0';
+    int fd = open(folder == 0 ? "." : target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    target[folder] = after;
+    if (fd < 0) {
+        return 0;
+    }
+    int error = fsync(fd) == 0 ? 0 : errno;
+    (void)close(fd);
+    return error == EIO || error == ENOSPC || error == EDQUOT ? error : 0;
+}
+
+lathe_status lt_atomic_publish(lt_atomic_file *file) {
+    struct stat info;
+    int error = 0;
+    if (file->overwrite) {
+        file->replaced = lstat(file->target, &info) == 0;
+        error = rename(file->temp, file->target) == 0 ? 0 : errno;
+    } else {
+        error = rename_without_replacing(file->temp, file->target);
+    }
+    if (error == EEXIST) {
+        return lt_fail(LATHE_EXISTS, "%s: has come into being meanwhile",
+                       lt_path_text(file->path).text);
+    }
+    if (error != 0) {
+        return fail_errno(file->path, "rename the finished file", error);
+    }
+    file->published = true;
+    error = sync_folder(file->target);
+    if (error != 0) {
+        lt_atomic_retract(file);
+        return fail_errno(file->path, "sync the folder", error);
+    }
+    return LATHE_OK;
+}
+
+lathe_status lt_atomic_remove_old(const lt_atomic_file *file) {
+    int error = unlink(file->target) == 0 ? sync_folder(file->target) : errno;
+    return error == 0 || error == ENOENT ? LATHE_OK : fail_errno(file->path, "remove", error);
+}
+
+void lt_atomic_retract(lt_atomic_file *file) {
+    if (file->published && !file->replaced) {
+        (void)unlink(file->target);
+    }
+}
+
+const char *lt_atomic_path(const lt_atomic_file *file) {
+    return file->path;
+}
+
+void lt_atomic_close(lt_atomic_file *file) {
+    if (file == NULL) {
+        return;
+    }
+    if (file->fd >= 0) {
+        (void)close(file->fd);
+    }
+    if (file->temp != NULL && !file->published) {
+        (void)unlink(file->temp);
+    }
+    lt_pool_delete(file->pool, file);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Atomic file: one that appears under its name only when it is complete and synced. */
+#ifndef LT_FORMATS_ATOMIC_FILE_H
+#define LT_FORMATS_ATOMIC_FILE_H
+
+#include "pool/pool.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* What a path to be written leads to. */
+typedef struct lt_output_path {
+    char target[4096]; /* symbolic links in its last component followed, so that they stay */
+    bool exists;
+    struct stat info; /* if it exists */
+} lt_output_path;
+
+/* Errors: INVALID_ARGUMENT (empty, too long, a folder, a device), IO. */
+lathe_status lt_output_path_of(const char *path, lt_output_path *out);
+
+/* Begun as a temporary file in the target's folder; given its name by lt_atomic_publish. */
+typedef struct lt_atomic_file lt_atomic_file;
+
+/* Begins a file that will appear at `path`. It gets the mode that open(2) with 0666 would give, or
+ * that of the file it replaces. Errors: those of lt_output_path_of, EXISTS (unless overwrite),
+ * INSUFFICIENT_MEMORY. */
+lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite,
+                              lt_atomic_file **file);
+
+/* Gives the file its final size and, where the file system can, its disk space. Errors: IO. */
+lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes);
+
+/* Writes all of n_bytes at offset. Thread-safe. Errors: IO. */
+lathe_status lt_atomic_write(const lt_atomic_file *file, uint64_t offset, const void *bytes,
+                             size_t n_bytes);
+
+/* Waits until the contents are on disk and closes the file to writing. Errors: IO. */
+lathe_status lt_atomic_sync(lt_atomic_file *file);
+
+/* Gives the synced file its name; without `overwrite`, a file that has appeared there meanwhile is
+ * left alone. Errors: EXISTS, IO. */
+lathe_status lt_atomic_publish(lt_atomic_file *file);
+
+/* Takes away the file that this one will replace, if there is one. Errors: IO. */
+lathe_status lt_atomic_remove_old(const lt_atomic_file *file);
+
+/* Takes a published file away again, if it replaced none. */
+void lt_atomic_retract(lt_atomic_file *file);
+
+/* The path as it was given. */
+const char *lt_atomic_path(const lt_atomic_file *file);
+
+/* Frees the handle; a file that was not published is removed. NULL is legal. */
+void lt_atomic_close(lt_atomic_file *file);
+
+#endif

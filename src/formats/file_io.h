@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading regular files, and putting names of files and tensors into messages. */
+#ifndef LT_FORMATS_FILE_IO_H
+#define LT_FORMATS_FILE_IO_H
+
+#include <lathe/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Texts cut to a length that leaves room in a message. Used as lt_name_text(name).text within one
+ * call. */
+typedef struct lt_text {
+    char text[160];
+} lt_text;
+
+/* A tensor's name or another piece of a file: its beginning. */
+lt_text lt_name_text(const char *name);
+
+/* A path: its end. */
+lt_text lt_path_text(const char *path);
+
+/* What errno means. */
+lt_text lt_errno_text(int error);
+
+/* Opens a regular file for reading; never waits, whatever the path is. Errors: INVALID_ARGUMENT (no
+ * path), NOT_FOUND, IO (not permitted, or not a regular file). */
+lathe_status lt_file_open(const char *path, int *fd, uint64_t *n_bytes);
+
+/* Reads exactly n_bytes from offset on. The message does not name the file. Thread-safe. Errors:
+ * IO.
+ */
+lathe_status lt_file_read(int fd, uint64_t offset, void *buffer, size_t n_bytes);
+
+#endif

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads a safetensors header and holds it to the rules of the format's reference reader. */
+#include "formats/safetensors.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "formats/file_io.h"
+#include "formats/json_walk.h"
+#include "formats/name_table.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* The text of one tensor's entry: 1024 extents of 20 digits, and as much again. */
+enum { MOST_ENTRY_BYTES = 1 << 16 };
+
+/* An entry that passes is no shorter than "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}. */
+enum { LEAST_ENTRY_BYTES = 50 };
+
+typedef struct parser {
+    lathe_pool *pool;
+    lt_arena *arena;
+    lt_json_text header;
+    lt_name_table names;
+    lt_st_table *table;
+    bool has_metadata;
+} parser;
+
+lathe_status lt_st_header_bytes(const unsigned char *prefix, uint64_t file_bytes,
+                                size_t *header_bytes) {
+    if (file_bytes < LT_ST_PREFIX_BYTES) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "the file has %" PRIu64
+                       " bytes; the length of a safetensors header alone takes 8",
+                       file_bytes);
+    }
+    uint64_t length = 0;
+    for (unsigned i = LT_ST_PREFIX_BYTES; i-- > 0;) {
+        length = length << 8 | prefix[i];
+    }
+    if (length > LT_ST_MAX_HEADER) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "header length %" PRIu64 " is over the limit of %d bytes", length,
+                       LT_ST_MAX_HEADER);
+    }
+    if (length > file_bytes - LT_ST_PREFIX_BYTES) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "header length %" PRIu64 " is past the end of the file, which has %" PRIu64
+                       " bytes after it",
+                       length, file_bytes - LT_ST_PREFIX_BYTES);
+    }
+    *header_bytes = (size_t)length;
+    return LATHE_OK;
+}
+
+/* Says which tensor the last error is about. */
+static lathe_status in_tensor(const char *name) {
+    return lt_fail_prefix("tensor \"%s\"", lt_name_text(name).text);
+}
+
+static lathe_status read_pair(const parser *p, const lt_json_member *member, lt_name_table *keys) {
+    lt_st_pair *pair = &p->table->metadata[p->table->n_metadata++];
+    lathe_status status = lt_json_string(&member->name, p->arena, &pair->key);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (lt_json_string(&member->value, p->arena, &pair->value) != LATHE_OK) {
+        return lt_fail_prefix("%s \"%s\"", LT_ST_METADATA, lt_name_text(pair->key).text);
+    }
+    size_t existing = 0;
+    status = lt_name_table_add(keys, pair->key, 0, &existing);
+    if (status == LATHE_OK && existing != SIZE_MAX) {
+        status = lt_fail(LATHE_MALFORMED_FILE, "%s has the key \"%s\" twice", LT_ST_METADATA,
+                         lt_name_text(pair->key).text);
+    }
+    return status;
+}
+
+static lathe_status read_pairs(const parser *p, const lt_json_text *text, size_t count) {
+    lt_name_table keys = {.pool = p->pool};
+    lt_json_walker walker;
+    lt_json_member member;
+    bool found = false;
+    p->table->metadata = lt_pool_new_array(p->pool, count, sizeof *p->table->metadata);
+    if (p->table->metadata == NULL) {
+        return lt_error()->status;
+    }
+    lathe_status status = lt_name_table_reserve(&keys, count);
+    if (status == LATHE_OK) {
+        status = lt_json_walk(text, &walker);
+    }
+    while (status == LATHE_OK) {
+        status = lt_json_next(&walker, &member, &found);
+        if (status != LATHE_OK || !found) {
+            break;
+        }
+        status = read_pair(p, &member, &keys);
+    }
+    lt_name_table_free(&keys);
+    return status;
+}
+
+static lathe_status read_metadata(parser *p, const lt_json_text *text) {
+    size_t count = 0;
+    if (p->has_metadata) {
+        return lt_fail(LATHE_MALFORMED_FILE, "the header has %s twice", LT_ST_METADATA);
+    }
+    p->has_metadata = true;
+    if (text->n_bytes == 4 && memcmp(text->bytes, "null", 4) == 0) {
+        return LATHE_OK; /* the reference reader takes it for none */
+    }
+    if (text->n_bytes == 0 || text->bytes[0] != '{') {
+        return lt_fail(LATHE_MALFORMED_FILE, "%s is not an object", LT_ST_METADATA);
+    }
+    lathe_status status = lt_json_count(text, &count);
+    if (status == LATHE_OK && count > LT_ST_MAX_NAMES) {
+        status = lt_fail(LATHE_NOT_SUPPORTED, "%s has %zu entries; at most %d are supported",
+                         LT_ST_METADATA, count, LT_ST_MAX_NAMES);
+    }
+    return status != LATHE_OK || count == 0 ? status : read_pairs(p, text, count);
+}
+
+/* A size: an integer that is not negative. `what` names it in the message. */
+static lathe_status read_size(const json_t *value, bool has_minus, const char *what,
+                              uint64_t *out) {
+    if (!json_is_integer(value)) {
+        return lt_fail(LATHE_MALFORMED_FILE, "%s holds something other than integers", what);
+    }
+    json_int_t number = json_integer_value(value);
+    if (number < 0 || (number == 0 && has_minus)) {
+        return lt_fail(LATHE_MALFORMED_FILE, "%s holds the negative number -%" PRIu64, what,
+                       (uint64_t)0 - (uint64_t)number);
+    }
+    *out = (uint64_t)number;
+    return LATHE_OK;
+}
+
+static lathe_status read_shape(parser *p, const json_t *value, bool has_minus,
+                               lt_st_tensor *tensor) {
+    if (!json_is_array(value)) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       value == NULL ? "shape is missing" : "shape is not an array");
+    }
+    size_t n_dims = json_array_size(value);
+    if (n_dims > LT_ST_MAX_DIMS) {
+        return lt_fail(LATHE_NOT_SUPPORTED, "shape has %zu dimensions; at most %d are supported",
+                       n_dims, LT_ST_MAX_DIMS);
+    }
+    uint64_t *shape = lt_arena_new_array(p->arena, n_dims, sizeof *shape);
+    if (shape == NULL) {
+        return lt_error()->status;
+    }
+    for (size_t i = 0; i < n_dims; i++) {
+        lathe_status status = read_size(json_array_get(value, i), has_minus, "shape", &shape[i]);
+        if (status != LATHE_OK) {
+            return status;
+        }
+    }
+    tensor->shape = shape;
+    tensor->n_dims = (uint16_t)n_dims;
+    return LATHE_OK;
+}
+
+static lathe_status read_offsets(const json_t *value, bool has_minus, lt_st_tensor *tensor) {
+    if (!json_is_array(value)) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       value == NULL ? "data_offsets is missing" : "data_offsets is not an array");
+    }
+    if (json_array_size(value) != 2) {
+        return lt_fail(LATHE_MALFORMED_FILE, "data_offsets has %zu numbers instead of 2",
+                       json_array_size(value));
+    }
+    lathe_status status =
+        read_size(json_array_get(value, 0), has_minus, "data_offsets", &tensor->begin);
+    if (status == LATHE_OK) {
+        status = read_size(json_array_get(value, 1), has_minus, "data_offsets", &tensor->end);
+    }
+    return status;
+}
+
+static lathe_status read_type(const json_t *value, lt_st_tensor *tensor) {
+    if (!json_is_string(value)) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       value == NULL ? "dtype is missing" : "dtype is not a string");
+    }
+    const lt_st_type *type = lt_st_type_named(json_string_value(value));
+    if (type == NULL) {
+        return lt_fail(LATHE_MALFORMED_FILE, "unknown dtype \"%s\"",
+                       lt_name_text(json_string_value(value)).text);
+    }
+    tensor->type = lt_st_type_index(type);
+    return LATHE_OK;
+}
+
+/* Fields beyond the three are ignored, as the reference reader does. */
+static lathe_status read_entry(parser *p, const lt_json_member *member, lt_st_tensor *tensor) {
+    json_t *entry = NULL;
+    lathe_status status = lt_json_parse(&member->value, MOST_ENTRY_BYTES, &entry);
+    if (status != LATHE_OK) {
+        return in_tensor(tensor->name);
+    }
+    if (!json_is_object(entry)) {
+        status = lt_fail(LATHE_MALFORMED_FILE, "its entry is not an object");
+    }
+    if (status == LATHE_OK) {
+        status = read_type(json_object_get(entry, "dtype"), tensor);
+    }
+    if (status == LATHE_OK) {
+        status = read_shape(p, json_object_get(entry, "shape"), member->has_minus, tensor);
+    }
+    if (status == LATHE_OK) {
+        status = read_offsets(json_object_get(entry, "data_offsets"), member->has_minus, tensor);
+    }
+    json_decref(entry);
+    return status == LATHE_OK ? LATHE_OK : in_tensor(tensor->name);
+}
+
+static lathe_status read_member(parser *p, const lt_json_member *member) {
+    const char *name = NULL;
+    lathe_status status = lt_json_string(&member->name, p->arena, &name);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (strcmp(name, LT_ST_METADATA) == 0) {
+        return read_metadata(p, &member->value);
+    }
+    size_t existing = 0;
+    status = lt_name_table_add(&p->names, name, p->table->n_tensors, &existing);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (existing != SIZE_MAX) {
+        (void)lt_fail(LATHE_MALFORMED_FILE, "the header has this name twice");
+        return in_tensor(name);
+    }
+    lt_st_tensor *tensor = &p->table->tensors[p->table->n_tensors];
+    tensor->name = name;
+    tensor->order = (uint32_t)p->table->n_tensors++;
+    return read_entry(p, member, tensor);
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const lt_st_tensor *x = a;
+    const lt_st_tensor *y = b;
+    if (x->begin != y->begin) {
+        return x->begin < y->begin ? -1 : 1;
+    }
+    if (x->end != y->end) {
+        return x->end < y->end ? -1 : 1;
+    }
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* The bytes that type and shape make. Overflow counts even when a later extent is 0. */
+static lathe_status tensor_bytes(const lt_st_tensor *tensor, uint64_t *n_bytes) {
+    const lt_st_type *type = lt_st_tensor_type(tensor);
+    uint64_t n_elems = 1;
+    uint64_t n_bits = 0;
+    for (uint32_t i = 0; i < tensor->n_dims; i++) {
+        if (!lt_mul(n_elems, tensor->shape[i], &n_elems)) {
+            return lt_fail(LATHE_MALFORMED_FILE,
+                           "the product of its shape does not fit in 64 bits (from extent %" PRIu64
+                           " on)",
+                           tensor->shape[i]);
+        }
+    }
+    if (!lt_mul(n_elems, type->bits, &n_bits)) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "the size of %" PRIu64 " elements of %s does not fit in 64 bits", n_elems,
+                       type->name);
+    }
+    if (n_bits % 8 != 0) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "%" PRIu64 " elements of %s are %" PRIu64 " bits, not whole bytes", n_elems,
+                       type->name, n_bits);
+    }
+    *n_bytes = n_bits / 8;
+    return LATHE_OK;
+}
+
+/* `expected` is where the tensor before ended. */
+static lathe_status check_place(const lt_st_tensor *tensor, uint64_t expected,
+                                uint64_t data_bytes) {
+    if (tensor->end < tensor->begin) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "data_offsets [%" PRIu64 ", %" PRIu64 "] end before they begin",
+                       tensor->begin, tensor->end);
+    }
+    if (tensor->begin != expected) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "data_offsets [%" PRIu64 ", %" PRIu64 "] %s the data before, which ends at "
+                       "%" PRIu64,
+                       tensor->begin, tensor->end,
+                       tensor->begin < expected ? "overlap" : "leave a hole after", expected);
+    }
+    if (tensor->end > data_bytes) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "data_offsets [%" PRIu64 ", %" PRIu64
+                       "] are past the end of the data, which "
+                       "has %" PRIu64 " bytes",
+                       tensor->begin, tensor->end, data_bytes);
+    }
+    uint64_t n_bytes = 0;
+    lathe_status status = tensor_bytes(tensor, &n_bytes);
+    if (status == LATHE_OK && n_bytes != tensor->end - tensor->begin) {
+        status = lt_fail(LATHE_MALFORMED_FILE,
+                         "its shape makes %" PRIu64 " bytes of %s, but data_offsets [%" PRIu64
+                         ", %" PRIu64 "] hold %" PRIu64,
+                         n_bytes, lt_st_tensor_type(tensor)->name, tensor->begin, tensor->end,
+                         tensor->end - tensor->begin);
+    }
+    return status;
+}
+
+static lathe_status check_places(const parser *p, uint64_t data_bytes) {
+    uint64_t expected = 0;
+    for (size_t i = 0; i < p->table->n_tensors; i++) {
+        const lt_st_tensor *tensor = &p->table->tensors[i];
+        if (check_place(tensor, expected, data_bytes) != LATHE_OK) {
+            return in_tensor(tensor->name);
+        }
+        expected = tensor->end;
+    }
+    if (expected != data_bytes) {
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "the tensors end at byte %" PRIu64 " of the data, which has %" PRIu64
+                       " bytes",
+                       expected, data_bytes);
+    }
+    return LATHE_OK;
+}
+
+static lathe_status read_members(parser *p) {
+    size_t count = 0;
+    lathe_status status = lt_json_count(&p->header, &count);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    /* Of more members than fit, one is going to fail: the table stays smaller than the header. */
+    count = (size_t)lt_min(count, p->header.n_bytes / LEAST_ENTRY_BYTES + 2);
+    p->table->tensors = lt_pool_new_array(p->pool, count, sizeof *p->table->tensors);
+    if (p->table->tensors == NULL) {
+        return lt_error()->status;
+    }
+    lt_json_walker walker;
+    lt_json_member member;
+    bool found = true;
+    status = lt_name_table_reserve(&p->names, count);
+    if (status == LATHE_OK) {
+        status = lt_json_walk(&p->header, &walker);
+    }
+    while (status == LATHE_OK) {
+        status = lt_json_next(&walker, &member, &found);
+        if (status != LATHE_OK || !found) {
+            break;
+        }
+        status = read_member(p, &member);
+    }
+    return status;
+}
+
+lathe_status lt_safetensors_parse(lathe_pool *pool, lt_arena *arena, const char *header,
+                                  size_t header_bytes, uint64_t file_bytes, const char *file,
+                                  lt_st_table *table) {
+    *table = (lt_st_table){.pool = pool, .data_start = LT_ST_PREFIX_BYTES + (uint64_t)header_bytes};
+    parser p = {.pool = pool,
+                .arena = arena,
+                .header = {.bytes = header, .n_bytes = header_bytes, .what = "header"},
+                .names = {.pool = pool},
+                .table = table};
+    lathe_status status = read_members(&p);
+    lt_name_table_free(&p.names);
+    if (status == LATHE_OK) {
+        qsort(table->tensors, table->n_tensors, sizeof *table->tensors, compare_offsets);
+        status = check_places(&p, file_bytes - table->data_start);
+    }
+    if (status == LATHE_OK) {
+        status = lt_st_find_quantized(table, arena);
+    }
+    if (status != LATHE_OK) {
+        lt_st_table_free(table);
+        return lt_fail_prefix("%s", lt_path_text(file).text);
+    }
+    return LATHE_OK;
+}
+
+/* Reads the text of the header, which the caller deletes. */
+static lathe_status read_header(lathe_pool *pool, int fd, uint64_t file_bytes, char **header,
+                                size_t *header_bytes) {
+    unsigned char prefix[LT_ST_PREFIX_BYTES] = {0};
+    lathe_status status = lt_file_read(fd, 0, prefix, (size_t)lt_min(file_bytes, sizeof prefix));
+    if (status == LATHE_OK) {
+        status = lt_st_header_bytes(prefix, file_bytes, header_bytes);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    *header = lt_pool_new(pool, *header_bytes);
+    return *header == NULL ? lt_error()->status
+                           : lt_file_read(fd, LT_ST_PREFIX_BYTES, *header, *header_bytes);
+}
+
+lathe_status lt_safetensors_read(lathe_pool *pool, lt_arena *arena, int fd, uint64_t file_bytes,
+                                 const char *file, lt_st_table *table) {
+    char *header = NULL;
+    size_t header_bytes = 0;
+    lathe_status status = read_header(pool, fd, file_bytes, &header, &header_bytes);
+    if (status != LATHE_OK) {
+        (void)lt_fail_prefix("%s", lt_path_text(file).text);
+    } else {
+        status = lt_safetensors_parse(pool, arena, header, header_bytes, file_bytes, file, table);
+    }
+    lt_pool_delete(pool, header);
+    return status;
+}
+
+void lt_st_table_free(lt_st_table *table) {
+    lt_pool_delete(table->pool, table->tensors);
+    lt_pool_delete(table->pool, table->metadata);
+    *table = (lt_st_table){.pool = table->pool};
+}
