@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Constants on which the bits of a result depend: shared by C and OpenCL C, so only macros live here.
- * docs/numerics.md states the rules that they belong to. */
+/* Constants on which the bits of a result depend: shared by C and OpenCL C, so only macros live
+ * here. docs/numerics.md states the rules that they belong to. */
 #ifndef LATHE_CONSTANTS_H
 #define LATHE_CONSTANTS_H
 

@@ -48,7 +48,8 @@ lt_ranges lt_ranges_cut(const lt_layout *layout, uint64_t target_elems, uint64_t
     return ranges;
 }
 
-lt_range lt_ranges_at(const lt_ranges *ranges, uint64_t i) {
+lt_range lt_ranges_at(const lt_ranges *ranges, uint64_t index) {
+    uint64_t i = ranges->last_first ? ranges->n_ranges - 1 - index : index;
     uint64_t row = i / ranges->ranges_per_row * ranges->rows_per_range;
     uint64_t col = i % ranges->ranges_per_row * ranges->cols_per_range;
     return (lt_range){

@@ -23,6 +23,7 @@ typedef struct lt_ranges {
     uint64_t cols_per_range;
     uint64_t ranges_per_row; /* 1 where whole rows are taken */
     uint64_t n_ranges;
+    bool last_first; /* range 0 is the one at the tensor's end */
 } lt_ranges;
 
 /* Columns are cut at multiples of this: whole bytes of every dtype (2, 4, 8 and 5 elements a byte)
@@ -33,7 +34,7 @@ typedef struct lt_ranges {
  * multiples of LT_COLUMN_QUANTUM, and also of scale_elems unless that is 0. */
 lt_ranges lt_ranges_cut(const lt_layout *layout, uint64_t target_elems, uint64_t scale_elems);
 
-/* Range i of n_ranges. */
-lt_range lt_ranges_at(const lt_ranges *ranges, uint64_t i);
+/* Range `index` of n_ranges. */
+lt_range lt_ranges_at(const lt_ranges *ranges, uint64_t index);
 
 #endif

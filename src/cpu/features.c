@@ -94,8 +94,8 @@ static void detect(lt_cpu_features *features) {
     const bool is_amd =
         memcmp(vendor, "AuthenticAMD", 12) == 0 || memcmp(vendor, "HygonGenuine", 12) == 0;
 
-    features->stream_stores = is_amd;
     detect_isa(features);
+    features->stream_stores = is_amd || features->avx512_vbmi;
     detect_caches(features, is_amd ? LEAF_CACHES_AMD : LEAF_CACHES_INTEL);
     detect_name(features);
 }

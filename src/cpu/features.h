@@ -8,14 +8,17 @@
 #include <stddef.h>
 
 typedef struct lt_cpu_features {
-    bool avx2;          /* AVX2, F16C, FMA and BMI2, with the OS saving the registers */
-    bool avx512;        /* AVX-512 F, BW, DQ, VL on top of avx2, likewise */
-    bool avx512_vbmi;   /* VBMI and VBMI2 on top of avx512 */
-    bool stream_stores; /* out of cache, non-temporal stores beat prefetching for write (AMD Zen) */
-    size_t l1d_bytes;   /* of one core */
-    size_t l2_bytes;    /* of one core */
-    size_t l3_bytes;    /* as one core sees it; 0 if there is none */
-    char name[64];      /* the brand string */
+    bool avx2;        /* AVX2, F16C, FMA and BMI2, with the OS saving the registers */
+    bool avx512;      /* AVX-512 F, BW, DQ, VL on top of avx2, likewise */
+    bool avx512_vbmi; /* VBMI and VBMI2 on top of avx512 */
+    /* Out of cache, non-temporal stores beat prefetching for write: so on AMD Zen 4 and on Intel's
+     * Sapphire Rapids; on Cascade Lake it is the other way round. VBMI tells Intel's newer cores.
+     */
+    bool stream_stores;
+    size_t l1d_bytes; /* of one core */
+    size_t l2_bytes;  /* of one core */
+    size_t l3_bytes;  /* as one core sees it; 0 if there is none */
+    char name[64];    /* the brand string */
 } lt_cpu_features;
 
 /* Reads the processor through cpuid and xgetbv. Thread-safe. */

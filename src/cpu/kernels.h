@@ -59,6 +59,10 @@ typedef struct lt_kernels {
     lt_pack_fn *pack_bitnet158;
     lt_pack_fn *unpack_bitnet158;
     lt_saturated_fn *saturated_f32;
+    /* Called once after COLD kernels, before another thread may read what they wrote: streaming
+     * stores are not ordered with what follows. Waiting for them after each call would cost more
+     * than short calls take. NULL: nothing to do. */
+    void (*publish)(void);
 } lt_kernels;
 
 /* Fills *kernels with the scalar reference, then upgrades it level by level up to `isa`, which the

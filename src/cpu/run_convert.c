@@ -170,7 +170,8 @@ static uint64_t convert_direct(const conversion *c, uint64_t row, uint64_t col, 
     return done;
 }
 
-/* How many elements are converted between checks: what is looked at twice should still be in cache. */
+/* How many elements are converted between checks: what is looked at twice should still be in cache.
+ */
 static uint64_t checked_step(const conversion *c) {
     if (c->survey || c->pass->strict) {
         return LT_TILE;
@@ -241,9 +242,8 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
 /* Kernels for cold data pay to reach a cache line's start and to prefetch: not for short runs. */
 static lt_heat kernel_heat(const lt_pass *pass) {
     enum { SHORT_RUN = 1024 };
-    uint64_t src_run = lt_layout_scale_run(&pass->src);
-    uint64_t dst_run = lt_layout_scale_run(&pass->dst);
-    bool is_short = lt_min(src_run, dst_run) < SHORT_RUN;
+    uint64_t run = lt_min(lt_layout_scale_run(&pass->src), lt_layout_scale_run(&pass->dst));
+    bool is_short = run < SHORT_RUN;
     return pass->beyond_cache && !is_short ? LT_COLD : LT_HOT;
 }
 
@@ -279,6 +279,9 @@ void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const 
         } else {
             convert_columns(&c, row, range->col, range->n_cols);
         }
+    }
+    if (c.kernels->publish != NULL) {
+        c.kernels->publish();
     }
     if (c.n_saturated > 0) {
         (void)atomic_fetch_add_explicit(&work->outcome->n_saturated, c.n_saturated,

@@ -9,15 +9,19 @@ static lt_stat stat_of(lathe_dtype target) {
     return lt_dtype_traits_of(target)->rule == LT_RULE_ABSMAX ? LT_STAT_ABSMAX : LT_STAT_ABSSUM;
 }
 
-/* The slow way for a tile whose statistic is not finite. Under the ERROR policy a NaN or an
- * infinity is reported, unless FAST looks at a sample only: the first one may lie outside it, so
- * the convert pass looks. Non-finite elements count as 0; a sum that overflows without them is made
- * of smaller terms. */
+/* FAST looks at a sample only: the first fault may lie outside it, so the convert pass looks for
+ * it. */
+static bool reports_faults(const lt_pass *pass) {
+    return pass->quality != LATHE_FAST;
+}
+
+/* The slow way for a tile whose statistic is not finite. Non-finite elements are reported or count
+ * as 0; a sum that overflows without them is made of smaller terms. */
 static double odd_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem,
                             uint64_t n_elems) {
     float tile[LATHE_STAT_TILE];
     lt_reader_decode(reader, elem, n_elems, tile);
-    bool report = pass->nonfinite == LATHE_NONFINITE_ERROR && pass->quality != LATHE_FAST;
+    bool report = pass->nonfinite == LATHE_NONFINITE_ERROR && reports_faults(pass);
     for (uint64_t i = 0; i < n_elems; i++) {
         if (!isfinite(tile[i])) {
             if (report) {
@@ -49,7 +53,9 @@ double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem,
         value = direct(lt_reader_run(reader, elem).bytes, (size_t)n_elems);
     } else {
         float tile[LATHE_STAT_TILE];
-        lt_reader_check(reader, elem, n_elems);
+        if (reports_faults(pass)) {
+            lt_reader_check(reader, elem, n_elems);
+        }
         lt_reader_decode(reader, elem, n_elems, tile);
         value = reader->kernels->stat[LT_HOT][which][LATHE_F32](tile, (size_t)n_elems);
     }

@@ -66,6 +66,8 @@ static lathe_status run_convert(direct *d) {
     const lt_layout *dst = &d->plan.pass.dst;
     lt_ranges ranges = lt_ranges_cut(dst, d->backend->elems_per_range,
                                      d->plan.pass.own_scales ? dst->scale_elems : 0);
+    /* A stats pass leaves the end of the source in the caches. */
+    ranges.last_first = d->plan.stats_first;
     d->work.ranges = &ranges;
     d->work.n_ranges = ranges.n_ranges;
     lathe_status status = submit_and_wait(d, false);

@@ -35,7 +35,7 @@ lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, cons
             },
         .is_copy = lt_layout_equal(from, to),
     };
-    if (lathe_dtype_is_quantized(to->dtype)) {
+    if (lathe_dtype_is_quantized(to->dtype) && !made.is_copy) {
         made.pass.tiling = lt_tiling_of(to, target->quality);
         made.stats_first = to->scale_elems == 0 || to->scale_elems > max_scope_elems;
         made.pass.own_scales = !made.stats_first;

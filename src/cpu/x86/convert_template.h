@@ -141,8 +141,6 @@ LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, si
         src += s.src_bytes;
         dst += s.dst_bytes;
     }
-    if (streams)
-        _mm_sfence();
     if (n_elems == 0 || ends_with_whole_step(s, src, dst, begin, n_elems, &local))
         return;
     if (others.rest != NULL)
