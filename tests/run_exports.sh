@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The shared library must export exactly the functions that the public headers declare and that
+# exports.txt lists, all of them named lathe_*.
+# Usage: run_exports.sh SOURCE_DIR LIBRARY CC [--update]
+set -eu
+export LC_ALL=C
+source=$1
+library=$2
+cc=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+nm -D --defined-only "$library" >"$work/symbols"
+awk '{ sub(/@.*/, "", $3); print $3 }' "$work/symbols" | sort -u >"$work/exported"
+if [ "${4:-}" = --update ]; then
+    cp "$work/exported" "$source/tests/exports.txt"
+    exit 0
+fi
+
+# One declaration a line after preprocessing; those with default visibility are the interface.
+for path in "$source"/include/lathe/*.h; do
+    echo "#include <lathe/${path##*/}>"
+done | "$cc" -std=c11 -E -P -I"$source/include" - | tr '\n' ' ' | tr ';' '\n' |
+    sed -n 's/.*visibility("default")))[^(]*[ *]\(lathe_[a-z0-9_]*\)(.*/\1/p' |
+    sort -u >"$work/declared"
+
+failed=0
+compare() { # TITLE FILE FILE
+    if ! diff "$2" "$3" >"$work/diff"; then
+        echo "run_exports: $1:" >&2
+        cat "$work/diff" >&2
+        failed=1
+    fi
+}
+if grep -v '^lathe_' "$work/exported" >&2; then
+    echo "run_exports: exported names that do not begin with lathe_" >&2
+    failed=1
+fi
+compare "exports.txt (<) and the library (>) differ" "$source/tests/exports.txt" "$work/exported"
+compare "the headers (<) and the library (>) differ" "$work/declared" "$work/exported"
+wc -l <"$work/exported"
+exit "$failed"

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* INTERNAL (includes headers of src/): a plain program for the thread sanitizer. Four threads
+ * stream tensors through streamers of their own on one engine, some with faults in the data,
+ * failing sinks or cancellation. Prints what went wrong; exits 0 if nothing did. */
+#include "core/error.h"
+#include "engine/streaming.h"
+#include "support.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_CALLERS = 4, ROUNDS = 6, ROWS = 90, COLS = 10007, N_ELEMS = ROWS * COLS };
+
+static lathe_engine *engine;
+static atomic_int n_failures;
+
+static void fail(const char *what) {
+    (void)fprintf(stderr, "stress_stream: %s (%s)\n", what, lathe_last_error()->message);
+    (void)atomic_fetch_add(&n_failures, 1);
+}
+
+/* What one caller streams, and into what. */
+typedef struct caller {
+    uint64_t seed;
+    const uint8_t *bytes; /* F32, shared by all callers */
+    uint8_t *out;
+    float *scales;
+    bool sink_fails;
+    bool cancels;
+    uint64_t n_done;
+} caller;
+
+static lathe_status read_bytes(void *ctx, uint64_t offset, void *buffer, size_t n_bytes) {
+    memcpy(buffer, ((caller *)ctx)->bytes + offset, n_bytes);
+    return LATHE_OK;
+}
+
+static lathe_status read_no_scales(void *ctx, uint64_t first, float *scales, size_t n_scales) {
+    (void)ctx;
+    (void)first;
+    (void)scales;
+    return n_scales == 0 ? LATHE_OK : lt_fail(LATHE_IO, "F32 has no scales");
+}
+
+static lathe_status write_bytes(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes) {
+    caller *self = ctx;
+    if (self->sink_fails && offset > 100000) {
+        return lt_fail(LATHE_IO, "the disk is full");
+    }
+    memcpy(self->out + offset, bytes, n_bytes);
+    return LATHE_OK;
+}
+
+static lathe_status write_scales(void *ctx, uint64_t first, const float *scales, size_t n_scales) {
+    memcpy(((caller *)ctx)->scales + first, scales, n_scales * sizeof *scales);
+    return LATHE_OK;
+}
+
+/* Not atomic: the streamer promises one call at a time. */
+static int advance(void *ctx, uint64_t n_bytes) {
+    caller *self = ctx;
+    self->n_done += n_bytes;
+    return self->cancels && self->n_done > 1000000;
+}
+
+static bool equals_direct(const caller *self, const lathe_tensor_desc *desc,
+                          const lathe_target *target) {
+    lathe_tensor *source = NULL;
+    lathe_tensor *result = NULL;
+    lathe_pool *pool = lathe_engine_pool(engine);
+    bool equal = lathe_tensor_wrap(pool, desc, (void *)(uintptr_t)self->bytes, NULL,
+                                   LATHE_WRAP_READ_ONLY, NULL, NULL, &source) == LATHE_OK &&
+                 lathe_convert(engine, source, target, &result, NULL) == LATHE_OK;
+    if (equal) {
+        size_t n_bytes = (size_t)lathe_tensor_n_bytes(result);
+        size_t n_scales = (size_t)lathe_tensor_n_scales(result);
+        equal = memcmp(self->out, lathe_tensor_data(result), n_bytes) == 0 &&
+                (n_scales == 0 ||
+                 memcmp(self->scales, lathe_tensor_scales(result), n_scales * sizeof(float)) == 0);
+    }
+    lathe_tensor_release(result);
+    lathe_tensor_release(source);
+    return equal;
+}
+
+static void stream_one(caller *self, lt_streamer *streamer, test_rng *rng) {
+    static const uint64_t shape[] = {ROWS, COLS};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
+    lathe_target target = {.struct_size = sizeof target,
+                           .dtype = (lathe_dtype)(LATHE_F16 + test_random_below(rng, 7)),
+                           .granularity = (lathe_granularity)test_random_below(rng, 2),
+                           .quality = (lathe_quality)test_random_below(rng, 2)};
+    uint64_t kind = test_random_below(rng, 4);
+    self->sink_fails = kind == 1;
+    self->cancels = kind == 2;
+    self->n_done = 0;
+    lt_source source = {.ctx = self, .read = read_bytes, .read_scales = read_no_scales};
+    lt_sink sink = {.ctx = self, .write = write_bytes, .write_scales = write_scales};
+    lt_progress progress = {.ctx = self, .advance = advance};
+    lathe_status status =
+        lt_streamer_convert(streamer, &desc, &target, &source, &sink, &progress, NULL);
+    if (kind == 2 && status != LATHE_CANCELLED) {
+        fail("a cancelled stream went on");
+    }
+    if (kind == 1 && status != LATHE_IO && self->sink_fails &&
+        lathe_dtype_is_quantized(target.dtype) == false) {
+        fail("a failing sink was not noticed");
+    }
+    if (kind == 0 || kind == 3) {
+        if (status != LATHE_OK) {
+            fail("a stream failed");
+        } else if (!equals_direct(self, &desc, &target)) {
+            fail("a stream gives other bytes than a direct conversion");
+        }
+    }
+}
+
+static void *call(void *ctx) {
+    caller *self = ctx;
+    test_rng rng = {self->seed};
+    for (int round = 0; round < ROUNDS; round++) {
+        lt_streamer *streamer = NULL;
+        uint64_t memory = (UINT64_C(1) << 20) * (1 + test_random_below(&rng, 4));
+        if (lt_streamer_create(engine, memory, &streamer) != LATHE_OK) {
+            fail("no streamer");
+            break;
+        }
+        stream_one(self, streamer, &rng);
+        stream_one(self, streamer, &rng);
+        lt_streamer_free(streamer);
+    }
+    return NULL;
+}
+
+static void run(const lathe_config *config, const uint8_t *bytes) {
+    pthread_t threads[N_CALLERS];
+    caller callers[N_CALLERS];
+    if (lathe_engine_create(config, &engine) != LATHE_OK) {
+        fail("no engine");
+        exit(1);
+    }
+    for (size_t i = 0; i < N_CALLERS; i++) {
+        callers[i] = (caller){.seed = i + 1,
+                              .bytes = bytes,
+                              .out = malloc((size_t)N_ELEMS * 4),
+                              .scales = malloc(ROWS * sizeof(float))};
+        if (callers[i].out == NULL || callers[i].scales == NULL ||
+            pthread_create(&threads[i], NULL, call, &callers[i]) != 0) {
+            abort();
+        }
+    }
+    for (size_t i = 0; i < N_CALLERS; i++) {
+        (void)pthread_join(threads[i], NULL);
+        free(callers[i].out);
+        free(callers[i].scales);
+    }
+    lathe_engine_free(engine);
+}
+
+int main(void) {
+    test_executor executor;
+    test_allocator allocator;
+    test_executor_init(&executor, 3);
+    test_allocator_init(&allocator);
+    test_rng rng = {1};
+    uint8_t *bytes = malloc((size_t)N_ELEMS * 4);
+    if (bytes == NULL) {
+        abort();
+    }
+    test_fill_floats(&rng, LATHE_F32, TEST_DATA_NORMAL, bytes, N_ELEMS);
+    const lathe_config configs[] = {
+        {.struct_size = sizeof(lathe_config), .n_threads = 3, .allocator = &allocator.interface},
+        {.struct_size = sizeof(lathe_config), .executor = &executor.interface},
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+        run(&configs[i], bytes);
+    }
+    free(bytes);
+    if (allocator.n_live != 0 || allocator.misused) {
+        fail("memory is left");
+    }
+    return atomic_load(&n_failures) == 0 ? 0 : 1;
+}

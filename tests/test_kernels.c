@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* INTERNAL (includes headers of src/): every CPU kernel of the list, on every ISA and for both
+ * heats, against the scalar reference byte for byte, and the scalar reference against the oracle.
+ */
+#include "check.h"
+#include "cpu/kernels.h"
+#include "lathe_constants.h"
+#include "oracle.h"
+#include "support.h"
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SHORT = 300, MAX_ELEMS = 21000, CANARY = 0xc5, MARGIN = 64 };
+
+typedef struct kernel_entry {
+    const char *name;
+    lathe_dtype from;
+    lathe_dtype to;
+} kernel_entry;
+
+static const kernel_entry entries[] = {
+#define ENTRY(name, from, to) {#name, from, to},
+    LT_CORE_KERNELS(ENTRY) LT_DIRECT_KERNELS(ENTRY)
+#undef ENTRY
+};
+enum { N_ENTRIES = sizeof entries / sizeof entries[0] };
+
+typedef struct stat_entry {
+    const char *name;
+    lathe_dtype dtype;
+    lt_stat stat;
+} stat_entry;
+
+static const stat_entry stat_entries[] = {
+#define ENTRY(name, dtype, stat) {#name, dtype, stat},
+    LT_STAT_KERNELS(ENTRY)
+#undef ENTRY
+};
+enum { N_STAT_ENTRIES = sizeof stat_entries / sizeof stat_entries[0] };
+
+/* ---- the tables: every ISA, with and without the features that choose between variants */
+
+enum { MAX_TABLES = 16 };
+static lt_kernels tables[MAX_TABLES];
+static size_t n_tables;
+
+static void make_tables(void) {
+    lt_cpu_features detected;
+    lt_cpu_features_detect(&detected);
+    n_tables = 0;
+    for (int isa = LATHE_ISA_SCALAR; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
+        for (int variant = 0; variant < 4; variant++) {
+            lt_cpu_features features = detected;
+            features.stream_stores = (variant & 1) != 0;
+            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
+            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
+        }
+    }
+}
+
+/* The different functions that the tables have for one purpose. */
+typedef struct variant {
+    void (*function)(void);
+    lathe_isa isa;
+    int heat;
+} variant;
+
+enum { MAX_VARIANTS = MAX_TABLES * LT_HEAT_COUNT };
+
+static size_t add_variant(variant *variants, size_t n, void (*function)(void), lathe_isa isa,
+                          int heat) {
+    for (size_t i = 0; i < n; i++) {
+        if (variants[i].function == function) {
+            return n;
+        }
+    }
+    if (function == NULL) {
+        return n;
+    }
+    variants[n] = (variant){function, isa, heat};
+    return n + 1;
+}
+
+typedef void any_function(void);
+
+static size_t convert_variants(lathe_dtype from, lathe_dtype to, variant *variants) {
+    size_t n = 0;
+    for (size_t t = 0; t < n_tables; t++) {
+        for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
+            any_function *function = (any_function *)tables[t].convert[heat][from][to];
+            n = add_variant(variants, n, function, tables[t].isa, heat);
+        }
+    }
+    return n;
+}
+
+static size_t stat_variants(const stat_entry *entry, variant *variants) {
+    size_t n = 0;
+    for (size_t t = 0; t < n_tables; t++) {
+        for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
+            any_function *function =
+                (any_function *)tables[t].stat[heat][entry->stat][entry->dtype];
+            n = add_variant(variants, n, function, tables[t].isa, heat);
+        }
+    }
+    return n;
+}
+
+/* ---- parameters, sources and expectations */
+
+static const float inverses[] = {1.0F, 0.0F, 127.0F, 0.37F, 1e30F, 1e-30F, FLT_MAX, 1e-44F};
+static const float scales[] = {1.0F, 0.0F, 1e-5F, 0.37F, 1e36F, FLT_MAX, 1e-44F, 600.0F};
+enum { N_PARAMS = sizeof inverses / sizeof inverses[0] };
+
+static lt_kernel_params params_of(const kernel_entry *entry, size_t i) {
+    return (lt_kernel_params){.scale = scales[i % N_PARAMS],
+                              .inv_scale = inverses[i % N_PARAMS],
+                              .max_code = (float)oracle_max_code(entry->to)};
+}
+
+static bool is_quantized(lathe_dtype dtype) {
+    return lathe_dtype_is_quantized(dtype);
+}
+
+/* How many parameter sets make a difference. */
+static size_t n_params_of(const kernel_entry *entry) {
+    return is_quantized(entry->from) || is_quantized(entry->to) ? N_PARAMS : 1;
+}
+
+static size_t bytes_of(lathe_dtype dtype, size_t n_elems) {
+    uint64_t n_bytes = 0;
+    CHECK(lathe_dtype_row_bytes(dtype, n_elems, &n_bytes), "row_bytes");
+    return (size_t)n_bytes;
+}
+
+/* Floats: all kinds of data, non-finite ones too. Codes: any bytes at all. */
+static void fill_source(test_rng *rng, lathe_dtype dtype, uint8_t *src, size_t n_elems) {
+    if (is_quantized(dtype)) {
+        test_random_bytes(rng, src, bytes_of(dtype, n_elems));
+        return;
+    }
+    static const test_data kinds[] = {TEST_DATA_NONFINITE, TEST_DATA_SPECIAL, TEST_DATA_WIDE,
+                                      TEST_DATA_NORMAL};
+    test_fill_floats(rng, dtype, kinds[test_random_below(rng, 4)], src, n_elems);
+}
+
+/* What the scalar reference gives, through an F32 tile where it has no kernel of its own. */
+static void reference(const kernel_entry *entry, const uint8_t *src, uint8_t *dst, size_t n_elems,
+                      const lt_kernel_params *params) {
+    static float tile[1 << 16];
+    lt_convert_fn *(*convert)[LT_DTYPE_SLOTS] = tables[0].convert[LT_HOT];
+    if (convert[entry->from][entry->to] != NULL) {
+        convert[entry->from][entry->to](src, dst, n_elems, params);
+        return;
+    }
+    convert[entry->from][LATHE_F32](src, tile, n_elems, params);
+    convert[LATHE_F32][entry->to](tile, dst, n_elems, params);
+}
+
+/* ---- memory: guard pages outside, canaries around the output inside */
+
+static test_guarded src_memory;
+static test_guarded dst_memory;
+
+static void setup(void) {
+    make_tables();
+    src_memory = test_guarded_new(8 * MAX_ELEMS + 2 * MARGIN);
+    dst_memory = test_guarded_new(8 * MAX_ELEMS + 2 * MARGIN);
+}
+
+static void teardown(void) {
+    test_guarded_free(&src_memory);
+    test_guarded_free(&dst_memory);
+}
+
+TestSuite(kernels, .init = setup, .fini = teardown);
+
+static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n) {
+    size_t i = 0;
+    while (i < n && a[i] == b[i]) {
+        i++;
+    }
+    return i;
+}
+
+static bool all_canaries(const uint8_t *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] != CANARY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One call, with the source at src_at and the output at dst_at of their memories. */
+static void run_at(const kernel_entry *entry, const variant *v, const uint8_t *source,
+                   const uint8_t *expected, size_t n_elems, const lt_kernel_params *params,
+                   size_t src_at, size_t dst_at) {
+    size_t src_bytes = bytes_of(entry->from, n_elems);
+    size_t dst_bytes = bytes_of(entry->to, n_elems);
+    size_t before = dst_at < MARGIN ? dst_at : MARGIN;
+    size_t behind = dst_memory.n_bytes - dst_at - dst_bytes;
+    behind = behind < MARGIN ? behind : MARGIN;
+    uint8_t *src = src_memory.bytes + src_at;
+    uint8_t *dst = dst_memory.bytes + dst_at;
+    memcpy(src, source, src_bytes);
+    memset(dst - before, CANARY, before + dst_bytes + behind);
+    ((lt_convert_fn *)v->function)(src, dst, n_elems, params);
+    size_t wrong = first_difference(dst, expected, dst_bytes);
+    CHECK(wrong == dst_bytes,
+          "%s %s %s: %zu elements, source at %zu, output at %zu, scale %g inverse %g: byte %zu is "
+          "0x%02x, not 0x%02x",
+          entry->name, lathe_isa_name(v->isa), v->heat == LT_HOT ? "hot" : "cold", n_elems, src_at,
+          dst_at, (double)params->scale, (double)params->inv_scale, wrong, dst[wrong],
+          expected[wrong]);
+    CHECK(all_canaries(dst - before, before) && all_canaries(dst + dst_bytes, behind),
+          "%s %s %s: %zu elements, output at %zu: wrote outside", entry->name,
+          lathe_isa_name(v->isa), v->heat == LT_HOT ? "hot" : "cold", n_elems, dst_at);
+    CHECK(memcmp(src, source, src_bytes) == 0, "%s: wrote to its source", entry->name);
+}
+
+/* Up against both guard pages, and at some places between them. */
+static void run_placements(const kernel_entry *entry, const variant *v, const uint8_t *source,
+                           const uint8_t *expected, size_t n_elems, const lt_kernel_params *params,
+                           test_rng *rng) {
+    size_t src_end = src_memory.n_bytes - bytes_of(entry->from, n_elems);
+    size_t dst_end = dst_memory.n_bytes - bytes_of(entry->to, n_elems);
+    run_at(entry, v, source, expected, n_elems, params, 0, 0);
+    run_at(entry, v, source, expected, n_elems, params, src_end, dst_end);
+    for (int i = 0; i < 2; i++) {
+        size_t src_at = MARGIN + (size_t)test_random_below(rng, 64);
+        size_t dst_at = MARGIN + (size_t)test_random_below(rng, 64);
+        run_at(entry, v, source, expected, n_elems, params, src_at, dst_at);
+    }
+}
+
+static void run_length(const kernel_entry *entry, const variant *variants, size_t n_variants,
+                       size_t n_elems, size_t first_params, size_t n_params, test_rng *rng) {
+    static uint8_t source[4 * MAX_ELEMS];
+    static uint8_t expected[4 * MAX_ELEMS];
+    fill_source(rng, entry->from, source, n_elems);
+    for (size_t p = 0; p < n_params; p++) {
+        lt_kernel_params params = params_of(entry, first_params + p);
+        reference(entry, source, expected, n_elems, &params);
+        for (size_t i = 0; i < n_variants; i++) {
+            run_placements(entry, &variants[i], source, expected, n_elems, &params, rng);
+        }
+    }
+}
+
+Test(kernels, tables_are_complete) {
+    for (size_t t = 0; t < n_tables; t++) {
+        for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
+#define EXPECT(name, from, to)                                                                     \
+    CHECK(tables[t].convert[heat][from][to] != NULL, "%s in table %zu", #name, t);
+            LT_CORE_KERNELS(EXPECT)
+            if (tables[t].isa != LATHE_ISA_SCALAR) {
+                LT_DIRECT_KERNELS(EXPECT)
+            }
+#undef EXPECT
+#define EXPECT(name, dtype, which)                                                                 \
+    CHECK(tables[t].stat[heat][which][dtype] != NULL, "%s in table %zu", #name, t);
+            LT_STAT_KERNELS(EXPECT)
+#undef EXPECT
+        }
+#define EXPECT(name) CHECK(tables[t].name != NULL, "%s in table %zu", #name, t);
+        LT_PACK_KERNELS(EXPECT)
+#undef EXPECT
+        CHECK(tables[t].saturated_f32 != NULL, "saturated_f32 in table %zu", t);
+    }
+    CHECK(tables[0].isa == LATHE_ISA_SCALAR, "the first table is the reference");
+}
+
+Test(kernels, every_length) {
+    test_rng rng = {1};
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        variant variants[MAX_VARIANTS];
+        size_t n = convert_variants(entries[e].from, entries[e].to, variants);
+        size_t n_params = n_params_of(&entries[e]) == 1 ? 1 : 4;
+        for (size_t n_elems = 0; n_elems <= MAX_SHORT; n_elems++) {
+            run_length(&entries[e], variants, n, n_elems, 4 * n_elems, n_params, &rng);
+        }
+    }
+}
+
+Test(kernels, long_runs) {
+    static const size_t lengths[] = {511,  512,  513,  1000, 2047,  2560,
+                                     4095, 4096, 4097, 5000, 20480, 20999};
+    test_rng rng = {2};
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        variant variants[MAX_VARIANTS];
+        size_t n = convert_variants(entries[e].from, entries[e].to, variants);
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+            run_length(&entries[e], variants, n, lengths[i], 0, n_params_of(&entries[e]), &rng);
+        }
+    }
+}
+
+Test(kernels, every_misalignment) {
+    static const size_t lengths[] = {75, 201, 330};
+    static uint8_t source[4 * MAX_ELEMS];
+    static uint8_t expected[4 * MAX_ELEMS];
+    test_rng rng = {3};
+    const size_t step = TEST_SANITIZED ? 7 : 1;
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        variant variants[MAX_VARIANTS];
+        size_t n = convert_variants(entries[e].from, entries[e].to, variants);
+        for (size_t k = 0; k < sizeof lengths / sizeof lengths[0]; k++) {
+            lt_kernel_params params = params_of(&entries[e], 2 * k);
+            fill_source(&rng, entries[e].from, source, lengths[k]);
+            reference(&entries[e], source, expected, lengths[k], &params);
+            for (size_t place = k; place < (size_t)64 * 64; place += step) {
+                for (size_t i = 0; i < n; i++) {
+                    run_at(&entries[e], &variants[i], source, expected, lengths[k], &params,
+                           MARGIN + place / 64, MARGIN + place % 64);
+                }
+            }
+        }
+    }
+}
+
+/* Long enough for every 16-bit pattern, in an order in which neighbours differ. */
+Test(kernels, every_16_bit_pattern) {
+    enum { N = 1 << 16 };
+    uint16_t *source = malloc(N * sizeof *source);
+    uint8_t *expected = malloc(4 * N);
+    uint8_t *got = malloc(4 * N);
+    CHECK(source != NULL && expected != NULL && got != NULL, "memory");
+    for (uint32_t i = 0; i < N; i++) {
+        source[i] = (uint16_t)(i * 40503u);
+    }
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        if (entries[e].from != LATHE_F16 && entries[e].from != LATHE_BF16) {
+            continue;
+        }
+        variant variants[MAX_VARIANTS];
+        size_t n = convert_variants(entries[e].from, entries[e].to, variants);
+        for (size_t p = 0; p < n_params_of(&entries[e]); p++) {
+            lt_kernel_params params = params_of(&entries[e], p);
+            size_t n_bytes = bytes_of(entries[e].to, N);
+            reference(&entries[e], (const uint8_t *)source, expected, N, &params);
+            for (size_t i = 0; i < n; i++) {
+                memset(got, CANARY, n_bytes);
+                ((lt_convert_fn *)variants[i].function)(source, got, N, &params);
+                size_t wrong = first_difference(got, expected, n_bytes);
+                CHECK(wrong == n_bytes, "%s %s inverse %g: byte %zu", entries[e].name,
+                      lathe_isa_name(variants[i].isa), (double)params.inv_scale, wrong);
+            }
+        }
+    }
+    free(source);
+    free(expected);
+    free(got);
+}
+
+/* ---- the scalar reference against the oracle */
+
+static float load(lathe_dtype dtype, const uint8_t *src, size_t i, float scale) {
+    uint16_t narrow = 0;
+    float x = 0;
+    switch (dtype) {
+    case LATHE_F32:
+        memcpy(&x, src + 4 * i, 4);
+        return x;
+    case LATHE_F16:
+        memcpy(&narrow, src + 2 * i, 2);
+        return test_float(oracle_f16_to_f32(narrow));
+    case LATHE_BF16:
+        memcpy(&narrow, src + 2 * i, 2);
+        return test_float(oracle_bf16_to_f32(narrow));
+    default:
+        return (float)((double)oracle_get_code(dtype, src, i) * (double)scale);
+    }
+}
+
+static void store(lathe_dtype dtype, uint8_t *dst, size_t i, float x, float inverse) {
+    uint16_t narrow = 0;
+    switch (dtype) {
+    case LATHE_F32:
+        memcpy(dst + 4 * i, &x, 4);
+        return;
+    case LATHE_F16:
+    case LATHE_BF16:
+        narrow =
+            dtype == LATHE_F16 ? oracle_f32_to_f16(test_bits(x)) : oracle_f32_to_bf16(test_bits(x));
+        memcpy(dst + 2 * i, &narrow, 2);
+        return;
+    default:
+        oracle_put_code(dtype, dst, i, oracle_encode(dtype, x, inverse));
+    }
+}
+
+Test(kernels, scalar_equals_oracle) {
+    static uint8_t source[4 * MAX_ELEMS];
+    static uint8_t got[4 * MAX_ELEMS];
+    static uint8_t expected[4 * MAX_ELEMS];
+    test_rng rng = {4};
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        for (size_t round = 0; round < 400; round++) {
+            size_t n_elems = round <= MAX_SHORT ? round : 5000 - round;
+            lt_kernel_params params = params_of(&entries[e], round);
+            size_t n_bytes = bytes_of(entries[e].to, n_elems);
+            fill_source(&rng, entries[e].from, source, n_elems);
+            reference(&entries[e], source, got, n_elems, &params);
+            if (is_quantized(entries[e].to)) {
+                oracle_clear_row(entries[e].to, expected, n_bytes);
+            }
+            for (size_t i = 0; i < n_elems; i++) {
+                float x = load(entries[e].from, source, i, params.scale);
+                store(entries[e].to, expected, i, x, params.inv_scale);
+            }
+            size_t wrong = first_difference(got, expected, n_bytes);
+            CHECK(wrong == n_bytes,
+                  "%s: %zu elements, scale %g inverse %g: byte %zu: %02x, not %02x",
+                  entries[e].name, n_elems, (double)params.scale, (double)params.inv_scale, wrong,
+                  got[wrong], expected[wrong]);
+        }
+    }
+}
+
+/* Codes around every tie of every type, whatever the multiplication rounds to. */
+Test(kernels, codes_near_ties) {
+    enum { N = 255 * 9 * 2 };
+    static float x[N];
+    static uint8_t got[N];
+    static uint8_t expected[N];
+    static const lathe_dtype to[] = {LATHE_I8, LATHE_I4, LATHE_I2, LATHE_BITNET158, LATHE_I1};
+    for (size_t p = 0; p < 40; p++) {
+        float inverse = p < 8 ? ldexpf(1.0F, (int)p - 4) : 1.0F + 0.01234F * (float)p;
+        size_t n = 0;
+        for (int tie = 0; tie < 255; tie++) {
+            uint32_t bits = test_bits(((float)tie + 0.5F) / inverse);
+            for (uint32_t k = 0; k < 9; k++) {
+                x[n++] = test_float(bits + k - 4);
+                x[n++] = test_float((bits + k - 4) | 0x80000000u);
+            }
+        }
+        for (size_t t = 0; t < sizeof to / sizeof to[0]; t++) {
+            kernel_entry entry = {"ties", LATHE_F32, to[t]};
+            lt_kernel_params params = {1.0F, inverse, (float)oracle_max_code(to[t])};
+            size_t n_bytes = bytes_of(to[t], n);
+            oracle_clear_row(to[t], expected, n_bytes);
+            for (size_t i = 0; i < n; i++) {
+                store(to[t], expected, i, x[i], inverse);
+            }
+            variant variants[MAX_VARIANTS];
+            size_t n_variants = convert_variants(LATHE_F32, to[t], variants);
+            for (size_t i = 0; i < n_variants; i++) {
+                memset(got, CANARY, sizeof got);
+                ((lt_convert_fn *)variants[i].function)(x, got, n, &params);
+                size_t wrong = first_difference(got, expected, n_bytes);
+                CHECK(wrong == n_bytes, "%s %s to %s: byte %zu", entry.name,
+                      lathe_isa_name(variants[i].isa), lathe_dtype_name(to[t]), wrong);
+            }
+        }
+    }
+}
+
+/* ---- statistics */
+
+static float call_stat(const variant *v, const uint8_t *source, size_t n_bytes, size_t at,
+                       size_t n_elems) {
+    uint8_t *src = src_memory.bytes + at;
+    memcpy(src, source, n_bytes);
+    return ((lt_stat_fn *)v->function)(src, n_elems);
+}
+
+static void check_stat(const stat_entry *entry, const variant *variants, size_t n_variants,
+                       const uint8_t *source, size_t n_elems, test_rng *rng) {
+    static float x[LATHE_STAT_TILE];
+    bool finite = true;
+    for (size_t i = 0; i < n_elems; i++) {
+        x[i] = load(entry->dtype, source, i, 1.0F);
+        finite = finite && isfinite(x[i]);
+    }
+    float expected =
+        entry->stat == LT_STAT_ABSMAX ? oracle_absmax(x, n_elems) : oracle_tile_sum(x, n_elems);
+    float scalar = ((lt_stat_fn *)variants[0].function)(source, n_elems);
+    CHECK(finite ? test_bits(scalar) == test_bits(expected) : !isfinite(scalar),
+          "%s scalar: %zu elements: %a, not %a", entry->name, n_elems, (double)scalar,
+          (double)expected);
+    size_t n_bytes = bytes_of(entry->dtype, n_elems);
+    for (size_t i = 1; i < n_variants; i++) {
+        size_t places[] = {0, src_memory.n_bytes - n_bytes,
+                           MARGIN + (size_t)test_random_below(rng, 64)};
+        for (size_t p = 0; p < 3; p++) {
+            float got = call_stat(&variants[i], source, n_bytes, places[p], n_elems);
+            CHECK(test_bits(got) == test_bits(scalar), "%s %s %s: %zu elements at %zu: %a, not %a",
+                  entry->name, lathe_isa_name(variants[i].isa),
+                  variants[i].heat == LT_HOT ? "hot" : "cold", n_elems, places[p], (double)got,
+                  (double)scalar);
+        }
+    }
+}
+
+Test(kernels, statistics) {
+    static uint8_t source[4 * LATHE_STAT_TILE];
+    static const size_t lengths[] = {511, 512, 513, 1024, 2000, 4031, 4032, 4033, 4095, 4096};
+    test_rng rng = {5};
+    for (size_t e = 0; e < N_STAT_ENTRIES; e++) {
+        variant variants[MAX_VARIANTS];
+        size_t n = stat_variants(&stat_entries[e], variants);
+        lathe_dtype dtype = stat_entries[e].dtype;
+        for (int data = 0; data < TEST_DATA_COUNT; data++) {
+            for (size_t n_elems = 0; n_elems <= MAX_SHORT; n_elems++) {
+                test_fill_floats(&rng, dtype, (test_data)data, source, n_elems);
+                check_stat(&stat_entries[e], variants, n, source, n_elems, &rng);
+            }
+            for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+                test_fill_floats(&rng, dtype, (test_data)data, source, lengths[i]);
+                check_stat(&stat_entries[e], variants, n, source, lengths[i], &rng);
+            }
+        }
+    }
+}
+
+/* A single infinity or NaN anywhere in a tile must show. */
+Test(kernels, statistics_show_any_nonfinite_element) {
+    static uint8_t source[4 * LATHE_STAT_TILE];
+    static const uint32_t bad[] = {0x7f800000u, 0xff800000u, 0x7fc00000u,
+                                   0xffc00000u, 0x7f800001u, 0xffffffffu};
+    test_rng rng = {6};
+    for (size_t e = 0; e < N_STAT_ENTRIES; e++) {
+        variant variants[MAX_VARIANTS];
+        size_t n = stat_variants(&stat_entries[e], variants);
+        lathe_dtype dtype = stat_entries[e].dtype;
+        size_t elem_bytes = dtype == LATHE_F32 ? 4 : 2;
+        test_fill_floats(&rng, dtype, TEST_DATA_NORMAL, source, LATHE_STAT_TILE);
+        for (size_t at = 0; at < LATHE_STAT_TILE; at += TEST_SANITIZED ? 37 : 1) {
+            uint8_t before[4];
+            uint32_t f32 = bad[at % 6];
+            uint16_t narrow = dtype == LATHE_F16 ? oracle_f32_to_f16(f32) : oracle_f32_to_bf16(f32);
+            memcpy(before, source + at * elem_bytes, elem_bytes);
+            memcpy(source + at * elem_bytes, dtype == LATHE_F32 ? (void *)&f32 : (void *)&narrow,
+                   elem_bytes);
+            for (size_t i = 0; i < n; i++) {
+                float got = ((lt_stat_fn *)variants[i].function)(source, LATHE_STAT_TILE);
+                CHECK(!isfinite(got), "%s %s: element %zu", stat_entries[e].name,
+                      lathe_isa_name(variants[i].isa), at);
+            }
+            memcpy(source + at * elem_bytes, before, elem_bytes);
+        }
+    }
+}
+
+/* ---- the rest of the table */
+
+Test(kernels, saturation_counts) {
+    static float x[MAX_ELEMS];
+    test_rng rng = {7};
+    static const float bounds[] = {127.0F, 7.0F, 1.0F};
+    for (size_t round = 0; round < 3000; round++) {
+        size_t n_elems = round % (MAX_SHORT + 1);
+        if (round % 50 == 0) {
+            n_elems = 5000 - round;
+        }
+        lt_kernel_params params = {1.0F, inverses[round % N_PARAMS], bounds[round % 3]};
+        fill_source(&rng, LATHE_F32, (uint8_t *)x, n_elems);
+        uint64_t expected = 0;
+        for (size_t i = 0; i < n_elems; i++) {
+            double scaled = (double)(float)((double)x[i] * (double)params.inv_scale);
+            expected += fabs(scaled) >= (double)params.max_code + 0.5;
+        }
+        float *end = (float *)(void *)(src_memory.bytes + src_memory.n_bytes) - n_elems;
+        memcpy(end, x, n_elems * sizeof *x);
+        for (size_t t = 0; t < n_tables; t++) {
+            CHECK(tables[t].saturated_f32(x, n_elems, &params) == expected, "%s: %zu elements",
+                  lathe_isa_name(tables[t].isa), n_elems);
+            CHECK(tables[t].saturated_f32(end, n_elems, &params) == expected, "%s: %zu elements",
+                  lathe_isa_name(tables[t].isa), n_elems);
+        }
+    }
+}
+
+Test(kernels, ternary_packing) {
+    static int8_t codes[MAX_ELEMS];
+    static uint8_t packed[MAX_ELEMS];
+    test_rng rng = {8};
+    for (size_t round = 0; round < 1200; round++) {
+        size_t n_elems = round <= 2 * MAX_SHORT ? round / 2 : 5000 - round;
+        size_t n_bytes = bytes_of(LATHE_BITNET158, n_elems);
+        oracle_clear_row(LATHE_BITNET158, packed, n_bytes);
+        for (size_t i = 0; i < n_elems; i++) {
+            codes[i] = (int8_t)((int)test_random_below(&rng, 3) - 1);
+            oracle_put_code(LATHE_BITNET158, packed, i, codes[i]);
+        }
+        size_t place = (size_t)test_random_below(&rng, 65);
+        for (size_t t = 0; t < n_tables; t++) {
+            uint8_t *src = place == 64 ? src_memory.bytes + src_memory.n_bytes - n_elems
+                                       : src_memory.bytes + place;
+            uint8_t *dst = place == 64 ? dst_memory.bytes + dst_memory.n_bytes - n_bytes
+                                       : dst_memory.bytes + MARGIN + (place * 7 & 63);
+            memcpy(src, codes, n_elems);
+            memset(dst - MARGIN, CANARY, MARGIN + n_bytes + (place == 64 ? 0 : MARGIN));
+            tables[t].pack_bitnet158(src, dst, n_elems);
+            CHECK(memcmp(dst, packed, n_bytes) == 0, "pack %s: %zu elements",
+                  lathe_isa_name(tables[t].isa), n_elems);
+            CHECK(all_canaries(dst - MARGIN, MARGIN) &&
+                      (place == 64 || all_canaries(dst + n_bytes, MARGIN)),
+                  "pack %s: %zu elements: wrote outside", lathe_isa_name(tables[t].isa), n_elems);
+            src = place == 64 ? src_memory.bytes + src_memory.n_bytes - n_bytes
+                              : src_memory.bytes + place;
+            dst = place == 64 ? dst_memory.bytes + dst_memory.n_bytes - n_elems
+                              : dst_memory.bytes + MARGIN + (place * 11 & 63);
+            memcpy(src, packed, n_bytes);
+            memset(dst - MARGIN, CANARY, MARGIN + n_elems + (place == 64 ? 0 : MARGIN));
+            tables[t].unpack_bitnet158(src, dst, n_elems);
+            CHECK(memcmp(dst, codes, n_elems) == 0, "unpack %s: %zu elements",
+                  lathe_isa_name(tables[t].isa), n_elems);
+            CHECK(all_canaries(dst - MARGIN, MARGIN) &&
+                      (place == 64 || all_canaries(dst + n_elems, MARGIN)),
+                  "unpack %s: %zu elements: wrote outside", lathe_isa_name(tables[t].isa), n_elems);
+        }
+    }
+}
