@@ -6,7 +6,6 @@
 #include "core/dtype.h"
 #include "lathe_constants.h"
 #include <float.h>
-#include <math.h>
 
 uint64_t lt_scope_stride(lathe_quality quality, uint64_t n_elems) {
     uint64_t tiles = lt_ceil_div(n_elems, LATHE_STAT_TILE);
@@ -46,8 +45,7 @@ void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uin
     *n_elems = lt_min(scope_end - begin, LATHE_STAT_TILE);
 }
 
-float lt_scale_from_stat(lathe_dtype dtype, double stat, uint64_t n_elems) {
-    const lt_dtype_traits *traits = lt_dtype_traits_of(dtype);
+static inline float scale_of(const lt_dtype_traits *traits, double stat, uint64_t n_elems) {
     if (traits->rule == LT_RULE_ABSMAX) {
         return (float)stat / traits->max_code;
     }
@@ -57,9 +55,28 @@ float lt_scale_from_stat(lathe_dtype dtype, double stat, uint64_t n_elems) {
     return scale > traits->min_scale ? scale : traits->min_scale;
 }
 
-float lt_inverse_scale(float scale) {
+static inline float inverse_of(float scale) {
     float inverse = 1.0f / scale;
-    return isfinite(inverse) ? inverse : 0;
+    return inverse <= FLT_MAX ? inverse : 0;
+}
+
+float lt_scale_from_stat(lathe_dtype dtype, double stat, uint64_t n_elems) {
+    return scale_of(lt_dtype_traits_of(dtype), stat, n_elems);
+}
+
+float lt_inverse_scale(float scale) {
+    return inverse_of(scale);
+}
+
+void lt_scales_from_stats(lathe_dtype dtype, const float *stats, uint64_t n_scopes,
+                          uint64_t scope_elems, uint64_t last_elems, float *scales,
+                          float *inverses) {
+    const lt_dtype_traits traits = *lt_dtype_traits_of(dtype);
+    for (uint64_t i = 0; i < n_scopes; i++) {
+        uint64_t n_elems = i + 1 < n_scopes ? scope_elems : last_elems;
+        scales[i] = scale_of(&traits, (double)stats[i], n_elems);
+        inverses[i] = inverse_of(scales[i]);
+    }
 }
 
 void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const double *stats,

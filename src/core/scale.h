@@ -45,6 +45,12 @@ void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, co
  * elements, whichever the dtype's rule asks for. */
 float lt_scale_from_stat(lathe_dtype dtype, double stat, uint64_t n_elems);
 
+/* Scales and inverse scales of n_scopes scopes of scope_elems elements, the last one of last_elems,
+ * from their statistics: what the functions around this one give, for many at once. */
+void lt_scales_from_stats(lathe_dtype dtype, const float *stats, uint64_t n_scopes,
+                          uint64_t scope_elems, uint64_t last_elems, float *scales,
+                          float *inverses);
+
 /* The factor that codes are made with: 1 / scale in F32; 0 where that is not a finite number. */
 float lt_inverse_scale(float scale);
 

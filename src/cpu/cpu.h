@@ -62,6 +62,9 @@ void lt_reader_decode(const lt_reader *reader, uint64_t elem, uint64_t n_elems, 
 /* Reports CORRUPT_DATA if one of the elements [elem, elem + n_elems) lies in an invalid byte. */
 void lt_reader_check(const lt_reader *reader, uint64_t elem, uint64_t n_elems);
 
+/* The statistic that a quantized dtype takes its scale from. */
+lt_stat lt_stat_of(lathe_dtype target);
+
 /* The statistic of elements [elem, elem + n_elems), at most LATHE_STAT_TILE of them. */
 double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem, uint64_t n_elems);
 

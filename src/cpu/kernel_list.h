@@ -42,6 +42,16 @@
     X(bitnet158_to_f16, LATHE_BITNET158, LATHE_F16)                                                \
     X(bitnet158_to_bf16, LATHE_BITNET158, LATHE_BF16)
 
+/* Encoders that also come in a form for many short groups in one call. */
+#define LT_GROUP_KERNELS(X)                                                                        \
+    X(f32_to_i8, LATHE_F32, LATHE_I8)                                                              \
+    X(f32_to_i4, LATHE_F32, LATHE_I4)                                                              \
+    X(f32_to_i2, LATHE_F32, LATHE_I2)                                                              \
+    X(f16_to_i8, LATHE_F16, LATHE_I8)                                                              \
+    X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
+    X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
+    X(bf16_to_i4, LATHE_BF16, LATHE_I4)
+
 /* Ternary codes (int8 in {-1, 0, +1}, no scale) to and from base-3 bytes: for groups whose first
  * element is not the first of a byte. X(name). */
 #define LT_PACK_KERNELS(X)                                                                         \

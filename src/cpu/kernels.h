@@ -43,6 +43,14 @@ typedef float lt_stat_fn(const void *src, size_t n_elems);
 /* How many elements saturate: |x * inv_scale| >= max_code + 0.5. NaN does not count. */
 typedef uint64_t lt_saturated_fn(const float *src, size_t n_elems, const lt_kernel_params *params);
 
+/* The same statistic of each group of group_elems elements (a multiple of LATHE_GROUP_MULTIPLE);
+ * the last may be short. */
+typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elems, float *stats);
+
+/* Encodes group after group, each with its own inverse scale; otherwise as lt_convert_fn. */
+typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
+                                const float *inv_scales, float max_code);
+
 /* Where a kernel's data is expected. HOT: both sides in cache: plain loads and stores. COLD: in
  * memory: the output streams past the cache, or is prefetched for writing, whichever the CPU
  * prefers. */
@@ -56,6 +64,10 @@ typedef struct lt_kernels {
     lathe_isa isa;
     lt_convert_fn *convert[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_stat_fn *stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS]; /* F32, F16 and BF16 only */
+    lt_group_stat_fn
+        *group_stat[LT_STAT_COUNT][LT_DTYPE_SLOTS]; /* these two: NULL where a level has */
+    lt_group_encode_fn
+        *group_encode[LT_DTYPE_SLOTS][LT_DTYPE_SLOTS]; /* none; groups go one by one */
     lt_pack_fn *pack_bitnet158;
     lt_pack_fn *unpack_bitnet158;
     lt_saturated_fn *saturated_f32;

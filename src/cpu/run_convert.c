@@ -14,7 +14,8 @@ typedef struct conversion {
     lt_reader src;
     lt_reader dst_reader; /* strict: decodes what has been written */
     uint8_t *dst;
-    lt_convert_fn *direct; /* NULL: through the tile */
+    lt_convert_fn *direct;        /* NULL: through the tile */
+    lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
     float max_code;
     bool check_bytes;   /* of the source */
     bool survey;        /* FAST: look for saturated and non-finite elements while converting */
@@ -217,12 +218,62 @@ static void find_scale(const conversion *c, uint64_t row, uint64_t col, uint64_t
     *dst_scale_at(c, row, col) = lt_scale_from_stat(c->pass->dst.dtype, total, counted);
 }
 
-/* Columns whose source is read for the statistics and again, from the cache, for the codes: whole
- * scopes and whole bytes, about 32 KiB of F32 where the scopes are smaller. */
+/* Columns whose source is read for the statistics and again for the codes. Short scopes are taken a
+ * few at a time, 2.5 KiB of the source: so little that the processor, which executes out of order,
+ * reads ahead into the next ones while it encodes these. With 16 KiB memory stands idle meanwhile.
+ */
+enum {
+    SEGMENT_BYTES = 2560,
+    MAX_SEGMENT_ELEMS = 4096,
+    MAX_SEGMENT_SCOPES = MAX_SEGMENT_ELEMS / LATHE_GROUP_MULTIPLE,
+};
+
 static uint64_t own_scale_step(const conversion *c) {
     uint64_t scope = lt_layout_scale_run(&c->pass->dst);
     uint64_t step = c->through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
-    return lt_max(8192 / step, 1) * step;
+    uint64_t unit_bytes = c->pass->src.unit_bytes;
+    return lt_max(SEGMENT_BYTES / unit_bytes / step, 1) * step;
+}
+
+/* Encodes the groups of a segment, whose inverse scales are known. */
+static void encode_groups(const conversion *c, const void *src, uint64_t row, uint64_t col,
+                          size_t n_elems, const float *inverses) {
+    const lt_kernels *kernels = c->kernels;
+    size_t group = (size_t)c->pass->dst.scale_elems;
+    lathe_dtype from = c->pass->src.dtype;
+    uint8_t *out = dst_at(c, row, col);
+    if (c->through_codes) {
+        int8_t codes[MAX_SEGMENT_ELEMS];
+        kernels->group_encode[from][LATHE_I8](src, codes, n_elems, group, inverses, c->max_code);
+        kernels->pack_bitnet158(codes, out, n_elems);
+    } else if (c->pass->dst.dtype == LATHE_I1) { /* signs need no scale */
+        const lt_kernel_params none = {0};
+        c->direct(src, out, n_elems, &none);
+    } else {
+        kernels->group_encode[from][c->pass->dst.dtype](src, out, n_elems, group, inverses,
+                                                        c->max_code);
+    }
+}
+
+/* Converts a segment of many short groups by few kernel calls. Returns false, with nothing done
+ * that the general way would not do again, where a statistic is not finite. */
+static bool convert_groups(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    float stats[MAX_SEGMENT_SCOPES];
+    float inverses[MAX_SEGMENT_SCOPES];
+    lathe_dtype dtype = c->pass->dst.dtype;
+    uint64_t group = c->pass->dst.scale_elems;
+    uint64_t n_groups = lt_ceil_div(n_elems, group);
+    const void *src = lt_reader_run(&c->src, row * c->pass->dst.row_elems + col).bytes;
+    c->group_stat(src, (size_t)n_elems, (size_t)group, stats);
+    for (uint64_t i = 0; i < n_groups; i++) {
+        if (!isfinite(stats[i])) {
+            return false;
+        }
+    }
+    lt_scales_from_stats(dtype, stats, n_groups, group, n_elems - (n_groups - 1) * group,
+                         dst_scale_at(c, row, col), inverses);
+    encode_groups(c, src, row, col, (size_t)n_elems, inverses);
+    return true;
 }
 
 static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
@@ -231,12 +282,35 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
     uint64_t step = own_scale_step(c);
     while (col < end) {
         uint64_t part = lt_min(step, end - col);
-        for (uint64_t done = 0; done < part; done += scope) {
-            find_scale(c, row, col + done, lt_min(scope, part - done));
+        if (c->group_stat == NULL || !convert_groups(c, row, col, part)) {
+            for (uint64_t done = 0; done < part; done += scope) {
+                find_scale(c, row, col + done, lt_min(scope, part - done));
+            }
+            convert_columns(c, row, col, part);
         }
-        convert_columns(c, row, col, part);
         col += part;
     }
+}
+
+/* True if the target's groups can be encoded many at once. */
+static bool has_group_encoder(const lt_kernels *kernels, lathe_dtype from, const lt_layout *dst) {
+    if (dst->dtype == LATHE_I1) {
+        return kernels->convert[LT_HOT][from][LATHE_I1] != NULL;
+    }
+    return kernels->group_encode[from][lt_groups_share_bytes(dst) ? LATHE_I8 : dst->dtype] != NULL;
+}
+
+/* The kernel for the statistics of groups, if groups can be converted many at once; else NULL. */
+static lt_group_stat_fn *group_stat_of(const lt_kernels *kernels, const lt_pass *pass) {
+    enum { MAX_GROUP_ELEMS = MAX_SEGMENT_ELEMS / LATHE_BITNET158_PER_BYTE };
+    const lt_layout *dst = &pass->dst;
+    bool is_checked = pass->strict || pass->quality == LATHE_FAST;
+    bool is_group = dst->scale_elems % LATHE_GROUP_MULTIPLE == 0;
+    if (!pass->own_scales || is_checked || !is_group || dst->scale_elems > MAX_GROUP_ELEMS ||
+        !has_group_encoder(kernels, pass->src.dtype, dst)) {
+        return NULL;
+    }
+    return kernels->group_stat[lt_stat_of(dst->dtype)][pass->src.dtype];
 }
 
 /* Kernels for cold data pay to reach a cache line's start and to prefetch: not for short runs. */
@@ -260,6 +334,7 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
         .dst_reader = lt_reader_of(cpu, pass, dst, &work->dst, work->outcome),
         .dst = (uint8_t *)work->dst.buffer->handle + work->dst.buffer_offset,
         .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
+        .group_stat = group_stat_of(&cpu->kernels, pass),
         .max_code = lt_dtype_traits_of(dst->dtype)->max_code,
         .check_bytes = lt_dtype_traits_of(pass->src.dtype)->byte_values != 0,
         .survey = lathe_dtype_is_quantized(dst->dtype) && pass->quality == LATHE_FAST,

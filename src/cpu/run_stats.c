@@ -5,7 +5,7 @@
 #include "cpu/cpu.h"
 #include <math.h>
 
-static lt_stat stat_of(lathe_dtype target) {
+lt_stat lt_stat_of(lathe_dtype target) {
     return lt_dtype_traits_of(target)->rule == LT_RULE_ABSMAX ? LT_STAT_ABSMAX : LT_STAT_ABSSUM;
 }
 
@@ -31,7 +31,7 @@ static double odd_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64
             tile[i] = 0;
         }
     }
-    lt_stat_fn *stat = reader->kernels->stat[LT_HOT][stat_of(pass->dst.dtype)][LATHE_F32];
+    lt_stat_fn *stat = reader->kernels->stat[LT_HOT][lt_stat_of(pass->dst.dtype)][LATHE_F32];
     float value = stat(tile, (size_t)n_elems);
     if (isfinite(value)) {
         return (double)value;
@@ -46,7 +46,7 @@ double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem,
     if (n_elems == 0) {
         return 0;
     }
-    lt_stat which = stat_of(pass->dst.dtype);
+    lt_stat which = lt_stat_of(pass->dst.dtype);
     lt_stat_fn *direct = reader->kernels->stat[reader->heat][which][reader->layout->dtype];
     float value;
     if (direct != NULL) { /* F32, F16 or BF16, which have no scales and no padding */

@@ -20,8 +20,11 @@ void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features) 
     LT_DIRECT_KERNELS(SET_CONVERT_AVX2)
 #define SET_STAT_AVX2(name, dtype, statistic)                                                      \
     kernels->stat[LT_HOT][statistic][dtype] = lt_##name##_avx2;                                    \
-    kernels->stat[LT_COLD][statistic][dtype] = lt_##name##_avx2;
+    kernels->stat[LT_COLD][statistic][dtype] = lt_##name##_avx2;                                   \
+    kernels->group_stat[statistic][dtype] = lt_##name##_groups_avx2;
     LT_STAT_KERNELS(SET_STAT_AVX2)
+#define SET_GROUP_AVX2(name, from, to) kernels->group_encode[from][to] = lt_##name##_groups_avx2;
+    LT_GROUP_KERNELS(SET_GROUP_AVX2)
 #define SET_PACK_AVX2(name) kernels->name = lt_##name##_avx2;
     LT_PACK_KERNELS(SET_PACK_AVX2)
     kernels->saturated_f32 = lt_saturated_f32_avx2;
@@ -46,8 +49,12 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
     LT_DIRECT_KERNELS(SET_CONVERT_AVX512)
 /* Reading memory was faster 256 bits at a time: cold statistics stay with AVX2. */
 #define SET_STAT_AVX512(name, dtype, statistic)                                                    \
-    kernels->stat[LT_HOT][statistic][dtype] = lt_##name##_avx512;
+    kernels->stat[LT_HOT][statistic][dtype] = lt_##name##_avx512;                                  \
+    kernels->group_stat[statistic][dtype] = lt_##name##_groups_avx512;
     LT_STAT_KERNELS(SET_STAT_AVX512)
+#define SET_GROUP_AVX512(name, from, to)                                                           \
+    kernels->group_encode[from][to] = lt_##name##_groups_avx512;
+    LT_GROUP_KERNELS(SET_GROUP_AVX512)
 #define SET_PACK_AVX512(name) kernels->name = lt_##name##_avx512;
     LT_PACK_KERNELS(SET_PACK_AVX512)
     kernels->saturated_f32 = lt_saturated_f32_avx512;

@@ -31,7 +31,13 @@ typedef enum lt_store { LT_STORE_PLAIN, LT_STORE_STREAM } lt_store;
     LT_X86_CONVERT_PROTOTYPES(name, avx512)
 #define LT_X86_STAT(name, dtype, statistic)                                                        \
     lt_stat_fn lt_##name##_avx2;                                                                   \
-    lt_stat_fn lt_##name##_avx512;
+    lt_stat_fn lt_##name##_avx512;                                                                 \
+    lt_group_stat_fn lt_##name##_groups_avx2;                                                      \
+    lt_group_stat_fn lt_##name##_groups_avx512;
+
+#define LT_X86_GROUP(name, from, to)                                                               \
+    lt_group_encode_fn lt_##name##_groups_avx2;                                                    \
+    lt_group_encode_fn lt_##name##_groups_avx512;
 
 #define LT_X86_PACK(name)                                                                          \
     lt_pack_fn lt_##name##_avx2;                                                                   \
@@ -39,6 +45,7 @@ typedef enum lt_store { LT_STORE_PLAIN, LT_STORE_STREAM } lt_store;
 
 LT_CORE_KERNELS(LT_X86_CONVERT)
 LT_DIRECT_KERNELS(LT_X86_CONVERT)
+LT_GROUP_KERNELS(LT_X86_GROUP)
 LT_STAT_KERNELS(LT_X86_STAT)
 LT_PACK_KERNELS(LT_X86_PACK)
 lt_saturated_fn lt_saturated_f32_avx2;

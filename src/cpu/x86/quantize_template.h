@@ -64,6 +64,42 @@ QUANTIZE_KERNEL(f16, 2, i4, 4)
 QUANTIZE_KERNEL(bf16, 2, i8, 8)
 QUANTIZE_KERNEL(bf16, 2, i4, 4)
 
+/* Group after group, where they are whole steps; AVX2 has the smallest step, which divides any
+ * group. */
+#define GROUP_KERNEL(from, from_bytes, to, to_bits)                                                \
+    void LT_NAME_PLAIN(from##_to_##to##_groups)(const void *src, void *dst, size_t n_elems,        \
+                                                size_t group_elems, const float *inv_scales,       \
+                                                float max_code) {                                  \
+        const shape s = {.step = from##_to_##to##_step,                                            \
+                         .n_elems = STEP_ELEMS,                                                    \
+                         .src_bytes = from_bytes * STEP_ELEMS,                                     \
+                         .dst_bytes = STEP_ELEMS * to_bits / 8};                                   \
+        const relatives others = {.rest = lt_##from##_to_##to##_hot_avx2};                         \
+        const uint8_t *in = src;                                                                   \
+        uint8_t *out = dst;                                                                        \
+        if (V_BYTES > 32 && group_elems % STEP_ELEMS != 0) {                                       \
+            lt_##from##_to_##to##_groups_avx2(src, dst, n_elems, group_elems, inv_scales,          \
+                                              max_code);                                           \
+            return;                                                                                \
+        }                                                                                          \
+        while (n_elems > 0) {                                                                      \
+            const size_t n = n_elems < group_elems ? n_elems : group_elems;                        \
+            const lt_kernel_params params = {.inv_scale = *inv_scales++, .max_code = max_code};    \
+            convert(s, HOT, in, out, n, &params, others);                                          \
+            in += n * from_bytes;                                                                  \
+            out += n * to_bits / 8;                                                                \
+            n_elems -= n;                                                                          \
+        }                                                                                          \
+    }
+
+GROUP_KERNEL(f32, 4, i8, 8)
+GROUP_KERNEL(f32, 4, i4, 4)
+GROUP_KERNEL(f32, 4, i2, 2)
+GROUP_KERNEL(f16, 2, i8, 8)
+GROUP_KERNEL(f16, 2, i4, 4)
+GROUP_KERNEL(bf16, 2, i8, 8)
+GROUP_KERNEL(bf16, 2, i4, 4)
+
 #define TERNARY_KERNEL(from, from_bytes)                                                           \
     LT_INLINE void from##_to_bitnet158_step(const uint8_t *src, uint8_t *dst,                      \
                                             const lt_kernel_params *params, lt_store store) {      \

@@ -19,9 +19,22 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
     return vector;
 }
 
+/* A statistic as kernels: of one tile, and of each of many groups. */
+#define STAT_KERNELS(name, elem_bytes)                                                             \
+    float LT_NAME_PLAIN(name)(const void *src, size_t n_elems) {                                   \
+        return name##_of(src, n_elems);                                                            \
+    }                                                                                              \
+    void LT_NAME_PLAIN(name##_groups)(const void *src, size_t n_elems, size_t group_elems,         \
+                                      float *stats) {                                              \
+        const uint8_t *in = src;                                                                   \
+        for (; n_elems > group_elems; n_elems -= group_elems, in += group_elems * (elem_bytes))    \
+            *stats++ = name##_of(in, group_elems);                                                 \
+        *stats = name##_of(in, n_elems);                                                           \
+    }
+
 /* Magnitudes order like their bits, and 16-bit ones need no widening. */
 #define ABSMAX_KERNEL(name, elem_bytes, max_abs, reduce, to_f32)                                   \
-    float LT_NAME_PLAIN(name)(const void *src, size_t n_elems) {                                   \
+    LT_INLINE float name##_of(const void *src, size_t n_elems) {                                   \
         enum { BLOCK_BYTES = BLOCK_ELEMS * elem_bytes, VECTORS = BLOCK_BYTES / V_BYTES };          \
         const uint8_t *in = src;                                                                   \
         vi max[VECTORS];                                                                           \
@@ -49,7 +62,8 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
         for (int i = 1; i < VECTORS; i++)                                                          \
             max[0] = max_abs(max[0], max[i]);                                                      \
         return lt_f32_one_nan(lt_f32_from_bits(to_f32(reduce(max[0]))));                           \
-    }
+    }                                                                                              \
+    STAT_KERNELS(name, elem_bytes)
 
 #define SAME_BITS(bits) (bits)
 
@@ -70,7 +84,7 @@ LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
 }
 
 #define ABSSUM_KERNEL(name, elem_bytes, load)                                                      \
-    float LT_NAME_PLAIN(name)(const void *src, size_t n_elems) {                                   \
+    LT_INLINE float name##_of(const void *src, size_t n_elems) {                                   \
         enum { BLOCK_BYTES = BLOCK_ELEMS * elem_bytes, LOAD_BYTES = V_FLOATS * elem_bytes };       \
         const uint8_t *in = src;                                                                   \
         vf sum[SUM_VECTORS];                                                                       \
@@ -95,7 +109,8 @@ LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
             }                                                                                      \
         }                                                                                          \
         return fold_lanes(sum);                                                                    \
-    }
+    }                                                                                              \
+    STAT_KERNELS(name, elem_bytes)
 
 ABSSUM_KERNEL(abssum_f32, 4, v_load_f32)
 ABSSUM_KERNEL(abssum_f16, 2, v_load_f16)
