@@ -92,7 +92,7 @@ static void set_nonfinite(convert_options *options, struct argp_state *state, co
 static void set_device(convert_options *options, struct argp_state *state, const char *arg) {
     if (strcmp(arg, "auto") != 0 && strcmp(arg, "cpu") != 0 && strcmp(arg, "opencl") != 0 &&
         strncmp(arg, "opencl:", 7) != 0) {
-        argp_error(state, "--device: '%s' is none of auto cpu opencl opencl:N", arg);
+        argp_error(state, "--device: '%s' is none of auto cpu", arg);
     }
     options->device = arg;
 }
@@ -103,7 +103,7 @@ static void check_options(const convert_options *options, struct argp_state *sta
     } else if (options->output == NULL) {
         argp_error(state, "--output is missing");
     } else if (options->to == NULL) {
-        argp_error(state, "--to is missing");
+        argp_error(state, "--to is missing (--to keep converts by rules alone)");
     }
 }
 
@@ -270,6 +270,17 @@ static void print_groups(const lathe_checkpoint_report *report) {
     free(groups);
 }
 
+/* A rule that decided about no tensor may be misspelt. The rule of --to keep, which comes after
+ * all, may well have nothing left. */
+static void print_idle_rules(const lathe_checkpoint_report *report,
+                             const lathe_checkpoint_options *options) {
+    for (uint64_t i = 0; i < report->n_rules; i++) {
+        if (report->rule_matches[i] == 0 && strcmp(options->rules[i].glob, "*") != 0) {
+            printf("the rule for '%s' decided about no tensor\n", options->rules[i].glob);
+        }
+    }
+}
+
 static void print_summary(const lathe_checkpoint_report *report, const lathe_device_info *device,
                           uint64_t peak_bytes) {
     char peak[CLI_BYTES_TEXT];
@@ -280,7 +291,21 @@ static void print_summary(const lathe_checkpoint_report *report, const lathe_dev
            device->threads == 1 ? "" : "s", cli_bytes_text(peak_bytes, peak));
 }
 
-static json_t *report_json(const lathe_checkpoint_report *report, const lathe_device_info *device,
+static json_t *rules_json(const lathe_checkpoint_report *report,
+                          const lathe_checkpoint_options *options) {
+    json_t *rules = json_array();
+    for (uint64_t i = 0; i < report->n_rules; i++) {
+        const lathe_rule *rule = &options->rules[i];
+        json_array_append_new(rules,
+                              json_pack("{s:s, s:s, s:o}", "glob", rule->glob, "to",
+                                        rule->dtype == 0 ? "keep" : lathe_dtype_name(rule->dtype),
+                                        "tensors", cli_json_count(report->rule_matches[i])));
+    }
+    return rules;
+}
+
+static json_t *report_json(const lathe_checkpoint_report *report,
+                           const lathe_checkpoint_options *options, const lathe_device_info *device,
                            uint64_t peak_bytes) {
     json_t *tensors = json_array();
     for (uint64_t i = 0; i < report->n_tensors; i++) {
@@ -293,13 +318,14 @@ static json_t *report_json(const lathe_checkpoint_report *report, const lathe_de
                                cli_json_count(tensor->scale_count), "n_saturated",
                                cli_json_count(tensor->n_saturated)));
     }
-    return json_pack(
-        "{s:o, s:o, s:o, s:o, s:f, s:o, s:s, s:s, s:o, s:o}", "input_bytes",
-        cli_json_count(report->input_bytes), "output_bytes", cli_json_count(report->output_bytes),
-        "n_tensors", cli_json_count(report->n_tensors), "converted",
-        cli_json_count(report->n_converted), "seconds", report->seconds, "peak_pool_bytes",
-        cli_json_count(peak_bytes), "device", device->kind, "isa", lathe_isa_name(device->isa),
-        "threads", cli_json_count(device->threads), "tensors", tensors);
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:o, s:s, s:s, s:o, s:o, s:o}", "input_bytes",
+                     cli_json_count(report->input_bytes), "output_bytes",
+                     cli_json_count(report->output_bytes), "n_tensors",
+                     cli_json_count(report->n_tensors), "converted",
+                     cli_json_count(report->n_converted), "seconds", report->seconds,
+                     "peak_pool_bytes", cli_json_count(peak_bytes), "device", device->kind, "isa",
+                     lathe_isa_name(device->isa), "threads", cli_json_count(device->threads),
+                     "rules", rules_json(report, options), "tensors", tensors);
 }
 
 static int run(convert_options *options) {
@@ -333,9 +359,11 @@ static int run(convert_options *options) {
     }
     status = CLI_OK;
     if (options->json) {
-        status = cli_print_json(report_json(report, &device, stats.peak_bytes));
+        status =
+            cli_print_json(report_json(report, &options->checkpoint, &device, stats.peak_bytes));
     } else if (!options->quiet) {
         print_summary(report, &device, stats.peak_bytes);
+        print_idle_rules(report, &options->checkpoint);
     }
 out:
     lathe_checkpoint_report_free(report);

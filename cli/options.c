@@ -115,7 +115,8 @@ uint64_t cli_option_count(struct argp_state *state, const char *option, const ch
 lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text) {
     lathe_dtype dtype = lathe_dtype_from_name(text);
     if (dtype == 0) {
-        argp_error(state, "%s: '%s' is none of f32 f16 bf16 i8 i4 i2 i1 bitnet158", option, text);
+        argp_error(state, "%s: '%s' is none of f32 f16 bf16 i8 i4 i2 i1 bitnet158 keep", option,
+                   text);
     }
     return dtype;
 }

@@ -31,6 +31,9 @@ int cli_fail(const char *format, ...) {
 }
 
 int cli_fail_last(void) {
+    if (lathe_last_error()->status == LATHE_EXISTS) {
+        return cli_fail("%s (--force replaces it)", lathe_last_error()->message);
+    }
     return cli_fail("%s", lathe_last_error()->message);
 }
 

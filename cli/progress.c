@@ -58,8 +58,12 @@ static void draw(const cli_progress *progress, uint64_t now_ns, uint64_t done, u
     double speed = seconds > 0 ? (double)done / seconds : 0;
     double left = speed > 0 && done < total ? (double)(total - done) / speed : 0;
     int filled = (int)(fraction * WIDTH);
-    fprintf(stderr, "\r[%.*s%.*s] %3d%%  %.0f MB/s  %.0f s left \033[K", filled, full,
-            WIDTH - filled, rest, (int)(fraction * 100), speed * 1e-6, left);
+    fprintf(stderr, "\r[%.*s%.*s] %3d%%", filled, full, WIDTH - filled, rest,
+            (int)(fraction * 100));
+    if (seconds > 0.5) { /* sooner it would be a guess */
+        fprintf(stderr, "  reads %.0f MB/s  %.0f s left", speed * 1e-6, left);
+    }
+    fputs(" \033[K", stderr);
     fflush(stderr);
 }
 

@@ -38,8 +38,9 @@ typedef struct lt_pass {
     lathe_quality quality;
     lathe_nonfinite nonfinite;
     bool strict;
-    bool own_scales;   /* convert: the scopes lie whole inside the ranges, so that the pass finds
-                          their   scales itself and each range is read from memory once */
+    /* Convert: the scopes lie whole inside the ranges, so that the pass finds their scales itself
+     * and each range is read from memory once. */
+    bool own_scales;
     bool beyond_cache; /* the data is larger than the caches */
     lt_tiling tiling;  /* of dst, if it is quantized */
 } lt_pass;

@@ -18,12 +18,15 @@
     "," #end "]}"
 
 typedef struct test_folder {
-    char path[64];
+    char path[192];
 } test_folder;
 
-/* A new empty folder under /tmp. */
+/* A new empty folder in TMPDIR, or where the system keeps such. */
 static inline test_folder test_folder_new(void) {
-    test_folder folder = {"/tmp/lathe-test-XXXXXX"};
+    test_folder folder;
+    const char *where = getenv("TMPDIR");
+    (void)snprintf(folder.path, sizeof folder.path, "%s/lathe-test-XXXXXX",
+                   where != NULL && strlen(where) < 128 ? where : P_tmpdir);
     CHECK(mkdtemp(folder.path) != NULL, "mkdtemp");
     return folder;
 }

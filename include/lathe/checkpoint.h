@@ -98,10 +98,10 @@ typedef int lathe_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_byt
 /* Begins with struct_size; a zero field means its default. */
 typedef struct lathe_checkpoint_options {
     size_t struct_size;
-    lathe_target target; /* of every tensor without a rule. 1-d tensors, scalars and tensors that
-                            Lathe cannot convert are kept, and so are those that have the target's
-                                dtype and layout already. row_dims is clamped to each tensor's
-                                dimensions. */
+    /* Of every tensor without a rule. 1-d tensors, scalars and tensors that Lathe cannot convert
+     * are kept, and so are those that have the target's dtype and layout already. row_dims is
+     * clamped to each tensor's dimensions. */
+    lathe_target target;
     const lathe_rule *rules; /* the first match wins; granularity and the rest come from `target` */
     size_t n_rules;
     uint64_t memory_bytes; /* for all buffers together; default 64 MiB; at least 1 MiB */
@@ -130,6 +130,9 @@ typedef struct lathe_checkpoint_report {
     uint64_t n_converted;
     double seconds;
     const lathe_tensor_report *tensors; /* n_tensors of them, in the input's order */
+    uint64_t n_rules;
+    const uint64_t *rule_matches; /* for each of the n_rules rules, how many tensors it decided
+                                     about; 0 may be a misspelt glob */
 } lathe_checkpoint_report;
 
 /* Converts the checkpoint at `input` into `output`. An output that ends in ".index.json" is sharded

@@ -14,8 +14,8 @@
 LATHE_BEGIN_DECLS
 
 /* The caller's own threads. parallel_for calls task(task_ctx, i) once for every i in [0, n_tasks),
- * in any order, on any threads, and returns when all have returned. Tasks do not wait for each
- * other. It may be called from several threads at once. */
+ * in any order, on any threads, and returns when all have returned. It may be called from several
+ * threads at once, and is not called at all where the work is a single task or n_threads is 1. */
 typedef struct lathe_executor {
     void *ctx;
     void (*parallel_for)(void *ctx, size_t n_tasks, void (*task)(void *task_ctx, size_t i),
@@ -61,11 +61,14 @@ typedef struct lathe_convert_stats {
     uint64_t n_saturated; /* FAST quality: elements beyond the clamp bound; 0 otherwise */
 } lathe_convert_stats;
 
-/* Converts `source` to `target` and makes a new tensor for the result, which the caller releases.
- * The source is only read. The result's bytes and scales depend on the source and the target alone,
- * never on the threads, the ISA or the device (docs/numerics.md). `stats` may be NULL. Errors:
- * INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY, NON_FINITE, DATA_LOSS, CORRUPT_DATA,
- * NOT_SUPPORTED; *result is then left alone. Thread-safe. */
+/* Converts `source` to `target`. The source is only read. The result, which the caller releases, is
+ * a new tensor; but where the source already is what the target asks for (same dtype, granularity,
+ * group_size and row_dims), it is the source itself with one more reference, in no time and no
+ * memory. To have a copy of such a tensor, use lathe_convert_into. The result's bytes and scales
+ * depend on the source and the target alone, never on the threads, the ISA or the device
+ * (docs/numerics.md). `stats` may be NULL. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW,
+ * INSUFFICIENT_MEMORY, NON_FINITE, DATA_LOSS, CORRUPT_DATA (a BITNET158 byte of 243 or more, or a
+ * scale that is negative or not finite), NOT_SUPPORTED; *result is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
                                      const lathe_target *target, lathe_tensor **result,
                                      lathe_convert_stats *stats);

@@ -13,7 +13,8 @@
  *
  * Every call that can fail returns a lathe_status; lathe_last_error has the details. Structs that
  * begin with struct_size are zeroed by the caller, who then sets that field and the ones that
- * matter. */
+ * matter. This version
+ * takes exactly the structs of its own headers. */
 #ifndef LATHE_H
 #define LATHE_H
 

@@ -10,7 +10,8 @@
 
 LATHE_BEGIN_DECLS
 
-/* Where a pool gets its memory from. Both functions may be called from any thread. */
+/* Where a pool gets its memory from. Both functions may be called from any thread, one call at a
+ * time for one pool, and must not call into that pool. */
 typedef struct lathe_allocator {
     void *ctx; /* handed to both functions */
     /* Returns n_bytes (> 0) of memory aligned to `alignment` bytes (a power of two, 64 or more), or

@@ -20,8 +20,8 @@ LATHE_BEGIN_DECLS
 typedef enum lathe_granularity {
     LATHE_PER_TENSOR = 0, /* one scale */
     LATHE_PER_ROW = 1,    /* one for each row */
-    LATHE_PER_GROUP = 2,  /* one for each group_size consecutive elements of a row; a row's last
-                             group  may be short */
+    LATHE_PER_GROUP = 2,  /* one for each group_size consecutive elements of a row, whose last group
+                             may  be short */
 } lathe_granularity;
 
 /* How the scale of a quantized target is found. */
@@ -135,7 +135,8 @@ LATHE_API float *lathe_tensor_mutable_scales(lathe_tensor *tensor);
 
 /* Reads all of a quantized tensor and looks for what no encoder writes: a BITNET158 byte of 243 or
  * more, unused bits that are not zero, a scale that is negative or not finite. Other tensors are
- * always valid. Errors: INVALID_ARGUMENT, CORRUPT_DATA (naming the element). Thread-safe. */
+ * always valid. Errors: INVALID_ARGUMENT, CORRUPT_DATA (naming the element, or the
+ * scale). Thread-safe. */
 LATHE_API lathe_status lathe_tensor_validate(const lathe_tensor *tensor);
 
 LATHE_END_DECLS

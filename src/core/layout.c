@@ -23,10 +23,11 @@ static lathe_status check_granularity(lathe_dtype dtype, lathe_granularity granu
         }
         return LATHE_OK;
     case LATHE_PER_GROUP:
-        if (group_size == 0 || group_size % LATHE_GROUP_MULTIPLE != 0) {
+        /* Files hold it as a signed number. */
+        if (group_size == 0 || group_size % LATHE_GROUP_MULTIPLE != 0 || group_size > INT64_MAX) {
             return lt_fail(LATHE_INVALID_ARGUMENT,
-                           "group_size %" PRIu64 " is not a positive multiple of %d", group_size,
-                           LATHE_GROUP_MULTIPLE);
+                           "group_size %" PRIu64 " is not a multiple of %d from %d to 2^63 - 1",
+                           group_size, LATHE_GROUP_MULTIPLE, LATHE_GROUP_MULTIPLE);
         }
         return LATHE_OK;
     }

@@ -47,7 +47,7 @@ static inline uint64_t lt_layout_scale_index(const lt_layout *layout, uint64_t r
  */
 bool lt_layout_is_dense(const lt_layout *layout);
 
-/* True if both have the same dtype, shape and scales: the bytes mean the same. */
+/* True if bytes and scales mean the same in both, element by element; shapes may differ. */
 bool lt_layout_equal(const lt_layout *a, const lt_layout *b);
 
 /* Elements (of a row) that share a scale; for one scale in all, the whole row. */

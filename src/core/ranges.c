@@ -13,12 +13,16 @@ static uint64_t gcd(uint64_t a, uint64_t b) {
     return a;
 }
 
-/* The least common multiple of the column quantum and scale_elems; UINT64_MAX on overflow. */
+/* Multiples of this many elements are whole bytes of every dtype: 2, 4, 8 and 5 elements a byte. */
+enum { BYTE_QUANTUM = 40 };
+
+/* Columns are cut at multiples of this; UINT64_MAX if that overflows. */
 static uint64_t column_quantum(uint64_t scale_elems) {
-    uint64_t quantum = LT_COLUMN_QUANTUM;
-    if (scale_elems != 0 && !lt_mul(quantum / gcd(quantum, scale_elems), scale_elems, &quantum)) {
-        return UINT64_MAX;
+    uint64_t quantum = UINT64_MAX;
+    if (scale_elems == 0) {
+        return LT_COLUMN_QUANTUM;
     }
+    (void)lt_mul(BYTE_QUANTUM / gcd(BYTE_QUANTUM, scale_elems), scale_elems, &quantum);
     return quantum;
 }
 

@@ -26,12 +26,13 @@ typedef struct lt_ranges {
     bool last_first; /* range 0 is the one at the tensor's end */
 } lt_ranges;
 
-/* Columns are cut at multiples of this: whole bytes of every dtype (2, 4, 8 and 5 elements a byte)
- * and whole statistic tiles (4096). */
+/* Where no scales of their own bind them, columns are cut at multiples of this: whole bytes of
+ * every dtype, and whole statistic tiles. */
 #define LT_COLUMN_QUANTUM UINT64_C(20480)
 
 /* Cuts the rows of a layout into ranges of about target_elems elements. Columns are cut at
- * multiples of LT_COLUMN_QUANTUM, and also of scale_elems unless that is 0. */
+ * multiples of LT_COLUMN_QUANTUM if scale_elems is 0, else at whole bytes and multiples of
+ * scale_elems. */
 lt_ranges lt_ranges_cut(const lt_layout *layout, uint64_t target_elems, uint64_t scale_elems);
 
 /* Range `index` of n_ranges. */

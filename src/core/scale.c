@@ -37,12 +37,19 @@ void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uin
     uint64_t row = scope / tiling->scopes_per_row;
     uint64_t scope_first = (scope % tiling->scopes_per_row) * tiling->scope_elems;
     uint64_t row_end = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
-    uint64_t scope_end = lt_min(scope_first + tiling->scope_elems, row_end);
+    uint64_t scope_end = scope_first + lt_min(tiling->scope_elems, row_end - scope_first);
     uint64_t stride = lt_scope_stride(tiling->quality, scope_end - scope_first);
     uint64_t offset = (tile % tiling->tiles_per_scope) * stride * LATHE_STAT_TILE;
     uint64_t begin = lt_min(scope_first + offset, scope_end);
     *first = row * tiling->row_elems + begin;
     *n_elems = lt_min(scope_end - begin, LATHE_STAT_TILE);
+}
+
+uint64_t lt_tiling_elems(const lt_tiling *tiling) {
+    uint64_t tiles = lt_ceil_div(tiling->scope_elems, LATHE_STAT_TILE);
+    uint64_t looked_at = lt_ceil_div(tiles, lt_scope_stride(tiling->quality, tiling->scope_elems));
+    uint64_t in_scope = lt_min(looked_at * LATHE_STAT_TILE, tiling->scope_elems);
+    return lt_min(tiling->n_tiles / tiling->tiles_per_scope * in_scope, tiling->n_elems);
 }
 
 static inline float scale_of(const lt_dtype_traits *traits, double stat, uint64_t n_elems) {

@@ -29,6 +29,9 @@ lt_tiling lt_tiling_of(const lt_layout *target, lathe_quality quality);
 /* The elements [*first, *first + *n_elems) of tile number `tile`, counted over the whole tensor. */
 void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uint64_t *n_elems);
 
+/* How many elements the tiles hold together; a little more where rows end in short scopes. */
+uint64_t lt_tiling_elems(const lt_tiling *tiling);
+
 /* Folds tile statistics into scales, in ascending order. Zero-initialised before the first tile. */
 typedef struct lt_fold {
     double total;     /* of the scope that is being folded */

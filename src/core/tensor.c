@@ -5,8 +5,9 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include <float.h>
 #include <inttypes.h>
-#include <math.h>
+
 #include <string.h>
 
 lathe_dtype lathe_tensor_dtype(const lathe_tensor *tensor) {
@@ -146,6 +147,16 @@ static lathe_status validate_row(const lathe_tensor *tensor, uint64_t row) {
     return LATHE_OK;
 }
 
+lathe_status lt_scales_check(const float *scales, uint64_t n_scales, uint64_t first) {
+    for (uint64_t i = 0; i < n_scales; i++) {
+        if (!(scales[i] >= 0 && scales[i] <= FLT_MAX)) {
+            return lt_fail(LATHE_CORRUPT_DATA, "scale %" PRIu64 " is negative or not finite",
+                           first + i);
+        }
+    }
+    return LATHE_OK;
+}
+
 lathe_status lathe_tensor_validate(const lathe_tensor *tensor) {
     if (tensor == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "tensor is NULL");
@@ -153,13 +164,12 @@ lathe_status lathe_tensor_validate(const lathe_tensor *tensor) {
     if (!lathe_dtype_is_quantized(tensor->layout.dtype)) {
         return LATHE_OK;
     }
-    for (uint64_t i = 0; i < tensor->layout.n_scales; i++) {
-        if (!isfinite(tensor->scales[i]) || tensor->scales[i] < 0) {
-            return lt_fail(LATHE_CORRUPT_DATA, "scale %" PRIu64 " is negative or not finite", i);
-        }
+    lathe_status status = lt_scales_check(tensor->scales, tensor->layout.n_scales, 0);
+    if (status != LATHE_OK) {
+        return status;
     }
-    for (uint64_t row = 0; row < tensor->layout.n_rows; row++) {
-        lathe_status status = validate_row(tensor, row);
+    for (uint64_t row = 0; tensor->layout.n_bytes > 0 && row < tensor->layout.n_rows; row++) {
+        status = validate_row(tensor, row);
         if (status != LATHE_OK) {
             return status;
         }

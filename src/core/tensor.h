@@ -9,7 +9,7 @@
 
 struct lathe_tensor {
     atomic_size_t n_references;
-    lathe_pool *pool; /* that this struct comes from; retained */
+    lathe_pool *pool; /* that this struct is a block of */
     lt_layout layout;
     uint32_t n_dims;
     uint32_t row_dims; /* at least 1 */
@@ -25,6 +25,10 @@ struct lathe_tensor {
 
 /* The description of an existing tensor; its shape points into the tensor. */
 lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor);
+
+/* Checks scales, the first of which is the tensor's scale number `first`. Errors: CORRUPT_DATA if
+ * one is negative or not finite. */
+lathe_status lt_scales_check(const float *scales, uint64_t n_scales, uint64_t first);
 
 /* The index of the first of n_bytes bytes that no encoder of the dtype emits; n_bytes if there is
  * none. */

@@ -17,9 +17,13 @@ static bool has_bits(uint64_t value, uint64_t bits) {
     return (value & bits) == bits;
 }
 
-static void detect_isa(lt_cpu_features *features) {
+enum { LEAF_EXTENDED_FEATURES = 7 };
+
+static void detect_isa(lt_cpu_features *features, uint32_t highest_leaf) {
+    if (highest_leaf < LEAF_EXTENDED_FEATURES)
+        return;
     const cpuid_regs basic = cpuid(1, 0);
-    const cpuid_regs extended = cpuid(7, 0);
+    const cpuid_regs extended = cpuid(LEAF_EXTENDED_FEATURES, 0);
     const uint32_t basic_ecx = 1u << 12     /* FMA */
                                | 1u << 23   /* POPCNT */
                                | 1u << 27   /* OSXSAVE */
@@ -71,6 +75,8 @@ static void detect_caches(lt_cpu_features *features, uint32_t leaf) {
 /* Cuts the spaces with which vendors pad the brand string. */
 static void detect_name(lt_cpu_features *features) {
     char brand[49] = {0};
+    if (cpuid(0x80000000u, 0).eax < LEAF_BRAND + 2)
+        return;
     for (uint32_t i = 0; i < 3; i++) {
         const cpuid_regs regs = cpuid(LEAF_BRAND + i, 0);
         memcpy(brand + 16 * i, &regs, sizeof regs);
@@ -94,7 +100,7 @@ static void detect(lt_cpu_features *features) {
     const bool is_amd =
         memcmp(vendor, "AuthenticAMD", 12) == 0 || memcmp(vendor, "HygonGenuine", 12) == 0;
 
-    detect_isa(features);
+    detect_isa(features, leaf0.eax);
     features->stream_stores = is_amd || features->avx512_vbmi;
     detect_caches(features, is_amd ? LEAF_CACHES_AMD : LEAF_CACHES_INTEL);
     detect_name(features);

@@ -10,12 +10,16 @@
 #include <stdint.h>
 
 /* Parameters of the kernels that quantize or dequantize; the others do not look at them.
- *   decode: value = (float)code * scale; the scale is finite
- *   encode: code = round to nearest even of x * inv_scale, clamped to [-max_code, max_code]; NaN
- *           gives 0 and an infinity the clamp bound; inv_scale is 0 for an uninvertible scale,
- * which makes every code 0 (an infinity times 0 is a NaN, so it too gives 0) to BITNET158: as
- * encode; the codes are bounded by 1 whatever max_code says to I1:  the bit is 1 unless x < 0 (so
- * NaN, which stands for 0, gives 1); no parameter is used */
+ *
+ * Decode: value = (float)code * scale; the scale is finite.
+ *
+ * Encode: code = round to nearest even of x * inv_scale, clamped to [-max_code, max_code]. NaN
+ * gives 0 and an infinity the clamp bound. inv_scale is 0 for an uninvertible scale, which makes
+ * every code 0 (an infinity times 0 is a NaN, so it too gives 0). BITNET158 is bounded by 1
+ * whatever max_code says.
+ *
+ * Encode to I1: the bit is 1 unless x < 0, so NaN, which stands for 0, gives 1. No parameter is
+ * used. */
 typedef struct lt_kernel_params {
     float scale;
     float inv_scale;

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/fpenv.h"
+#include <pthread.h>
 #include <pthreadpool.h>
 #include <sched.h>
 #include <unistd.h>
@@ -26,6 +27,10 @@ void __tsan_release(void *address);
 #define HAPPENS_AFTER(address) ((void)(address))
 #endif
 
+/* True on a thread that is running a task. A task that comes back, through a callback of the
+ * caller's, must not wait for the threads that are busy with it: what it asks for runs at once. */
+static _Thread_local bool in_task;
+
 typedef struct job {
     void (*task)(void *ctx, size_t i);
     void *ctx;
@@ -35,9 +40,12 @@ static void run_task(void *argument, size_t i) {
     job *running = argument;
     HAPPENS_AFTER(running);
     lt_fpenv saved;
+    bool was_in_task = in_task;
+    in_task = true;
     lt_fpenv_enter(&saved);
     running->task(running->ctx, i);
     lt_fpenv_leave(&saved);
+    in_task = was_in_task;
     HAPPENS_BEFORE(running);
 }
 
@@ -48,6 +56,25 @@ static uint32_t usable_cpus(void) {
     }
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online < 1 ? 1 : (uint32_t)online;
+}
+
+/* Starts one thread fewer than *missing says, each from the one before so that all are there at
+ * once, and counts *missing down for each, the first caller included. */
+static void *probe_thread(void *missing) {
+    uint32_t *left = missing;
+    pthread_t next;
+    (*left)--;
+    if (*left > 0 && pthread_create(&next, NULL, probe_thread, left) == 0) {
+        (void)pthread_join(next, NULL);
+    }
+    return NULL;
+}
+
+/* pthreadpool_create waits for ever for a thread that does not start: try whether they do. */
+static struct pthreadpool *create_pool(uint32_t n_threads) {
+    uint32_t missing = n_threads;
+    (void)probe_thread(&missing);
+    return missing == 0 ? pthreadpool_create(n_threads) : NULL;
 }
 
 lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
@@ -63,7 +90,7 @@ lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
         threads->n_threads = usable_cpus();
     }
     if (threads->n_threads > 1) {
-        threads->own = pthreadpool_create(threads->n_threads);
+        threads->own = create_pool(threads->n_threads);
         if (threads->own == NULL) {
             return lt_fail(LATHE_INSUFFICIENT_MEMORY, "cannot start %u threads",
                            (unsigned)threads->n_threads);
@@ -81,7 +108,7 @@ void lt_threads_destroy(lt_threads *threads) {
 void lt_threads_run(const lt_threads *threads, size_t n_tasks, void (*task)(void *ctx, size_t i),
                     void *ctx) {
     job running = {.task = task, .ctx = ctx};
-    if (n_tasks <= 1 || threads->n_threads == 1) {
+    if (n_tasks <= 1 || threads->n_threads == 1 || in_task) {
         for (size_t i = 0; i < n_tasks; i++) {
             run_task(&running, i);
         }

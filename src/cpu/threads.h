@@ -22,8 +22,8 @@ lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
 void lt_threads_destroy(lt_threads *threads);
 
 /* Calls task(ctx, i) once for each i in [0, n_tasks), in the default floating-point environment.
- * One task runs on the calling thread. Thread-safe: concurrent calls take turns on our own threads.
- */
+ * Thread- safe: concurrent calls take turns on our own threads, and a call from inside a task runs
+ * there, as do single tasks and those of a single thread. */
 void lt_threads_run(const lt_threads *threads, size_t n_tasks, void (*task)(void *ctx, size_t i),
                     void *ctx);
 

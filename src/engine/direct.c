@@ -116,16 +116,16 @@ static void copy_tensor(const lathe_tensor *source, lathe_tensor *result) {
 static lathe_status convert_checked(lathe_engine *engine, const lathe_tensor *source,
                                     const lathe_target *target, lathe_tensor *result,
                                     uint64_t *n_saturated) {
-    lt_plan plan;
-    lathe_status status = lt_plan_make(engine->backend, &source->layout, &result->layout, target,
-                                       MAX_OWN_SCOPE_ELEMS, &plan);
-    if (status != LATHE_OK) {
-        return status;
-    }
+    lt_plan plan = lt_plan_make(engine->backend, &source->layout, &result->layout, target,
+                                MAX_OWN_SCOPE_ELEMS);
     *n_saturated = 0;
     if (plan.is_copy) {
         copy_tensor(source, result);
         return LATHE_OK;
+    }
+    lathe_status status = lt_scales_check(source->scales, source->layout.n_scales, 0);
+    if (status != LATHE_OK) {
+        return status;
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
@@ -162,20 +162,30 @@ static bool is_same(const lathe_tensor *source, const lathe_tensor_desc *desc,
            source->granularity == desc->granularity && source->group_size == desc->group_size;
 }
 
+/* Adds to the last error what every failed conversion knows. */
+static lathe_status fail_conversion(const lathe_tensor *source, const lathe_target *target) {
+    lathe_error *error = lt_error();
+    error->from = source->layout.dtype;
+    error->to = target != NULL ? target->dtype : (lathe_dtype)0;
+    error->stage = error->stage != NULL ? error->stage : "convert";
+    return error->status;
+}
+
 lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
                            const lathe_target *target, lathe_tensor **result,
                            lathe_convert_stats *stats) {
     lathe_tensor_desc desc;
     lt_layout layout;
     lathe_status status = check_arguments(engine, source, result, stats);
-    if (status == LATHE_OK) {
-        status = lathe_target_desc(target, source->n_dims, source->shape, &desc);
+    if (status != LATHE_OK) {
+        return status;
     }
+    status = lathe_target_desc(target, source->n_dims, source->shape, &desc);
     if (status == LATHE_OK) {
         status = lt_layout_of(&desc, &layout);
     }
     if (status != LATHE_OK) {
-        return status;
+        return fail_conversion(source, target);
     }
     uint64_t n_saturated = 0;
     lathe_tensor *made = NULL;
@@ -190,7 +200,7 @@ lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
     }
     if (status != LATHE_OK) {
         lathe_tensor_release(made);
-        return status;
+        return fail_conversion(source, target);
     }
     if (stats != NULL) {
         stats->n_saturated = n_saturated;
@@ -213,11 +223,8 @@ static lathe_status check_result(const lathe_tensor *source, const lathe_tensor 
     bool same_shape = source->n_dims == result->n_dims &&
                       memcmp(source->shape, result->shape, sizeof source->shape) == 0;
     if (!same_shape || !is_same(result, &desc, &layout)) {
-        status = lt_fail(LATHE_INCOMPATIBLE_TYPES,
-                         "the result's shape, dtype or granularity is not that of the target");
-        lt_error()->from = source->layout.dtype;
-        lt_error()->to = target->dtype;
-        return status;
+        return lt_fail(LATHE_INCOMPATIBLE_TYPES,
+                       "the result's shape, dtype or granularity is not that of the target");
     }
     if (result->read_only) {
         return lt_fail(LATHE_READ_ONLY, "the result is read-only");
@@ -237,15 +244,19 @@ lathe_status lathe_convert_into(lathe_engine *engine, const lathe_tensor *source
                                 const lathe_target *target, lathe_tensor *result,
                                 lathe_convert_stats *stats) {
     lathe_status status = check_arguments(engine, source, result, stats);
-    if (status == LATHE_OK) {
-        status = check_result(source, result, target);
+    if (status != LATHE_OK) {
+        return status;
     }
+    status = check_result(source, result, target);
     uint64_t n_saturated = 0;
     if (status == LATHE_OK) {
         status = convert_checked(engine, source, target, result, &n_saturated);
     }
-    if (status == LATHE_OK && stats != NULL) {
+    if (status != LATHE_OK) {
+        return fail_conversion(source, target);
+    }
+    if (stats != NULL) {
         stats->n_saturated = n_saturated;
     }
-    return status;
+    return LATHE_OK;
 }

@@ -17,12 +17,8 @@ static void join_rows(lt_layout *from, lt_layout *to) {
     to->row_bytes = to->n_bytes;
 }
 
-lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
-                          const lathe_target *target, uint64_t max_scope_elems, lt_plan *plan) {
-    lathe_status status = lt_target_check(target);
-    if (status != LATHE_OK) {
-        return status;
-    }
+lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
+                     const lathe_target *target, uint64_t max_scope_elems) {
     lt_plan made = {
         .pass =
             {
@@ -41,6 +37,5 @@ lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, cons
         made.pass.own_scales = !made.stats_first;
     }
     join_rows(&made.pass.src, &made.pass.dst);
-    *plan = made;
-    return LATHE_OK;
+    return made;
 }

@@ -11,11 +11,10 @@ typedef struct lt_plan {
     bool stats_first; /* a stats pass over all of the source finds the scales first */
 } lt_plan;
 
-/* Plans the conversion of a source layout to a target, for data that is held as `to` describes. A
- * scope of more than max_scope_elems elements takes a stats pass. Errors: those of lt_target_check.
- */
-lathe_status lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
-                          const lathe_target *target, uint64_t max_scope_elems, lt_plan *plan);
+/* Plans the conversion of a source layout to the layout that a target, which has been checked,
+ * gives. A scope of more than max_scope_elems elements takes a stats pass. */
+lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
+                     const lathe_target *target, uint64_t max_scope_elems);
 
 /* How many tiles' statistics are gathered before they are folded: 128 KiB of them. */
 enum { LT_STATS_WINDOW = 16384 };

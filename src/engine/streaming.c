@@ -7,10 +7,12 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/fpenv.h"
+#include "core/tensor.h"
 #include "engine/engine.h"
 #include "engine/slots.h"
 #include "lathe_constants.h"
 #include "pool/pool.h"
+#include <inttypes.h>
 #include <pthread.h>
 
 /* Both sides of a chunk together: half of a common second-level cache. */
@@ -35,7 +37,6 @@ typedef struct job {
     lt_streamer *streamer;
     lt_backend *backend;
     lt_plan plan;
-    lathe_tensor_desc from;
     const lt_source *source;
     const lt_sink *sink;
     const lt_progress *progress;
@@ -80,13 +81,14 @@ static lathe_status fit_slots(lt_streamer *streamer, uint64_t memory_bytes) {
 lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
                                 lt_streamer **streamer) {
     if (memory_bytes < MIN_MEMORY_BYTES) {
-        lathe_status status = lt_fail(LATHE_INVALID_ARGUMENT,
-                                      "%llu bytes of memory are too few: at least 1 MiB is needed",
-                                      (unsigned long long)memory_bytes);
+        lathe_status status =
+            lt_fail(LATHE_INVALID_ARGUMENT,
+                    "%" PRIu64 " bytes of memory are too few: 1 MiB is needed", memory_bytes);
         lt_error()->required_bytes = MIN_MEMORY_BYTES;
         lt_error()->available_bytes = memory_bytes;
         return status;
     }
+    memory_bytes -= LT_STATS_WINDOW * sizeof(double);
     uint64_t n_slots = lt_min(engine->backend->n_threads, memory_bytes * 7 / 8 / MIN_SLOT_BYTES);
     lt_streamer *made =
         lt_pool_new(engine->pool, sizeof *made + (size_t)n_slots * sizeof made->slots[0]);
@@ -183,6 +185,9 @@ static lathe_status load(job *j, const lt_slot *slot, const lt_part *part, lt_wo
     if (status == LATHE_OK && part->n_scales > 0) {
         status = j->source->read_scales(j->source->ctx, part->first_scale, slot->scales,
                                         (size_t)part->n_scales);
+        if (status == LATHE_OK) {
+            status = lt_scales_check(slot->scales, part->n_scales, part->first_scale);
+        }
     }
     work->src = (lt_span){
         .buffer = &slot->data,
@@ -322,21 +327,19 @@ static lathe_status plan_for_slots(const lt_streamer *streamer, const lathe_tens
     if (status == LATHE_OK) {
         status = lt_layout_of(&to, &dst);
     }
+    if (status != LATHE_OK) {
+        return status;
+    }
     const uint64_t scope_limits[] = {UINT64_MAX, 0}; /* every scope fits; none does */
-    for (int i = 0; status == LATHE_OK; i++) {
-        status = lt_plan_make(streamer->engine->backend, &src, &dst, target, scope_limits[i], plan);
-        if (status != LATHE_OK || plan->is_copy || dst.n_elems == 0) {
-            break;
-        }
+    for (int i = 0; i < 2; i++) {
+        *plan = lt_plan_make(streamer->engine->backend, &src, &dst, target, scope_limits[i]);
         plan->pass.beyond_cache = false; /* a chunk is in the cache when it has been read */
-        if (lt_chunks_cut(plan, &streamer->slot_size, IDEAL_CHUNK_BYTES, chunks)) {
-            break;
-        }
-        if (i == 1) {
-            return lt_fail(LATHE_INSUFFICIENT_MEMORY, "a slot cannot hold the least chunk");
+        if (plan->is_copy || dst.n_elems == 0 ||
+            lt_chunks_cut(plan, &streamer->slot_size, IDEAL_CHUNK_BYTES, chunks)) {
+            return LATHE_OK;
         }
     }
-    return status;
+    return lt_fail(LATHE_INSUFFICIENT_MEMORY, "a slot cannot hold the least chunk");
 }
 
 uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_desc *from,
@@ -346,11 +349,13 @@ uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_
     if (plan_for_slots(streamer, from, target, &plan, &chunks) != LATHE_OK) {
         return 0;
     }
-    uint64_t n_bytes = plan.pass.src.n_bytes;
-    if (!plan.stats_first) {
-        return n_bytes;
+    const lt_layout *src = &plan.pass.src;
+    if (!plan.stats_first || src->n_elems == 0) {
+        return src->n_bytes;
     }
-    return plan.pass.tiling.sampled ? n_bytes + n_bytes / LATHE_FAST_STRIDE : 2 * n_bytes;
+    /* The tiles' share of the bytes; rows may be padded. */
+    double share = (double)lt_tiling_elems(&plan.pass.tiling) / (double)src->n_elems;
+    return src->n_bytes + (uint64_t)((double)src->n_bytes * share);
 }
 
 static uint64_t tiles_per_unit(const job *j) {
@@ -364,10 +369,15 @@ static uint64_t tiles_per_unit(const job *j) {
 /* A tensor without elements still has the scales of empty scopes. */
 static lathe_status write_empty_scales(job *j) {
     const lt_pass *pass = &j->plan.pass;
+    const lt_slot *slot = &j->streamer->slots[0];
+    size_t most = (size_t)lt_min(j->streamer->slot_size.n_scales, pass->dst.n_scales);
     lathe_status status = LATHE_OK;
-    float scale = pass->dst.n_scales > 0 ? lt_scale_from_stat(pass->dst.dtype, 0, 0) : 0;
-    for (uint64_t i = 0; status == LATHE_OK && i < pass->dst.n_scales; i++) {
-        status = j->sink->write_scales(j->sink->ctx, i, &scale, 1);
+    for (size_t i = 0; i < most; i++) {
+        slot->scales[i] = lt_scale_from_stat(pass->dst.dtype, 0, 0);
+    }
+    for (uint64_t first = 0; status == LATHE_OK && first < pass->dst.n_scales; first += most) {
+        size_t count = (size_t)lt_min(most, pass->dst.n_scales - first);
+        status = j->sink->write_scales(j->sink->ctx, first, slot->scales, count);
     }
     return status;
 }
@@ -440,8 +450,6 @@ static void job_init(job *j, lt_streamer *streamer, const lt_source *source, con
     j->source = source;
     j->sink = sink;
     j->progress = progress;
-    j->scales = NULL;
-    j->stats = NULL;
     j->error = (lathe_error){.status = LATHE_OK, .element = LATHE_NO_ELEMENT};
     atomic_init(&j->next_unit, 0);
     atomic_init(&j->stop, false);
@@ -453,7 +461,7 @@ lathe_status lt_streamer_convert(lt_streamer *streamer, const lathe_tensor_desc 
                                  const lathe_target *target, const lt_source *source,
                                  const lt_sink *sink, const lt_progress *progress,
                                  lathe_convert_stats *stats) {
-    job j = {.streamer = streamer};
+    job j = {0};
     lathe_status status = plan_for_slots(streamer, from, target, &j.plan, &j.chunks);
     if (status != LATHE_OK) {
         return status;
@@ -477,7 +485,7 @@ lathe_status lt_streamer_convert(lt_streamer *streamer, const lathe_tensor_desc 
 
 lathe_status lt_streamer_copy(lt_streamer *streamer, uint64_t n_bytes, const lt_source *source,
                               const lt_sink *sink, const lt_progress *progress) {
-    job j = {.streamer = streamer};
+    job j = {0};
     job_init(&j, streamer, source, sink, progress);
     lathe_status status = copy_bytes(&j, n_bytes);
     (void)pthread_mutex_destroy(&j.mutex);

@@ -77,6 +77,17 @@ static lathe_status make_report(conversion *c) {
     if (c->tensor_reports == NULL) {
         return lt_error()->status;
     }
+    uint64_t *matches = lt_arena_new_array(&report->arena, c->options->n_rules, sizeof *matches);
+    if (matches == NULL) {
+        return lt_error()->status;
+    }
+    for (size_t i = 0; i < n_tensors; i++) {
+        if (c->items[i].rule != SIZE_MAX) {
+            matches[c->items[i].rule]++;
+        }
+    }
+    report->report.n_rules = c->options->n_rules;
+    report->report.rule_matches = matches;
     report->report.tensors = c->tensor_reports;
     report->report.n_tensors = n_tensors;
     report->report.input_bytes = c->input->file_bytes;
@@ -258,6 +269,8 @@ static lathe_status run(conversion *c, lathe_engine *engine, const char *input,
     if (status == LATHE_OK) {
         status = declare(c);
     }
+    /* What the headers took while they grew is not needed any more. */
+    (void)lathe_pool_trim(c->pool, 0);
     for (size_t i = 0; status == LATHE_OK && i < c->input->n_tensors; i++) {
         if (convert_tensor(c, i) != LATHE_OK) {
             status = lt_checkpoint_prefix(c->input->tensors[i]);

@@ -16,6 +16,7 @@ typedef struct lt_convert_item {
     lathe_dtype dtype; /* 0: kept */
     uint32_t row_dims; /* of the target, clamped to the tensor's dimensions */
     size_t index;      /* in its writer */
+    size_t rule;       /* that decided; SIZE_MAX: none */
 } lt_convert_item;
 
 /* Checks the options' own fields. Errors: INVALID_ARGUMENT, NOT_SUPPORTED. */

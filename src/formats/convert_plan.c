@@ -45,13 +45,14 @@ lathe_status lt_convert_check(const lathe_checkpoint_options *options) {
     return LATHE_OK;
 }
 
-static const lathe_rule *find_rule(const lathe_checkpoint_options *options, const char *name) {
+/* The first rule that matches; SIZE_MAX if none does. */
+static size_t find_rule(const lathe_checkpoint_options *options, const char *name) {
     for (size_t i = 0; i < options->n_rules; i++) {
         if (fnmatch(options->rules[i].glob, name, 0) == 0) {
-            return &options->rules[i];
+            return i;
         }
     }
-    return NULL;
+    return SIZE_MAX;
 }
 
 lathe_target lt_convert_target(const lathe_checkpoint_options *options,
@@ -88,8 +89,8 @@ static lathe_status is_same(const lt_checkpoint_tensor *tensor, const lathe_targ
 lathe_status lt_convert_decide(const lathe_checkpoint_options *options,
                                const lt_checkpoint_tensor *tensor, lt_convert_item *item) {
     const lathe_checkpoint_tensor *info = &tensor->info;
-    const lathe_rule *rule = find_rule(options, info->name);
-    *item = (lt_convert_item){0};
+    *item = (lt_convert_item){.rule = find_rule(options, info->name)};
+    const lathe_rule *rule = item->rule != SIZE_MAX ? &options->rules[item->rule] : NULL;
     if (rule != NULL ? rule->dtype == 0 : info->n_dims <= 1 || info->dtype == 0) {
         return LATHE_OK;
     }

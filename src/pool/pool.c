@@ -155,12 +155,15 @@ void lathe_pool_release(lathe_pool *pool) {
 
 /* Mutex held. */
 static lathe_status refuse(lathe_pool *pool, size_t capacity, const char *who) {
+    bool limited = pool->stats.budget_bytes != UINT64_MAX;
+    uint64_t available = limited ? pool->stats.budget_bytes - pool->stats.in_use_bytes : 0;
     pool->stats.n_refused++;
-    uint64_t available = pool->stats.budget_bytes - pool->stats.in_use_bytes;
     lathe_status status =
-        lt_fail(LATHE_INSUFFICIENT_MEMORY,
-                "%s cannot serve %zu bytes (%" PRIu64 " in use, %" PRIu64 " of the budget left)",
-                who, capacity, pool->stats.in_use_bytes, available);
+        limited
+            ? lt_fail(LATHE_INSUFFICIENT_MEMORY,
+                      "%s cannot serve %zu bytes: %" PRIu64 " of the budget's %" PRIu64 " are left",
+                      who, capacity, available, pool->stats.budget_bytes)
+            : lt_fail(LATHE_INSUFFICIENT_MEMORY, "%s cannot serve %zu bytes", who, capacity);
     lt_error()->required_bytes = capacity;
     lt_error()->available_bytes = available;
     lt_error()->stage = "allocate";

@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define MAP_THRESHOLD ((size_t)256 << 10)
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -26,14 +25,13 @@ static void *map_huge(size_t n_bytes) {
     if (head != 0) {
         (void)munmap(memory, head);
     }
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t kept = (n_bytes + page - 1) / page * page;
-    size_t tail = padded - head > kept ? (padded - head - kept) / page * page : 0;
+    /* The pool's capacities of this size are multiples of any page, so this cut is exact. */
+    size_t tail = padded - head - n_bytes;
     if (tail != 0) {
-        (void)munmap(memory + head + kept, tail);
+        (void)munmap(memory + head + n_bytes, tail);
     }
 #if defined(MADV_HUGEPAGE)
-    (void)madvise(memory + head, kept, MADV_HUGEPAGE); /* a hint: without it pages are small */
+    (void)madvise(memory + head, n_bytes, MADV_HUGEPAGE); /* a hint: without it pages are small */
 #endif
     return memory + head;
 }

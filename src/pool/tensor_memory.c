@@ -20,7 +20,7 @@ static lathe_tensor *new_tensor(lathe_pool *pool, const lathe_tensor_desc *desc,
         return NULL;
     }
     atomic_init(&tensor->n_references, 1);
-    tensor->pool = lathe_pool_retain(pool);
+    tensor->pool = pool; /* which this block keeps alive */
     tensor->layout = *layout;
     tensor->n_dims = desc->n_dims;
     tensor->row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
@@ -118,7 +118,5 @@ void lathe_tensor_release(lathe_tensor *tensor) {
     if (tensor->free_fn != NULL) {
         tensor->free_fn(tensor->free_ctx, tensor->data, tensor->scales);
     }
-    lathe_pool *pool = tensor->pool;
-    lt_pool_delete(pool, tensor);
-    lathe_pool_release(pool);
+    lt_pool_delete(tensor->pool, tensor);
 }

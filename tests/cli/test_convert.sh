@@ -112,6 +112,12 @@ same "the first rule wins" f32 "$(tensor_json model.layers.0.self_attn.q_proj.we
 same "the second rule" i8 "$(tensor_json model.layers.0.self_attn.k_proj.weight to)"
 same "a rule for one dimension" bf16 "$(tensor_json $norm to)"
 same "no rule" i4 "$(tensor_json lm_head.weight to)"
+succeeds "a rule that matches nothing" convert in.safetensors -o r2.safetensors --to i8 --json \
+    --rule '*embd*=bf16' --rule 'lm_head*=keep'
+same "a rule that matches nothing: json" '0 1' "$(json rules.0.tensors) $(json rules.1.tensors)"
+succeeds "a rule that matches nothing, summary" convert in.safetensors -o r3.safetensors --to i8 \
+    --rule '*embd*=bf16'
+check "the summary names it" grep -qF "'*embd*' decided about no tensor" out
 succeeds "to keep" convert in.safetensors -o k.safetensors --to keep --rule 'lm_head*=f16' --json
 same "to keep: kept" f32 "$(tensor_json $matrix to)"
 same "to keep: converted" "1 f16" "$(json converted) $(tensor_json lm_head.weight to)"
@@ -176,7 +182,7 @@ if command -v script >/dev/null; then
         script -qec "'$LATHE' convert long.safetensors -o bar.safetensors --to i8 --force $* >/dev/null" \
             /dev/null </dev/null 2>/dev/null
     }
-    check "a bar on a terminal" grep -q '%.*MB/s' <(bar)
+    check "a bar on a terminal" grep -q '] *[0-9]*%' <(bar)
     check_not "no bar with --quiet" grep -q '%' <(bar --quiet)
 else
     skip "progress bar: there is no script(1)"
