@@ -313,11 +313,11 @@ static lt_group_stat_fn *group_stat_of(const lt_kernels *kernels, const lt_pass 
     return kernels->group_stat[lt_stat_of(dst->dtype)][pass->src.dtype];
 }
 
-/* Kernels for cold data pay to reach a cache line's start and to prefetch: not for short runs. */
+/* Kernels for cold data pay to reach a cache line's start: not for runs of few lines. */
 static lt_heat kernel_heat(const lt_pass *pass) {
-    enum { SHORT_RUN = 1024 };
+    enum { SHORT_RUN_BYTES = 256 };
     uint64_t run = lt_min(lt_layout_scale_run(&pass->src), lt_layout_scale_run(&pass->dst));
-    bool is_short = run < SHORT_RUN;
+    bool is_short = lt_layout_col_bytes(&pass->dst, run) < SHORT_RUN_BYTES;
     return pass->beyond_cache && !is_short ? LT_COLD : LT_HOT;
 }
 
