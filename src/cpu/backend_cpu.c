@@ -153,6 +153,13 @@ static const lt_backend_ops cpu_ops = {
     .parallel_for = parallel_for,
 };
 
+/* Data that does not fit in half of the last cache gains from going around it (measured: on Zen 4
+ * from 24 MiB of 32); a last cache that many cores share is as slow as memory long before that. */
+static uint64_t cache_bytes(const lt_cpu_features *features) {
+    return features->l3_bytes == 0 ? features->l2_bytes
+                                   : lt_min(features->l3_bytes / 2, 16 * features->l2_bytes);
+}
+
 lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
                                    lt_backend **backend) {
     lt_cpu_features features;
@@ -177,7 +184,7 @@ lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
     cpu->base = (lt_backend){
         .ops = &cpu_ops,
         .n_threads = cpu->threads.n_threads,
-        .cache_bytes = features.l3_bytes != 0 ? features.l3_bytes : features.l2_bytes,
+        .cache_bytes = cache_bytes(&features),
         .elems_per_range = ELEMS_PER_RANGE,
     };
     *backend = &cpu->base;
