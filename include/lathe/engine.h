@@ -61,14 +61,18 @@ typedef struct lathe_convert_stats {
     uint64_t n_saturated; /* FAST quality: elements beyond the clamp bound; 0 otherwise */
 } lathe_convert_stats;
 
-/* Converts `source` to `target`. The source is only read. The result, which the caller releases, is
- * a new tensor; but where the source already is what the target asks for (same dtype, granularity,
- * group_size and row_dims), it is the source itself with one more reference, in no time and no
- * memory. To have a copy of such a tensor, use lathe_convert_into. The result's bytes and scales
- * depend on the source and the target alone, never on the threads, the ISA or the device
- * (docs/numerics.md). `stats` may be NULL. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW,
- * INSUFFICIENT_MEMORY, NON_FINITE, DATA_LOSS, CORRUPT_DATA (a BITNET158 byte of 243 or more, or a
- * scale that is negative or not finite), NOT_SUPPORTED; *result is then left alone. Thread-safe. */
+/* Converts `source` to `target`. The source is only read. `stats` may be NULL.
+ *
+ * The result, which the caller releases, is a new tensor; but where the source already is what the
+ * target asks for (same dtype, granularity, group_size and row_dims), it is the source itself with
+ * one more reference, in no time and no memory. To have a copy of it, use lathe_convert_into.
+ *
+ * The result's bytes and scales depend on the source and the target alone, never on the threads,
+ * the ISA or the device (docs/numerics.md).
+ *
+ * Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY, NON_FINITE, DATA_LOSS, CORRUPT_DATA
+ * (a BITNET158 byte of 243 or more, or a scale that is negative or not finite), NOT_SUPPORTED;
+ * *result is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
                                      const lathe_target *target, lathe_tensor **result,
                                      lathe_convert_stats *stats);

@@ -16,12 +16,11 @@ LATHE_BEGIN_DECLS
 /* The most dimensions that a shape can have. */
 #define LATHE_MAX_DIMS 16
 
-/* How many elements of a quantized tensor share a scale. */
+/* How many elements of a quantized tensor share a scale. A row's last group may be short. */
 typedef enum lathe_granularity {
     LATHE_PER_TENSOR = 0, /* one scale */
     LATHE_PER_ROW = 1,    /* one for each row */
-    LATHE_PER_GROUP = 2,  /* one for each group_size consecutive elements of a row, whose last group
-                             may  be short */
+    LATHE_PER_GROUP = 2,  /* one for each group_size consecutive elements of a row */
 } lathe_granularity;
 
 /* How the scale of a quantized target is found. */
