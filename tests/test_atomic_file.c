@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Atomic files: nothing under the name before the end, the mode, links, and full disks. */
 #include "checkpoint_files.h"
-#include "formats/atomic_file.h"
+#include "files/atomic_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "engine/streaming.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include <string.h>
 #include <time.h>
 

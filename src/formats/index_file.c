@@ -3,7 +3,7 @@
 #include "formats/index_file.h"
 
 #include "core/error.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include "formats/json_text.h"
 #include "formats/json_walk.h"
 #include <inttypes.h>

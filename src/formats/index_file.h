@@ -3,7 +3,7 @@
 #ifndef LT_FORMATS_INDEX_FILE_H
 #define LT_FORMATS_INDEX_FILE_H
 
-#include "formats/atomic_file.h"
+#include "files/atomic_file.h"
 #include "formats/name_table.h"
 #include "formats/writer.h"
 #include <jansson.h>

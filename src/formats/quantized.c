@@ -6,7 +6,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/layout.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include "formats/json_walk.h"
 #include "formats/name_table.h"
 #include <inttypes.h>

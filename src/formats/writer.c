@@ -3,7 +3,7 @@
 #include "formats/writer.h"
 
 #include "core/error.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>

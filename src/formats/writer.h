@@ -3,7 +3,7 @@
 #ifndef LT_FORMATS_WRITER_H
 #define LT_FORMATS_WRITER_H
 
-#include "formats/atomic_file.h"
+#include "files/atomic_file.h"
 #include "formats/name_table.h"
 #include "formats/safetensors.h"
 #include <lathe/checkpoint.h>

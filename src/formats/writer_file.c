@@ -5,7 +5,7 @@
 
 #include "core/checked.h"
 #include "core/error.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include <inttypes.h>
 
 /* Places the data: types of greater alignment first, so that every tensor is aligned to its type,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Atomic files: a temporary beside the target, synced, then renamed. */
-#include "formats/atomic_file.h"
+#include "files/atomic_file.h"
 
 #include "core/error.h"
-#include "formats/file_io.h"
+#include "files/file_io.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading regular files. */
-#include "formats/file_io.h"
+#include "files/file_io.h"
 
 #include "core/error.h"
 #include <errno.h>

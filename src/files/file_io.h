@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading regular files, and putting names of files and tensors into messages. */
-#ifndef LT_FORMATS_FILE_IO_H
-#define LT_FORMATS_FILE_IO_H
+#ifndef LT_FILES_FILE_IO_H
+#define LT_FILES_FILE_IO_H
 
 #include <lathe/status.h>
 #include <stddef.h>

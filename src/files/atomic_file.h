@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Atomic file: one that appears under its name only when it is complete and synced. */
-#ifndef LT_FORMATS_ATOMIC_FILE_H
-#define LT_FORMATS_ATOMIC_FILE_H
+#ifndef LT_FILES_ATOMIC_FILE_H
+#define LT_FILES_ATOMIC_FILE_H
 
 #include "pool/pool.h"
 #include <stdbool.h>
