@@ -7,6 +7,8 @@
 #include <lathe/tensor.h>
 #include <stdatomic.h>
 
+struct lt_device_memory;
+
 struct lathe_tensor {
     atomic_size_t n_references;
     lathe_pool *pool; /* that this struct is a block of */
@@ -16,12 +18,25 @@ struct lathe_tensor {
     lathe_granularity granularity;
     uint64_t group_size;
     uint64_t shape[LATHE_MAX_DIMS];
-    void *data;
-    float *scales;
+    lathe_memory memory;
+    void *data;    /* DEVICE: while it is mapped */
+    float *scales; /* likewise */
     bool read_only;
+    bool mapped_read_only;
     lathe_free_fn *free_fn; /* NULL: nothing to free */
     void *free_ctx;
+    struct lt_device_memory *on_device; /* PINNED and DEVICE: engine/device_tensor.h; else NULL */
 };
+
+/* A tensor of that description and layout, with one reference and no memory yet. NULL if there is
+ * none for it. */
+lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
+                            const lt_layout *layout);
+
+/* True if the tensor is what the description, whose layout is given, says: a conversion to it would
+ * change nothing. Shapes are not looked at. */
+bool lt_tensor_is(const lathe_tensor *tensor, const lathe_tensor_desc *desc,
+                  const lt_layout *layout);
 
 /* The description of an existing tensor; its shape points into the tensor. */
 lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor);

@@ -12,8 +12,9 @@ struct lt_slab {
 };
 
 static size_t hash(const void *memory) {
-    /* Blocks are 64-byte aligned; the multiplier is 2^64 divided by the golden ratio. */
-    return (size_t)((((uint64_t)(uintptr_t)memory >> 6) * UINT64_C(0x9e3779b97f4a7c15)) >> 20);
+    /* Even handles of devices are aligned to 16 bytes; the multiplier is 2^64 divided by the golden
+     * ratio. */
+    return (size_t)((((uint64_t)(uintptr_t)memory >> 4) * UINT64_C(0x9e3779b97f4a7c15)) >> 20);
 }
 
 static void *table_allocate(lt_block_table *table, size_t n_bytes) {

@@ -7,17 +7,20 @@
 #include <lathe/pool.h>
 #include <stdbool.h>
 
+struct lt_pool_source;
+
 typedef struct lt_block lt_block;
 struct lt_block {
     void *memory;
+    struct lt_pool_source *source; /* where it came from and goes back to */
     size_t capacity;
     size_t requested;
     uint32_t size_class;
     bool is_live;         /* false: cached */
     lt_block *hash_next;  /* in the table's bucket, or in the list of unused records */
-    lt_block *class_next; /* cached blocks of one class, most recently freed first */
+    lt_block *class_next; /* cached blocks of one source and class, most recently freed first */
     lt_block *class_prev;
-    lt_block *older; /* all cached blocks by time of freeing */
+    lt_block *older; /* all cached blocks, whatever their source, by time of freeing */
     lt_block *newer;
 };
 

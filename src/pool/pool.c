@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool: blocks under one budget, recycled by size class. */
+/* The pool: blocks of the host's memory and of other sources under one budget, recycled by size
+ * class. */
 #include "pool/pool.h"
 
 #include "core/checked.h"
@@ -11,15 +12,16 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { BLOCK_ALIGNMENT = 64 };
+/* Blocks of a page or more begin on one, so that devices that share the host's memory can use them
+ * where they are. */
+enum { BLOCK_ALIGNMENT = 64, PAGE_BYTES = 4096 };
 
 struct lathe_pool {
-    pthread_mutex_t mutex; /* guards everything below but the allocator */
-    lathe_allocator allocator;
+    pthread_mutex_t mutex; /* guards everything below but host.allocator, and all other sources */
+    lt_pool_source host;   /* ordinary memory, the pool's own records included */
     uint64_t n_references; /* the callers'; live blocks keep the pool alive too */
     lt_block_table table;
-    lt_block *cached[LT_SIZE_CLASS_COUNT];
-    lt_block *oldest; /* cached blocks */
+    lt_block *oldest; /* cached blocks of all sources */
     lt_block *newest;
     lathe_pool_stats stats;
 };
@@ -57,8 +59,8 @@ lathe_status lathe_pool_create(const lathe_pool_config *config, lathe_pool **poo
         return status;
     }
     memset(made, 0, sizeof *made);
-    made->allocator = *allocator;
-    made->table.allocator = &made->allocator;
+    made->host.allocator = *allocator;
+    made->table.allocator = &made->host.allocator;
     made->n_references = 1;
     made->stats.struct_size = sizeof made->stats;
     made->stats.budget_bytes = config->budget_bytes == 0 ? UINT64_MAX : config->budget_bytes;
@@ -80,7 +82,7 @@ static void list_remove(lathe_pool *pool, lt_block *block) {
     if (block->class_prev != NULL) {
         block->class_prev->class_next = block->class_next;
     } else {
-        pool->cached[block->size_class] = block->class_next;
+        block->source->cached[block->size_class] = block->class_next;
     }
     if (block->class_next != NULL) {
         block->class_next->class_prev = block->class_prev;
@@ -100,11 +102,11 @@ static void list_remove(lathe_pool *pool, lt_block *block) {
 
 static void list_add(lathe_pool *pool, lt_block *block) {
     block->class_prev = NULL;
-    block->class_next = pool->cached[block->size_class];
+    block->class_next = block->source->cached[block->size_class];
     if (block->class_next != NULL) {
         block->class_next->class_prev = block;
     }
-    pool->cached[block->size_class] = block;
+    block->source->cached[block->size_class] = block;
     block->newer = NULL;
     block->older = pool->newest;
     if (block->older != NULL) {
@@ -115,19 +117,23 @@ static void list_add(lathe_pool *pool, lt_block *block) {
     pool->newest = block;
 }
 
+/* Gives a cached block back to its source. Mutex held. */
+static void give_back(lathe_pool *pool, lt_block *block) {
+    const lathe_allocator *allocator = &block->source->allocator;
+    list_remove(pool, block);
+    pool->stats.cached_bytes -= block->capacity;
+    pool->stats.n_trimmed++;
+    allocator->release(allocator->ctx, block->memory, block->capacity);
+    lt_block_table_remove(&pool->table, block);
+}
+
 /* Mutex held. */
 static uint64_t trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
-    uint64_t given_back = 0;
+    uint64_t cached_bytes = pool->stats.cached_bytes;
     while (pool->stats.cached_bytes > keep_bytes) {
-        lt_block *block = pool->oldest;
-        list_remove(pool, block);
-        pool->stats.cached_bytes -= block->capacity;
-        pool->stats.n_trimmed++;
-        given_back += block->capacity;
-        pool->allocator.release(pool->allocator.ctx, block->memory, block->capacity);
-        lt_block_table_remove(&pool->table, block);
+        give_back(pool, pool->oldest);
     }
-    return given_back;
+    return cached_bytes - pool->stats.cached_bytes;
 }
 
 /* Mutex held, which this function gives up, one way or the other. */
@@ -139,7 +145,7 @@ static void unlock_and_destroy_if_unused(lathe_pool *pool) {
     }
     (void)pthread_mutex_unlock(&pool->mutex);
     if (unused) {
-        lathe_allocator allocator = pool->allocator;
+        lathe_allocator allocator = pool->host.allocator;
         (void)pthread_mutex_destroy(&pool->mutex);
         allocator.release(allocator.ctx, pool, sizeof *pool);
     }
@@ -171,20 +177,24 @@ static lathe_status refuse(lathe_pool *pool, size_t capacity, const char *who) {
 }
 
 /* Mutex held. */
-static lt_block *take_new(lathe_pool *pool, size_t capacity, uint32_t size_class) {
-    void *memory = pool->allocator.allocate(pool->allocator.ctx, capacity, BLOCK_ALIGNMENT);
+static lt_block *take_new(lathe_pool *pool, lt_pool_source *source, size_t capacity,
+                          uint32_t size_class) {
+    const lathe_allocator *allocator = &source->allocator;
+    size_t alignment = capacity < PAGE_BYTES ? BLOCK_ALIGNMENT : PAGE_BYTES;
+    void *memory = allocator->allocate(allocator->ctx, capacity, alignment);
     if (memory == NULL && pool->stats.cached_bytes > 0) {
         (void)trim_locked(pool, 0);
-        memory = pool->allocator.allocate(pool->allocator.ctx, capacity, BLOCK_ALIGNMENT);
+        memory = allocator->allocate(allocator->ctx, capacity, alignment);
     }
     if (memory == NULL) {
         return NULL;
     }
     lt_block *block = lt_block_table_add(&pool->table, memory);
     if (block == NULL) {
-        pool->allocator.release(pool->allocator.ctx, memory, capacity);
+        allocator->release(allocator->ctx, memory, capacity);
         return NULL;
     }
+    block->source = source;
     block->capacity = capacity;
     block->size_class = size_class;
     pool->stats.n_misses++;
@@ -192,14 +202,15 @@ static lt_block *take_new(lathe_pool *pool, size_t capacity, uint32_t size_class
 }
 
 /* Mutex held. */
-static lathe_status take_block(lathe_pool *pool, size_t n_bytes, lt_block **out) {
+static lathe_status take_block(lathe_pool *pool, lt_pool_source *source, size_t n_bytes,
+                               lt_block **out) {
     uint32_t size_class;
     size_t capacity;
     if (!lt_size_class_of(n_bytes, &size_class, &capacity)) {
         return refuse(pool, n_bytes, "the pool");
     }
     lathe_pool_stats *stats = &pool->stats;
-    lt_block *block = pool->cached[size_class];
+    lt_block *block = source->cached[size_class];
     if (block != NULL) {
         list_remove(pool, block);
         stats->cached_bytes -= capacity;
@@ -210,9 +221,9 @@ static lathe_status take_block(lathe_pool *pool, size_t n_bytes, lt_block **out)
             return refuse(pool, capacity, "the pool's budget");
         }
         (void)trim_locked(pool, left - capacity);
-        block = take_new(pool, capacity, size_class);
+        block = take_new(pool, source, capacity, size_class);
         if (block == NULL) {
-            return refuse(pool, capacity, "the system");
+            return refuse(pool, capacity, source == &pool->host ? "the system" : "the device");
         }
     }
     block->is_live = true;
@@ -226,19 +237,46 @@ static lathe_status take_block(lathe_pool *pool, size_t n_bytes, lt_block **out)
     return LATHE_OK;
 }
 
-lathe_status lathe_pool_alloc(lathe_pool *pool, size_t n_bytes, void **block) {
-    if (pool == NULL || block == NULL) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "pool or block is NULL");
-    }
+static lathe_status alloc_from(lathe_pool *pool, lt_pool_source *source, size_t n_bytes,
+                               void **block) {
     lt_block *taken = NULL;
     (void)pthread_mutex_lock(&pool->mutex);
-    lathe_status status = take_block(pool, n_bytes, &taken);
+    lathe_status status = take_block(pool, source, n_bytes, &taken);
     void *memory = status == LATHE_OK ? taken->memory : NULL;
     (void)pthread_mutex_unlock(&pool->mutex);
     if (status == LATHE_OK) {
         *block = memory;
     }
     return status;
+}
+
+lathe_status lathe_pool_alloc(lathe_pool *pool, size_t n_bytes, void **block) {
+    if (pool == NULL || block == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool or block is NULL");
+    }
+    return alloc_from(pool, &pool->host, n_bytes, block);
+}
+
+lathe_status lt_pool_source_alloc(lathe_pool *pool, lt_pool_source *source, uint64_t n_bytes,
+                                  void **block) {
+    if (n_bytes > SIZE_MAX) {
+        return lt_fail(LATHE_SIZE_OVERFLOW, "a block exceeds memory's address range");
+    }
+    return alloc_from(pool, source, (size_t)n_bytes, block);
+}
+
+void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source) {
+    (void)pthread_mutex_lock(&pool->mutex);
+    for (size_t i = 0; i < LT_SIZE_CLASS_COUNT; i++) {
+        while (source->cached[i] != NULL) {
+            give_back(pool, source->cached[i]);
+        }
+    }
+    (void)pthread_mutex_unlock(&pool->mutex);
+}
+
+const lathe_allocator *lt_pool_allocator(const lathe_pool *pool) {
+    return &pool->host.allocator;
 }
 
 lathe_status lathe_pool_free(lathe_pool *pool, void *block) {

@@ -3,7 +3,31 @@
 #ifndef LT_POOL_POOL_H
 #define LT_POOL_POOL_H
 
+#include "pool/size_class.h"
 #include <lathe/pool.h>
+
+struct lt_block;
+
+/* Where blocks of another kind than host memory come from: a device's buffers, pinned memory. They
+ * share the pool's budget, its recycling by size class and its trimming. What stands for a block is
+ * the pointer that `allocator` gives, which need not point to memory; it is unique among the blocks
+ * of the pool while it lives. */
+typedef struct lt_pool_source {
+    lathe_allocator allocator; /* called with the pool locked: it must not use the pool */
+    struct lt_block *cached[LT_SIZE_CLASS_COUNT]; /* the pool's */
+} lt_pool_source;
+
+/* lathe_pool_alloc from a source, which must outlive its blocks. Given back with lathe_pool_free.
+ * Where the source has nothing left, cached blocks are given back and it is asked again. */
+lathe_status lt_pool_source_alloc(lathe_pool *pool, lt_pool_source *source, uint64_t n_bytes,
+                                  void **block);
+
+/* Gives the source's cached blocks back; none of its blocks is live. */
+void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source);
+
+/* The allocator of the pool's own blocks, which a source may use too. It lives as long as the pool.
+ */
+const lathe_allocator *lt_pool_allocator(const lathe_pool *pool);
 
 /* lathe_pool_alloc for an object: zeroed, NULL on failure (the last error is set). */
 void *lt_pool_new(lathe_pool *pool, size_t n_bytes);

@@ -12,9 +12,8 @@ static void free_pool_blocks(void *ctx, void *data, float *scales) {
     lt_pool_delete(pool, scales);
 }
 
-/* A tensor of that layout with one reference and no memory yet. */
-static lathe_tensor *new_tensor(lathe_pool *pool, const lathe_tensor_desc *desc,
-                                const lt_layout *layout) {
+lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
+                            const lt_layout *layout) {
     lathe_tensor *tensor = lt_pool_new(pool, sizeof *tensor);
     if (tensor == NULL) {
         return NULL;
@@ -53,7 +52,7 @@ lathe_status lathe_tensor_create(lathe_pool *pool, const lathe_tensor_desc *desc
     if (status != LATHE_OK) {
         return status;
     }
-    lathe_tensor *made = new_tensor(pool, desc, &layout);
+    lathe_tensor *made = lt_tensor_new(pool, desc, &layout);
     if (made == NULL) {
         return lt_error()->status;
     }
@@ -90,7 +89,7 @@ lathe_status lathe_tensor_wrap(lathe_pool *pool, const lathe_tensor_desc *desc, 
     if ((flags & ~(uint32_t)LATHE_WRAP_READ_ONLY) != 0) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "flags 0x%x has an unknown bit", flags);
     }
-    lathe_tensor *made = new_tensor(pool, desc, &layout);
+    lathe_tensor *made = lt_tensor_new(pool, desc, &layout);
     if (made == NULL) {
         return lt_error()->status;
     }
