@@ -8,28 +8,48 @@
 #include "core/outcome.h"
 #include "core/ranges.h"
 #include "core/scale.h"
+#include "metrics/counters.h"
 #include <lathe/device.h>
+#include <stdatomic.h>
 
 typedef struct lt_backend lt_backend;
 
-/* Memory that a backend can work on. It may live elsewhere: the host reaches it by mapping only. */
+/* What the host can do with a buffer. */
+typedef enum lt_memory {
+    LT_MEMORY_DEVICE, /* transfers only: upload and download */
+    LT_MEMORY_STAGED, /* mapping as well, through pinned memory where the device has its own */
+    LT_MEMORY_PINNED, /* the host's, always mapped, for fast transfers; passes do not reach it */
+} lt_memory;
+
+/* Memory that a backend can work on. */
 typedef struct lt_buffer {
-    void *handle; /* the backend's own */
+    void *host;    /* what map gives, offset 0; NULL: the host cannot map it */
+    void *device;  /* the backend's own handle; NULL on the CPU */
+    void *staging; /* the backend's own handle of pinned memory behind `host`; NULL: none */
     uint64_t n_bytes;
     bool is_owned; /* made by buffer_create, not of the caller's memory */
 } lt_buffer;
 
 typedef enum lt_access { LT_ACCESS_READ = 1, LT_ACCESS_WRITE = 2 } lt_access;
 
-/* One side of a conversion: the part of a tensor that a work unit needs. Scales are few and always
- * lie in host memory. */
+/* One side of a conversion: the part of a tensor that a work unit needs. */
 typedef struct lt_span {
-    const lt_buffer *buffer;
-    uint64_t buffer_offset; /* bytes */
-    uint64_t first_byte;    /* of the tensor's data: what lies at buffer_offset */
-    float *scales;
-    uint64_t first_scale; /* of the tensor's scales: what lies at scales[0] */
+    const lt_buffer *data;
+    uint64_t data_offset;    /* bytes */
+    uint64_t first_byte;     /* of the tensor's data: what lies at data_offset */
+    const lt_buffer *scales; /* NULL where the layout has none */
+    uint64_t scale_offset;   /* floats */
+    uint64_t first_scale;    /* of the tensor's scales: what lies at scale_offset */
 } lt_span;
+
+/* Where the host sees a span's bytes and scales. */
+static inline uint8_t *lt_span_bytes(const lt_span *span) {
+    return (uint8_t *)span->data->host + span->data_offset;
+}
+
+static inline float *lt_span_scales(const lt_span *span) {
+    return span->scales == NULL ? NULL : (float *)span->scales->host + span->scale_offset;
+}
 
 /* What is done to each element. */
 typedef struct lt_pass {
@@ -50,48 +70,85 @@ typedef struct lt_work {
     const lt_pass *pass;
     lt_span src;
     lt_span dst; /* convert only; its scales are written where the pass has own_scales, else read */
-    double *stats;       /* stats only: one for each tile */
-    uint64_t first_tile; /* stats: tiles [first_tile, first_tile + n_tiles) of the tiling */
-    uint64_t n_tiles;
+    double *stats;           /* stats only: one for each tile */
+    uint64_t first_tile;     /* stats: tiles [first_tile, first_tile + n_tiles) of the tiling */
+    uint64_t n_tiles;        /* at most LT_STATS_WINDOW */
     const lt_ranges *ranges; /* convert: ranges [first_range, first_range + n_ranges) */
     uint64_t first_range;
     uint64_t n_ranges;
     lt_outcome *outcome; /* faults found in the data are no failure of the backend */
     bool on_this_thread; /* the caller runs several works at once: do not spread this one */
+    bool is_trial;       /* of the self-check: runs kernels that have not passed it yet */
 } lt_work;
 
-/* Work in flight. NULL is work that is done. */
-typedef struct lt_event lt_event;
+/* How many tiles' statistics are gathered before they are folded. */
+enum { LT_STATS_WINDOW = 16384 };
 
+/* Transfers and passes that run one after another. Used by one thread at a time. NULL is the CPU's:
+ * there everything is done when a call returns. */
+typedef struct lt_queue lt_queue;
+
+/* Every function that returns a status may fail with DEVICE or INSUFFICIENT_MEMORY. What was put
+ * into a queue before a failure is then over: nothing of the caller's memory is in use any more. */
 typedef struct lt_backend_ops {
     void (*destroy)(lt_backend *backend);
 
     /* Fills *info, struct_size apart. */
     void (*describe)(const lt_backend *backend, lathe_device_info *info);
 
-    /* Makes a buffer that the host can map. Errors: INSUFFICIENT_MEMORY, DEVICE. */
-    lathe_status (*buffer_create)(lt_backend *backend, uint64_t n_bytes, lt_buffer *buffer);
+    lathe_status (*queue_open)(lt_backend *backend, lt_queue **queue);
+
+    /* Waits for what is in the queue and gives it back. NULL is legal. */
+    void (*queue_close)(lt_backend *backend, lt_queue *queue);
+
+    /* Compares the kernels from src to dst with the reference, whether they have passed before or
+     * not. OK on the CPU, which is the reference. Errors: DEVICE (they differ, too). */
+    lathe_status (*self_check)(lt_backend *backend, lathe_dtype src, lathe_dtype dst);
+
+    /* Makes a buffer under the pool's budget. */
+    lathe_status (*buffer_create)(lt_backend *backend, lt_memory kind, uint64_t n_bytes,
+                                  lt_buffer *buffer);
 
     /* Makes a buffer of host memory without a copy, where the device shares it; the memory must
-     * outlive the buffer. NOT_SUPPORTED where it does not: copy through a created buffer then. */
+     * outlive the buffer. The host reaches it between map and unmap, at the same address.
+     * NOT_SUPPORTED where the device has its own memory, or the alignment does not suit it: copy
+     * through a created buffer then. */
     lathe_status (*buffer_wrap)(lt_backend *backend, void *host, uint64_t n_bytes,
                                 lt_buffer *buffer);
 
-    /* Frees what create or wrap made; not the wrapped memory. A zeroed buffer is legal. */
+    /* Frees what create or wrap made; not the wrapped memory. A zeroed buffer is legal. No queue
+     * uses it any more. */
     void (*buffer_destroy)(lt_backend *backend, lt_buffer *buffer);
 
-    /* Gives the host access to bytes [offset, offset + n_bytes) until unmap. Errors: DEVICE. */
-    lathe_status (*map)(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,
-                        uint64_t n_bytes, lt_access access, void **host);
-    void (*unmap)(lt_backend *backend, const lt_buffer *buffer, void *host);
+    /* Gives the host bytes [offset, offset + n_bytes) at buffer->host + offset: with READ as the
+     * queue's work so far has left them (waits for it), with WRITE alone unspecified ones. */
+    lathe_status (*map)(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                        uint64_t offset, uint64_t n_bytes, lt_access access);
 
-    /* Starts the work. The work and what it points to must live until wait has returned.
-     * Thread-safe. Errors: DEVICE, INSUFFICIENT_MEMORY. */
-    lathe_status (*submit_stats)(lt_backend *backend, const lt_work *work, lt_event **event);
-    lathe_status (*submit_convert)(lt_backend *backend, const lt_work *work, lt_event **event);
+    /* Ends it, with the same arguments; with WRITE the queue's further work sees what the host has
+     * written. */
+    lathe_status (*unmap)(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                          uint64_t offset, uint64_t n_bytes, lt_access access);
 
-    /* Waits for the work and frees the event. NULL is legal. */
-    lathe_status (*wait)(lt_backend *backend, lt_event *event);
+    /* Copies between the host's memory and the buffer; the host's memory must live, and not be
+     * touched, until finish. */
+    lathe_status (*upload)(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                           uint64_t offset, const void *host, uint64_t n_bytes);
+    lathe_status (*download)(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                             uint64_t offset, void *host, uint64_t n_bytes);
+
+    /* Copies between two buffers of this backend, apart from each other. */
+    lathe_status (*copy)(lt_backend *backend, lt_queue *queue, const lt_buffer *from,
+                         uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
+                         uint64_t n_bytes);
+
+    /* Start a pass. The work and what it points to must live until finish, which delivers the
+     * outcome and the statistics. Scales that it reads are in their buffers. */
+    lathe_status (*submit_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+    lathe_status (*submit_convert)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+
+    /* Waits for all that is in the queue. */
+    lathe_status (*finish)(lt_backend *backend, lt_queue *queue);
 
     /* Calls task(ctx, i) for i in [0, n_tasks), n_threads at a time, and returns when all are done.
      * Host threads, on every backend. */
@@ -99,12 +156,31 @@ typedef struct lt_backend_ops {
                          void *ctx);
 } lt_backend_ops;
 
-/* A backend begins with this. */
+/* A backend begins with this. Tensors in its memory hold a reference, so that it outlives them. */
 struct lt_backend {
     const lt_backend_ops *ops;
-    uint32_t n_threads;       /* works that it runs at once */
-    uint64_t cache_bytes;     /* data larger than this counts as beyond the caches */
-    uint64_t elems_per_range; /* a good size of range for this device */
+    atomic_size_t n_references;
+    lt_counters *counters;        /* of the engine: the CPU backend's, which outlives the others */
+    uint32_t n_threads;           /* works that it runs at once: slots of the streaming strategy */
+    uint64_t cache_bytes;         /* data larger than this counts as beyond the caches */
+    uint64_t elems_per_range;     /* a good size of range for this device */
+    uint64_t max_own_scope_elems; /* larger scopes take a stats pass, in memory */
+    uint64_t max_chunk_scope_elems; /* and when streaming */
+    uint64_t chunk_bytes;           /* a good size of chunk, both sides together */
+    uint32_t staged_cost;           /* bytes of the budget for a byte of LT_MEMORY_STAGED */
+    bool is_remote;                 /* host memory reaches it by transfers, or wrapped */
 };
+
+static inline lt_backend *lt_backend_retain(lt_backend *backend) {
+    (void)atomic_fetch_add(&backend->n_references, 1);
+    return backend;
+}
+
+/* The last reference destroys the backend. NULL is legal. */
+static inline void lt_backend_release(lt_backend *backend) {
+    if (backend != NULL && atomic_fetch_sub(&backend->n_references, 1) == 1) {
+        backend->ops->destroy(backend);
+    }
+}
 
 #endif

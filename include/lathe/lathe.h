@@ -18,6 +18,7 @@
 #ifndef LATHE_H
 #define LATHE_H
 
+#include <lathe/async.h>
 #include <lathe/checkpoint.h>
 #include <lathe/device.h>
 #include <lathe/dtype.h>

@@ -107,6 +107,16 @@ LATHE_API lathe_tensor *lathe_tensor_retain(lathe_tensor *tensor);
 /* Drops a reference; the last one frees the tensor. NULL is legal. */
 LATHE_API void lathe_tensor_release(lathe_tensor *tensor);
 
+/* Where a tensor's data and scales are. */
+typedef enum lathe_memory {
+    LATHE_MEMORY_HOST = 0,   /* ordinary memory */
+    LATHE_MEMORY_PINNED = 1, /* host memory that the device can reach by itself */
+    LATHE_MEMORY_DEVICE =
+        2, /* the device's: the host sees it while it is mapped (lathe_tensor_map) */
+} lathe_memory;
+
+LATHE_API lathe_memory lathe_tensor_memory(const lathe_tensor *tensor);
+
 /* Queries. The tensor must not be NULL. Pointers live as long as the tensor. */
 LATHE_API lathe_dtype lathe_tensor_dtype(const lathe_tensor *tensor);
 LATHE_API uint32_t lathe_tensor_n_dims(const lathe_tensor *tensor);
@@ -119,10 +129,11 @@ LATHE_API uint64_t lathe_tensor_n_bytes(const lathe_tensor *tensor);  /* of data
 LATHE_API uint64_t lathe_tensor_n_scales(const lathe_tensor *tensor); /* floats */
 LATHE_API bool lathe_tensor_is_read_only(const lathe_tensor *tensor);
 
-/* The data for reading, row-major as docs/formats.md lays it out; NULL if n_bytes is 0. */
+/* The data for reading, row-major as docs/formats.md lays it out; NULL if n_bytes is 0, and for a
+ * device tensor that is not mapped. */
 LATHE_API const void *lathe_tensor_data(const lathe_tensor *tensor);
 
-/* The same for writing; NULL if the tensor is read-only. */
+/* The same for writing; NULL if the tensor is read-only, or mapped for reading. */
 LATHE_API void *lathe_tensor_mutable_data(lathe_tensor *tensor);
 
 /* The scales: 1 (PER_TENSOR), one a row, or ceil(row / group_size) a row, in row order; NULL if
@@ -134,8 +145,8 @@ LATHE_API float *lathe_tensor_mutable_scales(lathe_tensor *tensor);
 
 /* Reads all of a quantized tensor and looks for what no encoder writes: a BITNET158 byte of 243 or
  * more, unused bits that are not zero, a scale that is negative or not finite. Other tensors are
- * always valid. Errors: INVALID_ARGUMENT, CORRUPT_DATA (naming the element, or the
- * scale). Thread-safe. */
+ * always valid. Errors: INVALID_ARGUMENT (a device tensor that is not mapped, too), CORRUPT_DATA
+ * (naming the element, or the scale). Thread-safe. */
 LATHE_API lathe_status lathe_tensor_validate(const lathe_tensor *tensor);
 
 LATHE_END_DECLS

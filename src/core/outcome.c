@@ -12,13 +12,22 @@ void lt_outcome_init(lt_outcome *outcome) {
     atomic_init(&outcome->n_saturated, 0);
 }
 
-void lt_outcome_fault(lt_outcome *outcome, lathe_status status, uint64_t element) {
-    uint_fast64_t fault = element * STATUS_FACTOR + (uint64_t)status;
+static void take_least(lt_outcome *outcome, uint_fast64_t fault) {
     uint_fast64_t seen = atomic_load_explicit(&outcome->fault, memory_order_relaxed);
     while (fault < seen &&
            !atomic_compare_exchange_weak_explicit(&outcome->fault, &seen, fault,
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
+}
+
+void lt_outcome_fault(lt_outcome *outcome, lathe_status status, uint64_t element) {
+    take_least(outcome, element * STATUS_FACTOR + (uint64_t)status);
+}
+
+void lt_outcome_merge(lt_outcome *outcome, const lt_outcome *from) {
+    take_least(outcome, atomic_load(&from->fault));
+    (void)atomic_fetch_add_explicit(&outcome->n_saturated, atomic_load(&from->n_saturated),
+                                    memory_order_relaxed);
 }
 
 uint64_t lt_outcome_element(const lt_outcome *outcome) {

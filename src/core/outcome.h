@@ -18,6 +18,9 @@ void lt_outcome_init(lt_outcome *outcome);
 /* Records a fault: NON_FINITE, DATA_LOSS or CORRUPT_DATA at `element` (below 2^60). Thread-safe. */
 void lt_outcome_fault(lt_outcome *outcome, lathe_status status, uint64_t element);
 
+/* Adds what `from`, the outcome of a part of the conversion, has found. */
+void lt_outcome_merge(lt_outcome *outcome, const lt_outcome *from);
+
 /* The first faulty element so far; LATHE_NO_ELEMENT if there is none. What comes after it need not
  * be converted any more. Thread-safe. */
 uint64_t lt_outcome_element(const lt_outcome *outcome);

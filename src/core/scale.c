@@ -32,17 +32,39 @@ lt_tiling lt_tiling_of(const lt_layout *target, lathe_quality quality) {
     return tiling;
 }
 
+/* The elements of a scope: the last one of a row may be short. */
+static uint64_t scope_length(const lt_tiling *tiling, uint64_t scope) {
+    uint64_t first = (scope % tiling->scopes_per_row) * tiling->scope_elems;
+    uint64_t row_end = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
+    return lt_min(tiling->scope_elems, row_end - first);
+}
+
 void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uint64_t *n_elems) {
     uint64_t scope = tile / tiling->tiles_per_scope;
     uint64_t row = scope / tiling->scopes_per_row;
     uint64_t scope_first = (scope % tiling->scopes_per_row) * tiling->scope_elems;
-    uint64_t row_end = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
-    uint64_t scope_end = scope_first + lt_min(tiling->scope_elems, row_end - scope_first);
-    uint64_t stride = lt_scope_stride(tiling->quality, scope_end - scope_first);
+    uint64_t length = scope_length(tiling, scope);
+    uint64_t stride = lt_scope_stride(tiling->quality, length);
     uint64_t offset = (tile % tiling->tiles_per_scope) * stride * LATHE_STAT_TILE;
-    uint64_t begin = lt_min(scope_first + offset, scope_end);
-    *first = row * tiling->row_elems + begin;
-    *n_elems = lt_min(scope_end - begin, LATHE_STAT_TILE);
+    uint64_t begin = lt_min(offset, length);
+    *first = row * tiling->row_elems + scope_first + begin;
+    *n_elems = lt_min(length - begin, LATHE_STAT_TILE);
+}
+
+/* How many elements the tiles [first, first + n_tiles) of a scope hold together: all but the last
+ * one that is not empty are full. */
+static uint64_t run_elems(const lt_tiling *tiling, uint64_t scope, uint64_t first,
+                          uint64_t n_tiles) {
+    uint64_t length = scope_length(tiling, scope);
+    uint64_t step = lt_scope_stride(tiling->quality, length) * LATHE_STAT_TILE;
+    uint64_t filled = lt_ceil_div(length, step);
+    uint64_t end = lt_min(first + n_tiles, filled);
+    if (first >= end) {
+        return 0;
+    }
+    uint64_t n_elems = (end - first) * LATHE_STAT_TILE;
+    uint64_t last = lt_min(length - (filled - 1) * step, LATHE_STAT_TILE);
+    return end == filled ? n_elems - LATHE_STAT_TILE + last : n_elems;
 }
 
 uint64_t lt_tiling_elems(const lt_tiling *tiling) {
@@ -86,20 +108,33 @@ void lt_scales_from_stats(lathe_dtype dtype, const float *stats, uint64_t n_scop
     }
 }
 
+static double fold_stats(lt_scale_rule rule, double total, const double *stats, uint64_t n_tiles) {
+    if (rule == LT_RULE_ABSMAX) {
+        for (uint64_t i = 0; i < n_tiles; i++) {
+            total = total > stats[i] ? total : stats[i];
+        }
+        return total;
+    }
+    for (uint64_t i = 0; i < n_tiles; i++) {
+        total += stats[i];
+    }
+    return total;
+}
+
 void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const double *stats,
                    uint64_t n_tiles, float *scales) {
-    bool is_max = lt_dtype_traits_of(dtype)->rule == LT_RULE_ABSMAX;
-    for (uint64_t i = 0; i < n_tiles; i++) {
-        uint64_t first;
-        uint64_t n_elems;
-        lt_tiling_tile(tiling, fold->n_tiles, &first, &n_elems);
-        fold->total =
-            is_max ? (fold->total > stats[i] ? fold->total : stats[i]) : fold->total + stats[i];
-        fold->n_elems += n_elems;
-        fold->n_tiles++;
-        if (fold->n_tiles % tiling->tiles_per_scope == 0) {
-            scales[fold->n_tiles / tiling->tiles_per_scope - 1] =
-                lt_scale_from_stat(dtype, fold->total, fold->n_elems);
+    lt_scale_rule rule = lt_dtype_traits_of(dtype)->rule;
+    while (n_tiles > 0) {
+        uint64_t scope = fold->n_tiles / tiling->tiles_per_scope;
+        uint64_t first = fold->n_tiles % tiling->tiles_per_scope;
+        uint64_t count = lt_min(tiling->tiles_per_scope - first, n_tiles);
+        fold->total = fold_stats(rule, fold->total, stats, count);
+        fold->n_elems += run_elems(tiling, scope, first, count);
+        fold->n_tiles += count;
+        stats += count;
+        n_tiles -= count;
+        if (first + count == tiling->tiles_per_scope) {
+            scales[scope] = lt_scale_from_stat(dtype, fold->total, fold->n_elems);
             fold->total = 0;
             fold->n_elems = 0;
         }

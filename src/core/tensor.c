@@ -34,6 +34,10 @@ uint32_t lathe_tensor_row_dims(const lathe_tensor *tensor) {
     return tensor->row_dims;
 }
 
+lathe_memory lathe_tensor_memory(const lathe_tensor *tensor) {
+    return tensor->memory;
+}
+
 uint64_t lathe_tensor_n_elems(const lathe_tensor *tensor) {
     return tensor->layout.n_elems;
 }
@@ -55,7 +59,8 @@ const void *lathe_tensor_data(const lathe_tensor *tensor) {
 }
 
 void *lathe_tensor_mutable_data(lathe_tensor *tensor) {
-    return tensor->read_only || tensor->layout.n_bytes == 0 ? NULL : tensor->data;
+    bool hidden = tensor->read_only || tensor->mapped_read_only || tensor->layout.n_bytes == 0;
+    return hidden ? NULL : tensor->data;
 }
 
 const float *lathe_tensor_scales(const lathe_tensor *tensor) {
@@ -63,7 +68,15 @@ const float *lathe_tensor_scales(const lathe_tensor *tensor) {
 }
 
 float *lathe_tensor_mutable_scales(lathe_tensor *tensor) {
-    return tensor->read_only || tensor->layout.n_scales == 0 ? NULL : tensor->scales;
+    bool hidden = tensor->read_only || tensor->mapped_read_only || tensor->layout.n_scales == 0;
+    return hidden ? NULL : tensor->scales;
+}
+
+bool lt_tensor_is(const lathe_tensor *tensor, const lathe_tensor_desc *desc,
+                  const lt_layout *layout) {
+    uint32_t row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
+    return lt_layout_equal(&tensor->layout, layout) && tensor->row_dims == row_dims &&
+           tensor->granularity == desc->granularity && tensor->group_size == desc->group_size;
 }
 
 lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor) {
@@ -163,6 +176,9 @@ lathe_status lathe_tensor_validate(const lathe_tensor *tensor) {
     }
     if (!lathe_dtype_is_quantized(tensor->layout.dtype)) {
         return LATHE_OK;
+    }
+    if (tensor->memory == LATHE_MEMORY_DEVICE && tensor->data == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "a device tensor that is not mapped");
     }
     lathe_status status = lt_scales_check(tensor->scales, tensor->layout.n_scales, 0);
     if (status != LATHE_OK) {

@@ -6,11 +6,19 @@
 #include "cpu/cpu.h"
 #include "pool/pool.h"
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* 1 MiB of F32: large enough that a range's start costs nothing, small enough to balance threads.
  */
 enum { ELEMS_PER_RANGE = 256 * 1024 };
+
+/* Scopes up to this many elements (512 KiB of F32) stay in a core's cache between the statistics
+ * and the codes, so that memory is read once. */
+enum { MAX_OWN_SCOPE_ELEMS = 128 * 1024 };
+
+/* Both sides of a streamed chunk: half of a common second-level cache. */
+enum { CHUNK_BYTES = 768 * 1024 };
 
 static lt_cpu_backend *cpu_of(lt_backend *backend) {
     return (lt_cpu_backend *)backend;
@@ -24,28 +32,37 @@ static void destroy(lt_backend *backend) {
 
 static void describe(const lt_backend *backend, lathe_device_info *info) {
     const lt_cpu_backend *cpu = (const lt_cpu_backend *)backend;
-    long pages = sysconf(_SC_PHYS_PAGES);
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    *info = (lathe_device_info){
-        .struct_size = sizeof *info,
-        .kind = "cpu",
-        .isa = cpu->kernels.isa,
-        .threads = cpu->threads.n_threads,
-        .memory_bytes = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0,
-        .l1d_bytes = cpu->features.l1d_bytes,
-        .l2_bytes = cpu->features.l2_bytes,
-        .l3_bytes = cpu->features.l3_bytes,
-        .shares_host_memory = 1,
-    };
-    (void)snprintf(info->name, sizeof info->name, "%s", cpu->features.name);
+    lt_cpu_describe(&cpu->features, info);
+    info->isa = cpu->kernels.isa;
+    info->threads = cpu->threads.n_threads;
 }
 
-static lathe_status buffer_create(lt_backend *backend, uint64_t n_bytes, lt_buffer *buffer) {
+static lathe_status queue_open(lt_backend *backend, lt_queue **queue) {
+    (void)backend;
+    *queue = NULL;
+    return LATHE_OK;
+}
+
+static void queue_close(lt_backend *backend, lt_queue *queue) {
+    (void)backend;
+    (void)queue;
+}
+
+static lathe_status self_check(lt_backend *backend, lathe_dtype src, lathe_dtype dst) {
+    (void)backend;
+    (void)src;
+    (void)dst;
+    return LATHE_OK;
+}
+
+static lathe_status buffer_create(lt_backend *backend, lt_memory kind, uint64_t n_bytes,
+                                  lt_buffer *buffer) {
+    (void)kind; /* all memory is the host's */
     lt_buffer made = {.n_bytes = n_bytes, .is_owned = true};
     if (n_bytes > SIZE_MAX) {
         return lt_fail(LATHE_SIZE_OVERFLOW, "a buffer exceeds memory's address range");
     }
-    lathe_status status = lathe_pool_alloc(cpu_of(backend)->pool, (size_t)n_bytes, &made.handle);
+    lathe_status status = lathe_pool_alloc(cpu_of(backend)->pool, (size_t)n_bytes, &made.host);
     if (status == LATHE_OK) {
         *buffer = made;
     }
@@ -55,35 +72,55 @@ static lathe_status buffer_create(lt_backend *backend, uint64_t n_bytes, lt_buff
 static lathe_status buffer_wrap(lt_backend *backend, void *host, uint64_t n_bytes,
                                 lt_buffer *buffer) {
     (void)backend;
-    *buffer = (lt_buffer){.handle = host, .n_bytes = n_bytes};
+    *buffer = (lt_buffer){.host = host, .n_bytes = n_bytes};
     return LATHE_OK;
 }
 
 static void buffer_destroy(lt_backend *backend, lt_buffer *buffer) {
     if (buffer->is_owned) {
-        lt_pool_delete(cpu_of(backend)->pool, buffer->handle);
+        lt_pool_delete(cpu_of(backend)->pool, buffer->host);
     }
     *buffer = (lt_buffer){0};
 }
 
-static lathe_status map(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,
-                        uint64_t n_bytes, lt_access access, void **host) {
+/* The host and the device are one: a mapping is there already. */
+static lathe_status map(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                        uint64_t offset, uint64_t n_bytes, lt_access access) {
     (void)backend;
+    (void)queue;
+    (void)buffer;
+    (void)offset;
     (void)n_bytes;
     (void)access;
-    *host = (uint8_t *)buffer->handle + offset;
     return LATHE_OK;
 }
 
-static void unmap(lt_backend *backend, const lt_buffer *buffer, void *host) {
+static lathe_status upload(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                           uint64_t offset, const void *host, uint64_t n_bytes) {
     (void)backend;
-    (void)buffer;
-    (void)host;
+    (void)queue;
+    memcpy((uint8_t *)buffer->host + offset, host, (size_t)n_bytes);
+    return LATHE_OK;
+}
+
+static lathe_status download(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                             uint64_t offset, void *host, uint64_t n_bytes) {
+    (void)backend;
+    (void)queue;
+    memcpy(host, (const uint8_t *)buffer->host + offset, (size_t)n_bytes);
+    return LATHE_OK;
 }
 
 static void parallel_for(lt_backend *backend, size_t n_tasks, void (*task)(void *ctx, size_t i),
                          void *ctx) {
     lt_threads_run(&cpu_of(backend)->threads, n_tasks, task, ctx);
+}
+
+static lathe_status copy(lt_backend *backend, lt_queue *queue, const lt_buffer *from,
+                         uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
+                         uint64_t n_bytes) {
+    return upload(backend, queue, to, to_offset, (const uint8_t *)from->host + from_offset,
+                  n_bytes);
 }
 
 /* A work unit on its way to the threads. */
@@ -117,39 +154,45 @@ static void run(const lt_cpu_backend *cpu, const lt_work *work, uint64_t n_tasks
     }
 }
 
-static lathe_status submit_convert(lt_backend *backend, const lt_work *work, lt_event **event) {
+static lathe_status submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    (void)queue;
     const lt_cpu_backend *cpu = cpu_of(backend);
     spread s = {.cpu = cpu, .work = work};
     run(cpu, work, work->n_ranges, convert_task, &s);
-    *event = NULL;
     return LATHE_OK;
 }
 
-static lathe_status submit_stats(lt_backend *backend, const lt_work *work, lt_event **event) {
+static lathe_status submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    (void)queue;
     const lt_cpu_backend *cpu = cpu_of(backend);
     spread s = {.cpu = cpu, .work = work, .tiles_per_task = ELEMS_PER_RANGE / LATHE_STAT_TILE};
     run(cpu, work, lt_ceil_div(work->n_tiles, s.tiles_per_task), stats_task, &s);
-    *event = NULL;
     return LATHE_OK;
 }
 
-static lathe_status wait(lt_backend *backend, lt_event *event) {
+static lathe_status finish(lt_backend *backend, lt_queue *queue) {
     (void)backend;
-    (void)event; /* always NULL */
+    (void)queue;
     return LATHE_OK;
 }
 
 static const lt_backend_ops cpu_ops = {
     .destroy = destroy,
     .describe = describe,
+    .queue_open = queue_open,
+    .queue_close = queue_close,
+    .self_check = self_check,
     .buffer_create = buffer_create,
     .buffer_wrap = buffer_wrap,
     .buffer_destroy = buffer_destroy,
     .map = map,
-    .unmap = unmap,
+    .unmap = map,
+    .upload = upload,
+    .download = download,
+    .copy = copy,
     .submit_stats = submit_stats,
     .submit_convert = submit_convert,
-    .wait = wait,
+    .finish = finish,
     .parallel_for = parallel_for,
 };
 
@@ -183,10 +226,16 @@ lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
     lt_kernels_init(&cpu->kernels, config->isa == LATHE_ISA_AUTO ? best : config->isa, &features);
     cpu->base = (lt_backend){
         .ops = &cpu_ops,
+        .counters = &cpu->counters,
         .n_threads = cpu->threads.n_threads,
         .cache_bytes = cache_bytes(&features),
         .elems_per_range = ELEMS_PER_RANGE,
+        .max_own_scope_elems = MAX_OWN_SCOPE_ELEMS,
+        .max_chunk_scope_elems = UINT64_MAX, /* a chunk is in the cache when it has been read */
+        .chunk_bytes = CHUNK_BYTES,
+        .staged_cost = 1,
     };
+    atomic_init(&cpu->base.n_references, 1);
     *backend = &cpu->base;
     return LATHE_OK;
 }

@@ -14,6 +14,7 @@ typedef struct lt_cpu_backend {
     lt_cpu_features features;
     lt_kernels kernels;
     lt_threads threads;
+    lt_counters counters;
 } lt_cpu_backend;
 
 /* Makes the CPU backend. Errors: NOT_SUPPORTED (an ISA that the CPU lacks), INSUFFICIENT_MEMORY. */

@@ -2,8 +2,11 @@
 /* What this CPU can do: asked of the processor itself, because compilers' own feature tests differ
  * in the names that they know. */
 #include "cpu/features.h"
+#include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 
@@ -126,4 +129,34 @@ lathe_isa lt_cpu_best_isa(const lt_cpu_features *features) {
     if (features->avx2)
         return LATHE_ISA_AVX2;
     return LATHE_ISA_SCALAR;
+}
+
+uint32_t lt_usable_cpus(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        return (uint32_t)CPU_COUNT(&set);
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : (uint32_t)online;
+}
+
+void lt_cpu_describe(const lt_cpu_features *features, lathe_device_info *info) {
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+    uint64_t memory = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
+    *info = (lathe_device_info){
+        .struct_size = info->struct_size,
+        .selector = "cpu",
+        .kind = "cpu",
+        .isa = lt_cpu_best_isa(features),
+        .threads = lt_usable_cpus(),
+        .memory_bytes = memory,
+        .max_alloc_bytes = memory,
+        .l1d_bytes = features->l1d_bytes,
+        .l2_bytes = features->l2_bytes,
+        .l3_bytes = features->l3_bytes,
+        .shares_host_memory = 1,
+        .self_check = LATHE_CHECK_PASSED,
+    };
+    (void)snprintf(info->name, sizeof info->name, "%s", features->name);
 }

@@ -27,4 +27,11 @@ void lt_cpu_features_detect(lt_cpu_features *features);
 /* The highest ISA that the features allow. */
 lathe_isa lt_cpu_best_isa(const lt_cpu_features *features);
 
+/* How many CPUs the process may use. */
+uint32_t lt_usable_cpus(void);
+
+/* The CPU as a device, with its best kernels and a thread for each CPU that the process may use:
+ * all but struct_size. Thread-safe. */
+void lt_cpu_describe(const lt_cpu_features *features, lathe_device_info *info);
+
 #endif

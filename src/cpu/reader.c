@@ -19,9 +19,9 @@ lt_reader lt_reader_of(const lt_cpu_backend *cpu, const lt_pass *pass, const lt_
         .layout = layout,
         .is_flat = layout->scale_elems == 0 && lt_layout_is_dense(layout),
         .through_codes = lt_groups_share_bytes(layout),
-        .bytes = (const uint8_t *)span->buffer->handle + span->buffer_offset,
+        .bytes = lt_span_bytes(span),
         .first_byte = span->first_byte,
-        .scales = span->scales,
+        .scales = lt_span_scales(span),
         .first_scale = span->first_scale,
         .outcome = outcome,
     };

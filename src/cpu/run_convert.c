@@ -14,6 +14,7 @@ typedef struct conversion {
     lt_reader src;
     lt_reader dst_reader; /* strict: decodes what has been written */
     uint8_t *dst;
+    float *dst_scales;
     lt_convert_fn *direct;        /* NULL: through the tile */
     lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
     float max_code;
@@ -30,8 +31,8 @@ static uint8_t *dst_at(const conversion *c, uint64_t row, uint64_t col) {
 }
 
 static float *dst_scale_at(const conversion *c, uint64_t row, uint64_t col) {
-    return &c->work->dst
-                .scales[lt_layout_scale_index(&c->pass->dst, row, col) - c->work->dst.first_scale];
+    return &c->dst_scales[lt_layout_scale_index(&c->pass->dst, row, col) -
+                          c->work->dst.first_scale];
 }
 
 /* Elements of the target that share kernel parameters. */
@@ -332,7 +333,8 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
         .kernels = &cpu->kernels,
         .src = lt_reader_of(cpu, pass, &pass->src, &work->src, work->outcome),
         .dst_reader = lt_reader_of(cpu, pass, dst, &work->dst, work->outcome),
-        .dst = (uint8_t *)work->dst.buffer->handle + work->dst.buffer_offset,
+        .dst = lt_span_bytes(&work->dst),
+        .dst_scales = lt_span_scales(&work->dst),
         .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
         .group_stat = group_stat_of(&cpu->kernels, pass),
         .max_code = lt_dtype_traits_of(dst->dtype)->max_code,

@@ -4,10 +4,9 @@
 
 #include "core/error.h"
 #include "core/fpenv.h"
+#include "cpu/features.h"
 #include <pthread.h>
 #include <pthreadpool.h>
-#include <sched.h>
-#include <unistd.h>
 
 /* ThreadSanitizer cannot see the synchronisation inside an uninstrumented thread pool: name it. */
 #if defined(__SANITIZE_THREAD__)
@@ -49,15 +48,6 @@ static void run_task(void *argument, size_t i) {
     HAPPENS_BEFORE(running);
 }
 
-static uint32_t usable_cpus(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        return (uint32_t)CPU_COUNT(&set);
-    }
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online < 1 ? 1 : (uint32_t)online;
-}
-
 /* Starts one thread fewer than *missing says, each from the one before so that all are there at
  * once, and counts *missing down for each, the first caller included. */
 static void *probe_thread(void *missing) {
@@ -87,7 +77,7 @@ lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
     }
     threads->is_own = true;
     if (n_threads == 0) {
-        threads->n_threads = usable_cpus();
+        threads->n_threads = lt_usable_cpus();
     }
     if (threads->n_threads > 1) {
         threads->own = create_pool(threads->n_threads);

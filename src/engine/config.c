@@ -2,6 +2,7 @@
 /* Validation of an engine's config. */
 #include "core/error.h"
 #include "engine/engine.h"
+#include <string.h>
 
 enum { MAX_THREADS = 4096 };
 
@@ -26,6 +27,27 @@ static lathe_status check_threads(const lathe_config *config) {
     return LATHE_OK;
 }
 
+static bool is_device(const char *text) {
+    return text == NULL || strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0 ||
+           strcmp(text, "opencl") == 0 || strncmp(text, "opencl:", 7) == 0;
+}
+
+static lathe_status check_device(const lathe_config *config) {
+    if (!is_device(config->device)) {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       "config device: '%.100s' is none of auto, cpu, opencl, opencl:DEVICE",
+                       config->device);
+    }
+    if (config->device != NULL && config->opencl_device != NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "config opencl_device: device names one already");
+    }
+    if (config->require_device > 1) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "config require_device: %u is neither 0 nor 1",
+                       (unsigned)config->require_device);
+    }
+    return LATHE_OK;
+}
+
 lathe_status lt_config_check(const lathe_config *config) {
     if (config->struct_size != sizeof *config) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "config struct_size is not sizeof(lathe_config)");
@@ -37,5 +59,6 @@ lathe_status lt_config_check(const lathe_config *config) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "config %s: the given pool has its own",
                        config->allocator != NULL ? "allocator" : "memory_budget_bytes");
     }
-    return check_threads(config);
+    lathe_status status = check_threads(config);
+    return status == LATHE_OK ? check_device(config) : status;
 }

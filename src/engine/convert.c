@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The direct strategy: from a tensor in memory to another, all of it at once. */
-#include "core/checked.h"
+/* Converting tensors: checks the arguments, chooses where to convert, and falls back to the CPU. */
 #include "core/error.h"
 #include "core/fpenv.h"
 #include "core/tensor.h"
+#include "engine/device_tensor.h"
+#include "engine/direct.h"
 #include "engine/engine.h"
-#include "engine/plan.h"
-#include "pool/pool.h"
+#include "engine/tensor_stream.h"
 #include <string.h>
-
-/* Scopes up to this many elements (512 KiB of F32) stay in a core's cache between the statistics
- * and the codes, so that memory is read once. */
-enum { MAX_OWN_SCOPE_ELEMS = 128 * 1024 };
-
-/* One conversion: the plan and the memory of both sides. */
-typedef struct direct {
-    lt_backend *backend;
-    lathe_pool *pool;
-    lt_plan plan;
-    lt_buffer src_buffer;
-    lt_buffer dst_buffer;
-    lt_work work;
-    lt_outcome outcome;
-} direct;
 
 static bool overlap(const void *a, uint64_t a_bytes, const void *b, uint64_t b_bytes) {
     uintptr_t a_first = (uintptr_t)a;
@@ -30,114 +15,113 @@ static bool overlap(const void *a, uint64_t a_bytes, const void *b, uint64_t b_b
     return a_bytes > 0 && b_bytes > 0 && a_first < b_first + b_bytes && b_first < a_first + a_bytes;
 }
 
-static lathe_status submit_and_wait(direct *d, bool stats) {
-    const lt_backend_ops *ops = d->backend->ops;
-    lt_event *event = NULL;
-    lathe_status status = stats ? ops->submit_stats(d->backend, &d->work, &event)
-                                : ops->submit_convert(d->backend, &d->work, &event);
-    return status == LATHE_OK ? ops->wait(d->backend, event) : status;
+static bool is_on_device(const lathe_tensor *tensor) {
+    return tensor->memory == LATHE_MEMORY_DEVICE;
 }
 
-/* Finds all scales of the target, a window of tiles at a time. */
-static lathe_status run_stats(direct *d) {
-    const lt_tiling *tiling = &d->plan.pass.tiling;
-    uint64_t window = lt_min(tiling->n_tiles, LT_STATS_WINDOW);
-    void *block = NULL;
-    lathe_status status = lathe_pool_alloc(d->pool, (size_t)window * sizeof(double), &block);
-    lt_fold fold = {0};
-    for (uint64_t tile = 0; status == LATHE_OK && tile < tiling->n_tiles; tile += window) {
-        d->work.stats = block;
-        d->work.first_tile = tile;
-        d->work.n_tiles = lt_min(window, tiling->n_tiles - tile);
-        status = submit_and_wait(d, true);
-        if (status == LATHE_OK) {
-            status = lt_outcome_status(&d->outcome, d->plan.pass.src.dtype, d->plan.pass.dst.dtype);
-        }
-        if (status == LATHE_OK) {
-            lt_fold_tiles(&fold, tiling, d->plan.pass.dst.dtype, d->work.stats, d->work.n_tiles,
-                          d->work.dst.scales);
-        }
+/* A tensor that the CPU can read or write in another's place: the same one if it can. */
+static lathe_status host_twin(lathe_engine *engine, lathe_tensor *tensor, lathe_tensor **twin) {
+    if (!is_on_device(tensor)) {
+        *twin = lathe_tensor_retain(tensor);
+        return LATHE_OK;
     }
-    lt_pool_delete(d->pool, block);
+    const lathe_tensor_desc desc = lt_tensor_desc_of(tensor);
+    return lathe_tensor_create(engine->pool, &desc, twin);
+}
+
+/* Converts on the CPU; device tensors through copies on the host. */
+static lathe_status convert_on_cpu(lathe_engine *engine, const lathe_tensor *source,
+                                   const lathe_target *target, lathe_tensor *result,
+                                   uint64_t *n_saturated) {
+    lathe_tensor *from = NULL;
+    lathe_tensor *to = NULL;
+    lathe_status status = host_twin(engine, (lathe_tensor *)(uintptr_t)source, &from);
+    if (status == LATHE_OK) {
+        status = host_twin(engine, result, &to);
+    }
+    if (status == LATHE_OK && from != source) {
+        status = lt_tensor_copy_contents(source, from);
+    }
+    if (status == LATHE_OK) {
+        status = lt_direct_convert(engine, engine->cpu, from, target, to, false, n_saturated);
+    }
+    if (status == LATHE_OK && to != result) {
+        status = lt_tensor_copy_contents(to, result);
+    }
+    lathe_tensor_release(from);
+    lathe_tensor_release(to);
     return status;
 }
 
-static lathe_status run_convert(direct *d) {
-    const lt_layout *dst = &d->plan.pass.dst;
-    lt_ranges ranges = lt_ranges_cut(dst, d->backend->elems_per_range,
-                                     d->plan.pass.own_scales ? dst->scale_elems : 0);
-    /* A stats pass leaves the end of the source in the caches. */
-    ranges.last_first = d->plan.stats_first;
-    d->work.ranges = &ranges;
-    d->work.n_ranges = ranges.n_ranges;
-    lathe_status status = submit_and_wait(d, false);
-    d->work.ranges = NULL;
-    return status == LATHE_OK ? lt_outcome_status(&d->outcome, d->plan.pass.src.dtype, dst->dtype)
-                              : status;
-}
-
-static lathe_status run_plan(lathe_engine *engine, const lt_plan *plan, const lathe_tensor *source,
-                             lathe_tensor *result, uint64_t *n_saturated) {
-    direct d = {.backend = engine->backend, .pool = engine->pool, .plan = *plan};
-    const lt_backend_ops *ops = d.backend->ops;
-    lt_outcome_init(&d.outcome);
+/* On the engine's device: at once where it reaches both tensors, else in chunks; what it fails at,
+ * the CPU does. */
+static lathe_status convert_on_device(lathe_engine *engine, const lathe_tensor *source,
+                                      const lathe_target *target, lathe_tensor *result,
+                                      uint64_t *n_saturated) {
     lathe_status status =
-        ops->buffer_wrap(d.backend, source->data, source->layout.n_bytes, &d.src_buffer);
+        lt_direct_convert(engine, engine->device, source, target, result, false, n_saturated);
     if (status == LATHE_OK) {
-        status = ops->buffer_wrap(d.backend, result->data, result->layout.n_bytes, &d.dst_buffer);
+        lt_engine_count(engine, engine->device, false);
+        return LATHE_OK;
     }
-    d.work = (lt_work){
-        .pass = &d.plan.pass,
-        .src = {.buffer = &d.src_buffer, .scales = source->scales},
-        .dst = {.buffer = &d.dst_buffer, .scales = result->scales},
-        .outcome = &d.outcome,
-    };
-    if (status == LATHE_OK && plan->stats_first) {
-        status = run_stats(&d);
+    if (status == LATHE_NOT_SUPPORTED) {
+        status = lt_tensor_stream(engine, source, target, result, n_saturated);
+        if (status == LATHE_OK) {
+            return LATHE_OK;
+        }
     }
+    if (!lt_engine_may_fall_back(engine, status)) {
+        return status;
+    }
+    status = convert_on_cpu(engine, source, target, result, n_saturated);
     if (status == LATHE_OK) {
-        status = run_convert(&d);
+        lt_engine_count(engine, engine->cpu, true);
     }
-    *n_saturated = atomic_load(&d.outcome.n_saturated);
-    ops->buffer_destroy(d.backend, &d.src_buffer);
-    ops->buffer_destroy(d.backend, &d.dst_buffer);
     return status;
 }
 
-static void copy_tensor(const lathe_tensor *source, lathe_tensor *result) {
-    if (source->layout.n_bytes > 0) {
-        memcpy(result->data, source->data, (size_t)source->layout.n_bytes);
+static lathe_status convert_elements(lathe_engine *engine, const lathe_tensor *source,
+                                     const lathe_target *target, lathe_tensor *result,
+                                     uint64_t *n_saturated) {
+    if (engine->device != NULL) {
+        return convert_on_device(engine, source, target, result, n_saturated);
     }
-    if (source->layout.n_scales > 0) {
-        memcpy(result->scales, source->scales, (size_t)source->layout.n_scales * sizeof(float));
+    lathe_status status = convert_on_cpu(engine, source, target, result, n_saturated);
+    if (status == LATHE_OK) {
+        lt_engine_count(engine, engine->cpu, false);
     }
+    return status;
+}
+
+/* There is nothing to convert, but rows without elements may have scales. */
+static lathe_status fill_empty(const lathe_tensor *result) {
+    const float scale = lt_scale_from_stat(result->layout.dtype, 0, 0);
+    lathe_status status = LATHE_OK;
+    for (uint64_t i = 0; status == LATHE_OK && i < result->layout.n_scales; i++) {
+        status = lt_tensor_write_scales(result, i, &scale, 1);
+    }
+    return status;
 }
 
 static lathe_status convert_checked(lathe_engine *engine, const lathe_tensor *source,
                                     const lathe_target *target, lathe_tensor *result,
                                     uint64_t *n_saturated) {
-    lt_plan plan = lt_plan_make(engine->backend, &source->layout, &result->layout, target,
-                                MAX_OWN_SCOPE_ELEMS);
     *n_saturated = 0;
-    if (plan.is_copy) {
-        copy_tensor(source, result);
-        return LATHE_OK;
+    if (lt_layout_equal(&source->layout, &result->layout)) {
+        return lt_tensor_copy_contents(source, result);
     }
-    lathe_status status = lt_scales_check(source->scales, source->layout.n_scales, 0);
+    /* A device tensor's scales are the device's: it converts with what it finds. */
+    lathe_status status = is_on_device(source)
+                              ? LATHE_OK
+                              : lt_scales_check(source->scales, source->layout.n_scales, 0);
     if (status != LATHE_OK) {
         return status;
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
-    if (result->layout.n_elems == 0) {
-        /* There is nothing to convert, but rows without elements may have scales. */
-        for (uint64_t i = 0; i < result->layout.n_scales; i++) {
-            result->scales[i] = lt_scale_from_stat(result->layout.dtype, 0, 0);
-        }
-        lt_fpenv_leave(&saved);
-        return LATHE_OK;
-    }
-    status = run_plan(engine, &plan, source, result, n_saturated);
+    status = result->layout.n_elems == 0
+                 ? fill_empty(result)
+                 : convert_elements(engine, source, target, result, n_saturated);
     lt_fpenv_leave(&saved);
     return status;
 }
@@ -154,14 +138,6 @@ static lathe_status check_arguments(const lathe_engine *engine, const lathe_tens
     return LATHE_OK;
 }
 
-/* True if the source already is what the target asks for, so that the result can be the source. */
-static bool is_same(const lathe_tensor *source, const lathe_tensor_desc *desc,
-                    const lt_layout *layout) {
-    uint32_t row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
-    return lt_layout_equal(&source->layout, layout) && source->row_dims == row_dims &&
-           source->granularity == desc->granularity && source->group_size == desc->group_size;
-}
-
 /* Adds to the last error what every failed conversion knows. */
 static lathe_status fail_conversion(const lathe_tensor *source, const lathe_target *target) {
     lathe_error *error = lt_error();
@@ -169,6 +145,11 @@ static lathe_status fail_conversion(const lathe_tensor *source, const lathe_targ
     error->to = target != NULL ? target->dtype : (lathe_dtype)0;
     error->stage = error->stage != NULL ? error->stage : "convert";
     return error->status;
+}
+
+/* A device tensor gives one; anything else gives an ordinary tensor. */
+static lathe_memory result_memory(const lathe_tensor *source) {
+    return is_on_device(source) ? LATHE_MEMORY_DEVICE : LATHE_MEMORY_HOST;
 }
 
 lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
@@ -189,11 +170,11 @@ lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
     }
     uint64_t n_saturated = 0;
     lathe_tensor *made = NULL;
-    if (is_same(source, &desc, &layout)) {
+    if (lt_tensor_is(source, &desc, &layout)) {
         /* The reference count is not part of what const promises to leave alone. */
         made = lathe_tensor_retain((lathe_tensor *)(uintptr_t)source);
     } else {
-        status = lathe_tensor_create(engine->pool, &desc, &made);
+        status = lathe_engine_tensor_create(engine, result_memory(source), &desc, &made);
         if (status == LATHE_OK) {
             status = convert_checked(engine, source, target, made, &n_saturated);
         }
@@ -209,6 +190,26 @@ lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
     return LATHE_OK;
 }
 
+/* True if two tensors have memory in common. */
+static bool share_memory(const lathe_tensor *a, const lathe_tensor *b) {
+    if (is_on_device(a) != is_on_device(b)) {
+        return false;
+    }
+    if (is_on_device(a)) {
+        const lt_device_memory *x = a->on_device;
+        const lt_device_memory *y = b->on_device;
+        return x->data.device == y->data.device &&
+               x->data_offset < y->data_offset + b->layout.n_bytes &&
+               y->data_offset < x->data_offset + a->layout.n_bytes;
+    }
+    uint64_t a_scale_bytes = a->layout.n_scales * sizeof(float);
+    uint64_t b_scale_bytes = b->layout.n_scales * sizeof(float);
+    return overlap(a->data, a->layout.n_bytes, b->data, b->layout.n_bytes) ||
+           overlap(a->data, a->layout.n_bytes, b->scales, b_scale_bytes) ||
+           overlap(a->scales, a_scale_bytes, b->data, b->layout.n_bytes) ||
+           overlap(a->scales, a_scale_bytes, b->scales, b_scale_bytes);
+}
+
 static lathe_status check_result(const lathe_tensor *source, const lathe_tensor *result,
                                  const lathe_target *target) {
     lathe_tensor_desc desc;
@@ -222,19 +223,14 @@ static lathe_status check_result(const lathe_tensor *source, const lathe_tensor 
     }
     bool same_shape = source->n_dims == result->n_dims &&
                       memcmp(source->shape, result->shape, sizeof source->shape) == 0;
-    if (!same_shape || !is_same(result, &desc, &layout)) {
+    if (!same_shape || !lt_tensor_is(result, &desc, &layout)) {
         return lt_fail(LATHE_INCOMPATIBLE_TYPES,
                        "the result's shape, dtype or granularity is not that of the target");
     }
     if (result->read_only) {
         return lt_fail(LATHE_READ_ONLY, "the result is read-only");
     }
-    uint64_t src_scale_bytes = source->layout.n_scales * sizeof(float);
-    uint64_t dst_scale_bytes = layout.n_scales * sizeof(float);
-    if (overlap(source->data, source->layout.n_bytes, result->data, layout.n_bytes) ||
-        overlap(source->data, source->layout.n_bytes, result->scales, dst_scale_bytes) ||
-        overlap(source->scales, src_scale_bytes, result->data, layout.n_bytes) ||
-        overlap(source->scales, src_scale_bytes, result->scales, dst_scale_bytes)) {
+    if (share_memory(source, result)) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "the source and the result share memory");
     }
     return LATHE_OK;

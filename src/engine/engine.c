@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making and freeing an engine. */
+/* Making and freeing an engine, and what it says about itself. */
 #include "engine/engine.h"
 
 #include "core/error.h"
 #include "cpu/cpu.h"
+#include "engine/async.h"
 #include "pool/pool.h"
+#include <stdarg.h>
+#include <stdio.h>
 
 static lathe_status take_pool(const lathe_config *config, lathe_pool **pool) {
     if (config->pool != NULL) {
@@ -17,6 +20,20 @@ static lathe_status take_pool(const lathe_config *config, lathe_pool **pool) {
         .allocator = config->allocator,
     };
     return lathe_pool_create(&pool_config, pool);
+}
+
+static lathe_status fill(lathe_engine *engine, const lathe_config *config) {
+    engine->require_device = config->require_device != 0;
+    engine->notice = config->notice;
+    engine->notice_ctx = config->notice_ctx;
+    lathe_status status = lt_cpu_backend_create(config, engine->pool, &engine->cpu);
+    if (status == LATHE_OK) {
+        status = lt_engine_open_device(engine, config);
+    }
+    if (status == LATHE_OK) {
+        status = lt_async_create(engine->pool, engine->cpu->n_threads, &engine->async);
+    }
+    return status;
 }
 
 lathe_status lathe_engine_create(const lathe_config *config, lathe_engine **engine) {
@@ -36,14 +53,17 @@ lathe_status lathe_engine_create(const lathe_config *config, lathe_engine **engi
         return status;
     }
     lathe_engine *made = lt_pool_new(pool, sizeof *made);
-    status =
-        made == NULL ? lt_error()->status : lt_cpu_backend_create(config, pool, &made->backend);
-    if (status != LATHE_OK) {
-        lt_pool_delete(pool, made);
+    if (made == NULL) {
         lathe_pool_release(pool);
-        return status;
+        return lt_error()->status;
     }
     made->pool = pool;
+    status = fill(made, config);
+    if (status != LATHE_OK) {
+        const lathe_error error = *lt_error();
+        lathe_engine_free(made);
+        return lt_fail_with(&error);
+    }
     *engine = made;
     return LATHE_OK;
 }
@@ -51,7 +71,9 @@ lathe_status lathe_engine_create(const lathe_config *config, lathe_engine **engi
 void lathe_engine_free(lathe_engine *engine) {
     if (engine != NULL) {
         lathe_pool *pool = engine->pool;
-        engine->backend->ops->destroy(engine->backend);
+        lt_async_destroy(engine->async);
+        lt_backend_release(engine->device);
+        lt_backend_release(engine->cpu);
         lt_pool_delete(pool, engine);
         lathe_pool_release(pool);
     }
@@ -66,6 +88,48 @@ lathe_status lathe_engine_device(lathe_engine *engine, lathe_device_info *info) 
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "engine or info is NULL, or struct_size is not sizeof(lathe_device_info)");
     }
-    engine->backend->ops->describe(engine->backend, info);
+    const lt_backend *backend = engine->device != NULL ? engine->device : engine->cpu;
+    backend->ops->describe(backend, info);
     return LATHE_OK;
+}
+
+lathe_status lathe_engine_get_stats(lathe_engine *engine, lathe_engine_stats *stats) {
+    if (engine == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       "engine or stats is NULL, or struct_size is not sizeof(lathe_engine_stats)");
+    }
+    const lt_counters *counters = engine->cpu->counters;
+#define READ_COUNTER(name)                                                                         \
+    stats->name = atomic_load_explicit(&counters->name, memory_order_relaxed);
+    LT_COUNTERS(READ_COUNTER)
+#undef READ_COUNTER
+    return LATHE_OK;
+}
+
+void lt_engine_count(lathe_engine *engine, const lt_backend *backend, bool fell_back) {
+    lt_counters *counters = engine->cpu->counters;
+    lt_count(&counters->n_conversions, 1);
+    if (fell_back) {
+        lt_count(&counters->n_fallbacks, 1);
+    } else if (backend == engine->device) {
+        lt_count(&counters->n_on_device, 1);
+    }
+}
+
+bool lt_engine_may_fall_back(const lathe_engine *engine, lathe_status status) {
+    bool is_device_failure = status == LATHE_DEVICE || status == LATHE_INSUFFICIENT_MEMORY;
+    return is_device_failure && !engine->require_device;
+}
+
+void lt_engine_notice(const lathe_engine *engine, lathe_notice_level level, const char *format,
+                      ...) {
+    char text[512];
+    va_list args;
+    if (engine->notice == NULL) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    engine->notice(engine->notice_ctx, level, text);
 }

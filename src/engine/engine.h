@@ -6,12 +6,34 @@
 #include "backend.h"
 #include <lathe/engine.h>
 
+struct lt_async;
+
 struct lathe_engine {
     lathe_pool *pool;
-    lt_backend *backend;
+    lt_backend *cpu;
+    lt_backend *device; /* NULL: conversions run on the CPU */
+    bool require_device;
+    lathe_notice_fn *notice; /* NULL: nobody listens */
+    void *notice_ctx;
+    struct lt_async *async; /* runs asynchronous conversions */
 };
 
 /* Checks a config's own fields. Errors: INVALID_ARGUMENT. */
 lathe_status lt_config_check(const lathe_config *config);
+
+/* Gives the listener, if there is one, a line of text. */
+void lt_engine_notice(const lathe_engine *engine, lathe_notice_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Counts a conversion that has succeeded, on that backend; `fell_back`: the CPU did some of the
+ * device's work, or all of it. */
+void lt_engine_count(lathe_engine *engine, const lt_backend *backend, bool fell_back);
+
+/* True if what failed with that status may be done by the CPU instead. */
+bool lt_engine_may_fall_back(const lathe_engine *engine, lathe_status status);
+
+/* Opens the device that the config asks for, if any: engine->device. OK without one where the
+ * config leaves it open. Errors: as lathe_engine_create. */
+lathe_status lt_engine_open_device(lathe_engine *engine, const lathe_config *config);
 
 #endif

@@ -17,6 +17,18 @@ static void join_rows(lt_layout *from, lt_layout *to) {
     to->row_bytes = to->n_bytes;
 }
 
+/* Elements of the shortest run of a row that is whole scopes and whole bytes: what a pass that
+ * finds its own scales takes at once. */
+static uint64_t own_scale_run(const lt_layout *to) {
+    uint64_t run = UINT64_MAX;
+    if (to->scale_elems >= to->row_elems) {
+        return to->row_elems;
+    }
+    bool ends_byte = lt_layout_col_in_unit(to, to->scale_elems) == 0;
+    (void)lt_mul(to->scale_elems, ends_byte ? 1 : to->unit_elems, &run);
+    return lt_min(run, to->row_elems);
+}
+
 lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
                      const lathe_target *target, uint64_t max_scope_elems) {
     lt_plan made = {
@@ -33,7 +45,7 @@ lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_
     };
     if (lathe_dtype_is_quantized(to->dtype) && !made.is_copy) {
         made.pass.tiling = lt_tiling_of(to, target->quality);
-        made.stats_first = to->scale_elems == 0 || to->scale_elems > max_scope_elems;
+        made.stats_first = to->scale_elems == 0 || own_scale_run(to) > max_scope_elems;
         made.pass.own_scales = !made.stats_first;
     }
     join_rows(&made.pass.src, &made.pass.dst);

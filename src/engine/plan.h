@@ -12,11 +12,9 @@ typedef struct lt_plan {
 } lt_plan;
 
 /* Plans the conversion of a source layout to the layout that a target, which has been checked,
- * gives. A scope of more than max_scope_elems elements takes a stats pass. */
+ * gives. Where whole scopes that are whole bytes take more than max_scope_elems elements, a stats
+ * pass comes first. */
 lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
                      const lathe_target *target, uint64_t max_scope_elems);
-
-/* How many tiles' statistics are gathered before they are folded: 128 KiB of them. */
-enum { LT_STATS_WINDOW = 16384 };
 
 #endif

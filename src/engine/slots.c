@@ -4,7 +4,8 @@
 
 #include "core/checked.h"
 
-enum { SIDE_ALIGNMENT = 64 };
+/* A cache line or two, and what every device asks of a vector. */
+enum { SIDE_ALIGNMENT = 128 };
 
 lt_part lt_part_of(const lt_layout *layout, uint64_t elem, uint64_t n_elems) {
     if (n_elems == 0) {
@@ -45,19 +46,30 @@ static lt_part bound(const lt_layout *layout, uint64_t n_elems) {
     return most;
 }
 
-uint64_t lt_slot_dst_offset(uint64_t src_bytes) {
-    return lt_ceil_div(src_bytes, SIDE_ALIGNMENT) * SIDE_ALIGNMENT;
+static uint64_t aligned(uint64_t offset) {
+    return lt_ceil_div(offset, SIDE_ALIGNMENT) * SIDE_ALIGNMENT;
 }
 
-static bool fits(const lt_plan *plan, const lt_slot_size *slot, const lt_ranges *chunks) {
+lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst) {
+    lt_slot_map map = {.src_scales = aligned(src->n_bytes)};
+    map.src_end =
+        src->n_scales == 0 ? src->n_bytes : map.src_scales + src->n_scales * sizeof(float);
+    map.dst_data = aligned(map.src_end);
+    map.dst_scales = map.dst_data + aligned(dst->n_bytes);
+    map.dst_end = dst->n_scales == 0 ? map.dst_data + dst->n_bytes
+                                     : map.dst_scales + dst->n_scales * sizeof(float);
+    return map;
+}
+
+static bool fits(const lt_plan *plan, uint64_t slot_bytes, const lt_ranges *chunks) {
     uint64_t n_elems = chunks->rows_per_range * chunks->cols_per_range;
     lt_part src = bound(&plan->pass.src, n_elems);
     lt_part dst = bound(&plan->pass.dst, n_elems);
-    return lt_slot_dst_offset(src.n_bytes) + dst.n_bytes <= slot->data_bytes &&
-           src.n_scales + dst.n_scales <= slot->n_scales;
+    dst.n_scales = plan->pass.own_scales ? dst.n_scales : 0;
+    return lt_slot_map_of(&src, &dst).dst_end <= slot_bytes;
 }
 
-bool lt_chunks_cut(const lt_plan *plan, const lt_slot_size *slot, uint64_t ideal_bytes,
+bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
                    lt_ranges *chunks) {
     const lt_layout *dst = &plan->pass.dst;
     uint64_t scale_elems = plan->pass.own_scales ? dst->scale_elems : 0;
@@ -66,7 +78,7 @@ bool lt_chunks_cut(const lt_plan *plan, const lt_slot_size *slot, uint64_t ideal
         n_elems = lt_ceil_div(n_elems, 2);
         *chunks = lt_ranges_cut(dst, n_elems, scale_elems);
         uint64_t both_sides = bound(&plan->pass.src, n_elems).n_bytes + bound(dst, n_elems).n_bytes;
-        if ((both_sides <= ideal_bytes || n_elems == 1) && fits(plan, slot, chunks)) {
+        if ((both_sides <= ideal_bytes || n_elems == 1) && fits(plan, slot_bytes, chunks)) {
             return true;
         }
     } while (n_elems > 1);

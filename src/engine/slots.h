@@ -6,17 +6,16 @@
 
 #include "engine/plan.h"
 
-/* A slot's memory. Each chunk lays its two sides and its scales out anew. */
-typedef struct lt_slot {
-    lt_buffer data;
-    float *scales;
-} lt_slot;
-
-/* How much a slot has. */
-typedef struct lt_slot_size {
-    uint64_t data_bytes;
-    uint64_t n_scales;
-} lt_slot_size;
+/* Where the four pieces of a chunk lie in its slot, in bytes: what the source gives, then what the
+ * sink gets, each side in one piece so that it is one transfer. */
+typedef struct lt_slot_map {
+    uint64_t src_data;
+    uint64_t src_scales;
+    uint64_t src_end;
+    uint64_t dst_data;
+    uint64_t dst_scales;
+    uint64_t dst_end;
+} lt_slot_map;
 
 /* A contiguous part of a tensor: elements [elem, elem + n_elems). */
 typedef struct lt_part {
@@ -30,10 +29,11 @@ lt_part lt_part_of(const lt_layout *layout, uint64_t elem, uint64_t n_elems);
 
 /* Cuts the target of a plan into chunks that fit a slot, of about ideal_bytes on both sides
  * together. False if a single scope, or the least chunk, does not fit. */
-bool lt_chunks_cut(const lt_plan *plan, const lt_slot_size *slot, uint64_t ideal_bytes,
+bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
                    lt_ranges *chunks);
 
-/* Where the target's side of a chunk lies in a slot whose source side has n_bytes. */
-uint64_t lt_slot_dst_offset(uint64_t src_bytes);
+/* The slot of a chunk with these parts. A pass that does not find its own scales keeps the target's
+ * elsewhere: their number is 0 then. */
+lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst);
 
 #endif

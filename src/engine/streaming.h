@@ -4,6 +4,7 @@
 #ifndef LT_ENGINE_STREAMING_H
 #define LT_ENGINE_STREAMING_H
 
+#include "backend.h"
 #include <lathe/engine.h>
 
 /* Where bytes come from. Called from several threads at once, for any range inside the tensor,
@@ -13,6 +14,7 @@ typedef struct lt_source {
     void *ctx;
     lathe_status (*read)(void *ctx, uint64_t offset, void *buffer, size_t n_bytes);
     lathe_status (*read_scales)(void *ctx, uint64_t first, float *scales, size_t n_scales);
+    const uint8_t *pinned; /* the data, where the device transfers from it by itself; else NULL */
 } lt_source;
 
 /* Where bytes go. Called from several threads at once, once for every byte and scale, in any order.
@@ -21,6 +23,7 @@ typedef struct lt_sink {
     void *ctx;
     lathe_status (*write)(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes);
     lathe_status (*write_scales)(void *ctx, uint64_t first, const float *scales, size_t n_scales);
+    uint8_t *pinned; /* likewise */
 } lt_sink;
 
 /* Called from one thread at a time with the bytes that were read since the last call. Returns 0 to
@@ -33,8 +36,9 @@ typedef struct lt_progress {
 /* The slots: a fixed number of chunk buffers, reused from tensor to tensor. */
 typedef struct lt_streamer lt_streamer;
 
-/* Takes at most memory_bytes (at least 1 MiB) from the engine's pool for all slots together.
- * Errors: INVALID_ARGUMENT, INSUFFICIENT_MEMORY. */
+/* Takes at most memory_bytes (at least 1 MiB) from the engine's pool for all slots together, pinned
+ * and device memory included. The slots are the device's, if the engine has one that can serve
+ * them, else the CPU's. Errors: INVALID_ARGUMENT, INSUFFICIENT_MEMORY, DEVICE (require_device). */
 lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
                                 lt_streamer **streamer);
 
@@ -46,9 +50,10 @@ void lt_streamer_free(lt_streamer *streamer);
 uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_desc *from,
                                 const lathe_target *target);
 
-/* Converts one tensor. The bytes and scales are those of lathe_convert, whatever the chunks. On an
- * error the sink has received some bytes or none. One call at a time on one streamer. Errors: those
- * of lathe_convert, of the source and the sink; CANCELLED. */
+/* Converts one tensor, and counts it. The bytes and scales are those of lathe_convert, whatever the
+ * chunks; chunks that the device fails at are converted by the CPU, unless the engine requires the
+ * device. On an error the sink has received some bytes or none. One call at a time on one streamer.
+ * Errors: those of lathe_convert, of the source and the sink; CANCELLED. */
 lathe_status lt_streamer_convert(lt_streamer *streamer, const lathe_tensor_desc *from,
                                  const lathe_target *target, const lt_source *source,
                                  const lt_sink *sink, const lt_progress *progress,

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The direct strategy: all ranges of a tensor are handed to the backend at once. */
+#include "engine/direct.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "engine/device_tensor.h"
+#include "engine/plan.h"
+#include "pool/pool.h"
+#include <string.h>
+
+/* A tensor as its backend sees it. */
+typedef struct operand {
+    lt_span span;
+    lt_buffer wrapped_data; /* zero: the buffers are the tensor's own */
+    lt_buffer wrapped_scales;
+} operand;
+
+/* A stats window in flight: two of them, so that the host folds one while the device does the next.
+ */
+typedef struct window {
+    lt_queue *queue;
+    lt_work work;
+    double *stats;
+} window;
+
+enum { N_WINDOWS = 2 };
+
+typedef struct direct {
+    lt_backend *backend;
+    lathe_pool *pool;
+    lt_plan plan;
+    bool is_trial;
+    operand src;
+    operand dst;
+    lt_queue *queue;
+    window windows[N_WINDOWS];
+    float *scales; /* what the statistics lead to, on the host */
+    lt_outcome outcome;
+} direct;
+
+static lathe_status wrap(lt_backend *backend, void *host, uint64_t n_bytes, lt_buffer *buffer) {
+    return backend->ops->buffer_wrap(backend, host, n_bytes, buffer);
+}
+
+static lathe_status open_operand(lt_backend *backend, const lathe_tensor *tensor, operand *out) {
+    const lt_layout *layout = &tensor->layout;
+    if (tensor->memory == LATHE_MEMORY_DEVICE) {
+        if (tensor->on_device->backend != backend) {
+            return lt_fail(LATHE_NOT_SUPPORTED, "the tensor is on another device");
+        }
+        out->span = lt_device_tensor_span(tensor);
+        return LATHE_OK;
+    }
+    lathe_status status = wrap(backend, tensor->data, layout->n_bytes, &out->wrapped_data);
+    out->span.data = &out->wrapped_data;
+    if (status == LATHE_OK && layout->n_scales > 0) {
+        status =
+            wrap(backend, tensor->scales, layout->n_scales * sizeof(float), &out->wrapped_scales);
+        out->span.scales = &out->wrapped_scales;
+    }
+    return status;
+}
+
+static void close_operand(lt_backend *backend, operand *op) {
+    backend->ops->buffer_destroy(backend, &op->wrapped_data);
+    backend->ops->buffer_destroy(backend, &op->wrapped_scales);
+}
+
+static lathe_status submit_window(direct *d, window *w, uint64_t tile) {
+    const lt_tiling *tiling = &d->plan.pass.tiling;
+    w->work = (lt_work){
+        .pass = &d->plan.pass,
+        .src = d->src.span,
+        .stats = w->stats,
+        .first_tile = tile,
+        .n_tiles = lt_min(LT_STATS_WINDOW, tiling->n_tiles - tile),
+        .outcome = &d->outcome,
+        .is_trial = d->is_trial,
+    };
+    return d->backend->ops->submit_stats(d->backend, w->queue, &w->work);
+}
+
+/* Waits for a window and folds its tiles. */
+static lathe_status fold_window(direct *d, const window *w, lt_fold *fold) {
+    const lt_pass *pass = &d->plan.pass;
+    lathe_status status = d->backend->ops->finish(d->backend, w->queue);
+    if (status == LATHE_OK) {
+        status = lt_outcome_status(&d->outcome, pass->src.dtype, pass->dst.dtype);
+    }
+    if (status == LATHE_OK) {
+        lt_fold_tiles(fold, &pass->tiling, pass->dst.dtype, w->stats, w->work.n_tiles, d->scales);
+    }
+    return status;
+}
+
+static lathe_status open_windows(direct *d) {
+    size_t window_tiles = (size_t)lt_min(d->plan.pass.tiling.n_tiles, LT_STATS_WINDOW);
+    bool one_is_enough = !d->backend->is_remote || window_tiles == d->plan.pass.tiling.n_tiles;
+    for (int i = 0; i < N_WINDOWS; i++) {
+        window *w = &d->windows[i];
+        if (i > 0 && one_is_enough) {
+            break;
+        }
+        w->stats = lt_pool_new_array(d->pool, window_tiles, sizeof(double));
+        if (w->stats == NULL) {
+            return lt_error()->status;
+        }
+        lathe_status status = d->backend->ops->queue_open(d->backend, &w->queue);
+        if (status != LATHE_OK) {
+            return status;
+        }
+    }
+    return LATHE_OK;
+}
+
+static void close_windows(direct *d) {
+    for (int i = 0; i < N_WINDOWS; i++) {
+        window *w = &d->windows[i];
+        d->backend->ops->queue_close(d->backend, w->queue);
+        lt_pool_delete(d->pool, w->stats);
+    }
+}
+
+/* Finds all scales of the target, a window of tiles at a time. */
+static lathe_status find_scales(direct *d) {
+    const lt_tiling *tiling = &d->plan.pass.tiling;
+    lt_fold fold = {0};
+    lathe_status status = open_windows(d);
+    bool alternate = d->windows[1].stats != NULL;
+    for (uint64_t i = 0; status == LATHE_OK && i * LT_STATS_WINDOW < tiling->n_tiles; i++) {
+        status = submit_window(d, &d->windows[alternate ? i % N_WINDOWS : 0], i * LT_STATS_WINDOW);
+        if (status == LATHE_OK && (i > 0 || !alternate)) {
+            status = fold_window(d, &d->windows[alternate ? (i - 1) % N_WINDOWS : 0], &fold);
+        }
+    }
+    if (status == LATHE_OK && alternate) {
+        uint64_t n_windows = lt_ceil_div(tiling->n_tiles, LT_STATS_WINDOW);
+        status = fold_window(d, &d->windows[(n_windows - 1) % N_WINDOWS], &fold);
+    }
+    close_windows(d);
+    return status;
+}
+
+/* Finds the scales and puts them where the convert pass reads them. */
+static lathe_status run_stats(direct *d) {
+    const lt_span *dst = &d->dst.span;
+    uint64_t n_scales = d->plan.pass.dst.n_scales;
+    if (!d->backend->is_remote) {
+        d->scales = lt_span_scales(dst);
+        return find_scales(d);
+    }
+    d->scales = lt_pool_new_array(d->pool, (size_t)n_scales, sizeof(float));
+    if (d->scales == NULL) {
+        return lt_error()->status;
+    }
+    lathe_status status = find_scales(d);
+    if (status == LATHE_OK) {
+        status = d->backend->ops->upload(d->backend, d->queue, dst->scales,
+                                         dst->scale_offset * sizeof(float), d->scales,
+                                         n_scales * sizeof(float));
+    }
+    return status;
+}
+
+static lathe_status run_convert(direct *d, lt_work *work, lt_ranges *ranges) {
+    const lt_layout *dst = &d->plan.pass.dst;
+    *ranges = lt_ranges_cut(dst, d->backend->elems_per_range,
+                            d->plan.pass.own_scales ? dst->scale_elems : 0);
+    /* A stats pass leaves the end of the source in the caches. */
+    ranges->last_first = d->plan.stats_first;
+    *work = (lt_work){
+        .pass = &d->plan.pass,
+        .src = d->src.span,
+        .dst = d->dst.span,
+        .ranges = ranges,
+        .n_ranges = ranges->n_ranges,
+        .outcome = &d->outcome,
+        .is_trial = d->is_trial,
+    };
+    return d->backend->ops->submit_convert(d->backend, d->queue, work);
+}
+
+/* Lets the host see what the device has put into its memory. */
+static lathe_status show_host(direct *d) {
+    const lt_backend_ops *ops = d->backend->ops;
+    const lt_buffer *buffers[] = {&d->dst.wrapped_data, &d->dst.wrapped_scales};
+    lathe_status status = LATHE_OK;
+    for (int i = 0; status == LATHE_OK && d->backend->is_remote && i < 2; i++) {
+        const lt_buffer *buffer = buffers[i];
+        if (buffer->device == NULL) {
+            continue;
+        }
+        status = ops->map(d->backend, d->queue, buffer, 0, buffer->n_bytes, LT_ACCESS_READ);
+        if (status == LATHE_OK) {
+            status = ops->unmap(d->backend, d->queue, buffer, 0, buffer->n_bytes, LT_ACCESS_READ);
+        }
+    }
+    return status;
+}
+
+static lathe_status run_passes(direct *d) {
+    lt_work work;
+    lt_ranges ranges;
+    lathe_status status = d->backend->ops->queue_open(d->backend, &d->queue);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (d->plan.stats_first) {
+        status = run_stats(d);
+    }
+    if (status == LATHE_OK) {
+        status = run_convert(d, &work, &ranges);
+    }
+    if (status == LATHE_OK) {
+        status = show_host(d);
+    }
+    if (status == LATHE_OK) {
+        status = d->backend->ops->finish(d->backend, d->queue);
+    }
+    d->backend->ops->queue_close(d->backend, d->queue);
+    if (d->backend->is_remote) {
+        lt_pool_delete(d->pool, d->scales);
+    }
+    const lt_pass *pass = &d->plan.pass;
+    return status == LATHE_OK ? lt_outcome_status(&d->outcome, pass->src.dtype, pass->dst.dtype)
+                              : status;
+}
+
+lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
+                               const lathe_tensor *source, const lathe_target *target,
+                               lathe_tensor *result, bool is_trial, uint64_t *n_saturated) {
+    direct d = {.backend = backend, .pool = engine->pool, .is_trial = is_trial};
+    d.plan = lt_plan_make(backend, &source->layout, &result->layout, target,
+                          backend->max_own_scope_elems);
+    lt_outcome_init(&d.outcome);
+    lathe_status status = open_operand(backend, source, &d.src);
+    if (status == LATHE_OK) {
+        status = open_operand(backend, result, &d.dst);
+    }
+    if (status == LATHE_OK) {
+        status = run_passes(&d);
+    }
+    *n_saturated = atomic_load(&d.outcome.n_saturated);
+    close_operand(backend, &d.src);
+    close_operand(backend, &d.dst);
+    return status;
+}

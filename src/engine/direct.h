@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The direct strategy: from a tensor to another, all of it at once, where a backend reaches both.
+ */
+#ifndef LT_ENGINE_DIRECT_H
+#define LT_ENGINE_DIRECT_H
+
+#include "core/tensor.h"
+#include "engine/engine.h"
+
+/* Converts source into result, which has elements, on that backend: tensors of its own memory, or
+ * host tensors that it can use without a copy. Errors: NOT_SUPPORTED, before anything is done,
+ * where it does not reach one of them so; those of the conversion; DEVICE, INSUFFICIENT_MEMORY.
+ * `is_trial`: for the self-check. */
+lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
+                               const lathe_tensor *source, const lathe_target *target,
+                               lathe_tensor *result, bool is_trial, uint64_t *n_saturated);
+
+#endif
