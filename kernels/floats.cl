@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* F32, F16 and BF16 in integer arithmetic, and a division that is correctly rounded everywhere:
+ * docs/numerics.md. */
+#include "lathe_constants.h"
+#include "lathe_launch.h"
+
+#pragma OPENCL FP_CONTRACT OFF
+
+#define LT_MAGNITUDE 0x7fffffffu
+#define LT_INFINITY 0x7f800000u
+
+/* Where a vector comparison holds, a, else b. */
+#define LT_SELECT(condition, a, b) select((b), (a), (condition))
+
+uint4 lt_f16_of_f32(uint4 f32) {
+    const uint4 magnitude = f32 & LT_MAGNITUDE;
+    /* Adding just under half of the last kept place, and one more if that place is odd, carries
+     * exactly where rounding to nearest even goes up; the exponent's bias falls from 127 to 15. */
+    uint4 f16 = ((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) - ((127 - 15) << 10);
+    /* Below 2^-14, in units of 2^-24: the last place of numbers from 0.5 on. */
+    const uint4 small = as_uint4(as_float4(magnitude) + 0.5f) - as_uint(0.5f);
+    f16 = LT_SELECT(magnitude < 0x38800000u, small, f16);
+    f16 = LT_SELECT(magnitude >= 0x47800000u, (uint4)(0x7c00), f16);
+    f16 = LT_SELECT(magnitude > LT_INFINITY, 0x7e00 | (magnitude >> 13 & 0x3ff), f16);
+    return f16 | (f32 >> 16 & 0x8000);
+}
+
+uint4 lt_f32_of_f16(uint4 f16) {
+    /* The sign in its place, the rest ten places lower than F32 has it: then the product raises the
+     * exponent's bias, of subnormals too. */
+    const uint4 low = as_uint4(as_int4(f16 << 16) >> 3) & 0x8fffe000u;
+    uint4 f32 = as_uint4(as_float4(low) * 0x1p112f);
+    if (any((f16 & 0x7c00) == 0x7c00)) {
+        const uint4 magnitude = f16 & 0x7fff;
+        f32 |= LT_SELECT(magnitude >= 0x7c00, (uint4)(LT_INFINITY), (uint4)(0));
+        f32 |= LT_SELECT(magnitude > 0x7c00, (uint4)(0x400000), (uint4)(0));
+    }
+    return f32;
+}
+
+/* As lt_f32_of_f16, but a NaN may be any: what devices have an instruction for. */
+float4 lt_number_of_f16(ushort4 f16) {
+    return vload_half4(0, (const half *)&f16);
+}
+
+/* As lt_f16_of_f32 and lt_bf16_of_f32, for what is no NaN. */
+uint4 lt_f16_of_number(float4 x) {
+    ushort4 f16;
+    vstore_half4_rte(x, 0, (half *)&f16);
+    return convert_uint4(f16);
+}
+
+uint4 lt_bf16_of_number(float4 x) {
+    const uint4 f32 = as_uint4(x);
+    return (f32 + 0x7fff + (f32 >> 16 & 1)) >> 16;
+}
+
+uint4 lt_bf16_of_f32(uint4 f32) {
+    const uint4 rounded = lt_bf16_of_number(as_float4(f32));
+    return LT_SELECT((f32 & LT_MAGNITUDE) > LT_INFINITY, f32 >> 16 | 0x40, rounded);
+}
+
+/* A positive number as significand * 2^(exponent - 150), the significand 24 bits long. */
+typedef struct lt_parts {
+    uint significand;
+    int exponent;
+} lt_parts;
+
+lt_parts lt_parts_of(float x) {
+    const uint bits = as_uint(x);
+    lt_parts parts = {(bits & 0x7fffff) | 0x800000, (int)(bits >> 23)};
+    if (bits < 0x800000) {
+        const uint shift = clz(bits) - 8;
+        parts.significand = bits << shift;
+        parts.exponent = 1 - (int)shift;
+    }
+    return parts;
+}
+
+/* significand * 2^(exponent - 150), rounded to nearest even; below 2^28, not 0. */
+float lt_round(uint significand, int exponent) {
+    const int length = 32 - (int)clz(significand);
+    const int biased = exponent + length - 24; /* as F32 stores it, if the number is normal */
+    const uint shift = (uint)min(length - 24 + max(1 - biased, 0), 30);
+    const uint rounded =
+        (significand + ((1u << (shift - 1)) - 1) + (significand >> shift & 1)) >> shift;
+    /* The significand's first bit adds 1 to the exponent. */
+    return as_float(min(((uint)max(biased - 1, 0) << 23) + rounded, LT_INFINITY));
+}
+
+/* a / b, both finite, a > 0, b > 0. Devices divide with an error of some units in the last place.
+ * That is a good estimate of the quotient of the significands, which its remainder corrects. */
+float lt_divide_any(float a, float b) {
+    const lt_parts over = lt_parts_of(a);
+    const lt_parts under = lt_parts_of(b);
+    const float divisor = (float)under.significand;
+    uint quotient = (uint)((float)over.significand / divisor * 0x1p25f);
+    /* Tens of divisors at most: its 32 low bits are all of it. */
+    int rest = (int)((over.significand << 25) - quotient * under.significand);
+    const int more = (int)floor((float)rest / divisor);
+    quotient += (uint)more;
+    rest -= more * (int)under.significand;
+    if (rest < 0) {
+        quotient--;
+        rest += (int)under.significand;
+    } else if (rest >= (int)under.significand) {
+        quotient++;
+        rest -= (int)under.significand;
+    }
+    /* The last bit stands for all that follow. */
+    return lt_round(quotient << 1 | (rest != 0), over.exponent - under.exponent + 150 - 26);
+}
+
+/* 1 / scale for a scale >= 0; 0 where that is not a finite number. Far from the ends of the range,
+ * two steps of Newton's method round correctly, except for a significand of ones alone (Markstein,
+ * "Computation of elementary functions on the IBM RISC System/6000 processor", 1990). */
+float lt_inverse(float scale) {
+    const uint bits = as_uint(scale);
+    if (bits - 0x01800000u < 0x7c000000u && (bits & 0x7fffff) != 0x7fffff) {
+        float inverse = 1.0f / scale;
+        inverse = fma(fma(-scale, inverse, 1.0f), inverse, inverse);
+        return fma(fma(-scale, inverse, 1.0f), inverse, inverse);
+    }
+    if (scale == 0) {
+        return 0;
+    }
+    const float inverse = lt_divide_any(1, scale);
+    return as_uint(inverse) < LT_INFINITY ? inverse : 0;
+}
+
+/* a / b for a finite a >= 0 and a whole b from 1 to 4096; rounded correctly in the same way. */
+float lt_divide(float a, float b) {
+    if (as_uint(a) - 0x10000000u < 0x6b000000u) { /* 2^-95 to 2^119 */
+        const float inverse = lt_inverse(b);
+        const float quotient = a * inverse;
+        return fma(fma(-quotient, b, a), inverse, quotient);
+    }
+    return a == 0 ? 0 : lt_divide_any(a, b);
+}

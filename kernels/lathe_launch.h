@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the host tells a kernel launch: shared by C and OpenCL C, so everything is a 64-bit unsigned
+ * integer, whose layout both agree on. */
+#ifndef LATHE_LAUNCH_H
+#define LATHE_LAUNCH_H
+
+#ifdef __OPENCL_VERSION__
+typedef ulong lathe_u64;
+#else
+#include <stdint.h>
+typedef uint64_t lathe_u64;
+#endif
+
+/* The numbers of the dtypes in build options, -DLT_SRC and -DLT_DST: those of lathe_dtype. */
+#define LATHE_CL_F32 1
+#define LATHE_CL_F16 2
+#define LATHE_CL_BF16 3
+#define LATHE_CL_I8 4
+#define LATHE_CL_I4 5
+#define LATHE_CL_I2 6
+#define LATHE_CL_I1 7
+#define LATHE_CL_BITNET158 8
+
+/* A divisor for 32-bit numerators, with which division is a multiplication. magic 0: `by` is 2^31
+ * or more, and the numerator, of up to 64 bits, less than twice that. by 0: not used. */
+typedef struct lathe_div {
+    lathe_u64 by;
+    lathe_u64 magic; /* multiplier, first shift << 32, second shift << 40 */
+} lathe_div;
+
+/* How the elements of a launch lie on one side of a conversion: they are consecutive, the first one
+ * in column first_col of row 0, and numbers of elements, rows and columns fit in 32 bits. Rows that
+ * do not (2^31 elements and more) are given without a part of row 0 that lies before the launch.
+ * Offsets are modulo 2^64. */
+typedef struct lathe_side {
+    lathe_u64 data_offset;  /* bytes of the buffer before row 0 */
+    lathe_u64 scale_offset; /* floats of the buffer before row 0's first scale */
+    lathe_u64 first_col;
+    lathe_u64 row_bytes;
+    lathe_u64 scales_per_row;
+    lathe_u64 scale_phase; /* elements of row 0's first scale that were left out */
+    lathe_div row_elems;
+    lathe_div scale_elems; /* 0: one scale for all, or none */
+} lathe_side;
+
+/* Bits of lathe_launch.flags. */
+#define LATHE_CL_NONFINITE_ERROR 1 /* where statistics or a survey meet a NaN or infinity: a fault */
+#define LATHE_CL_STRICT 2          /* a value that decoding does not give back is a fault */
+#define LATHE_CL_SURVEY 4          /* FAST: count saturated elements, look for non-finite ones */
+#define LATHE_CL_OWN_SCALES 8      /* block kernel: find the scales and store them */
+#define LATHE_CL_FAST 16           /* stats kernel: scopes are sampled (numerics.md) */
+#define LATHE_CL_CHECK_BYTES 32    /* a source byte that no encoder emits is a fault */
+#define LATHE_CL_SRC_VECTOR 64     /* four elements at a time lie in one row and can be loaded so */
+#define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
+
+/* One launch. Convert: n_rows rows of n_cols elements, at most LATHE_CL_MAX_ELEMS in all, which
+ * follow each other on both sides. Stats: n_tiles tiles of a tiling; the fields after row_scopes
+ * say which, and the source's element 0 is the first tile's first. */
+typedef struct lathe_launch {
+    lathe_side src;
+    lathe_side dst; /* not for stats */
+    lathe_u64 flags;
+    lathe_u64 report; /* index of the launch's report, in units of LATHE_CL_REPORT_WORDS */
+    lathe_u64 fault_base; /* the element that fault 0 stands for */
+    lathe_u64 n_rows;
+    lathe_u64 n_cols;
+    lathe_u64 n_units;    /* stream: units; block: blocks */
+    lathe_div row_units;  /* stream: units of a row; block: blocks of a row */
+    lathe_u64 block_rows; /* block: rows of a block; 1 where rows are cut */
+    lathe_u64 block_cols;
+    lathe_div row_parts;  /* block of several rows: units of a row */
+    lathe_div row_scopes; /* block of several rows: scales of a row */
+    lathe_u64 n_tiles;
+    lathe_u64 scope_elems;
+    lathe_u64 tiling_row; /* elements of a row that begins its own scopes */
+    lathe_u64 tile_origin; /* what lies before the launch in the first tile's row */
+    lathe_u64 tile_phase;  /* and in its scope */
+    lathe_u64 scope_phase; /* scopes before the first tile's in its row */
+    lathe_div tiles_per_scope;
+    lathe_div scopes_per_row;
+} lathe_launch;
+
+/* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) * 4 + fault
+ * kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated elements. */
+#define LATHE_CL_REPORT_WORDS 2
+#define LATHE_CL_NO_FAULT 0xffffffffu
+#define LATHE_CL_FAULT_NON_FINITE 0u
+#define LATHE_CL_FAULT_DATA_LOSS 1u
+#define LATHE_CL_FAULT_CORRUPT_DATA 2u
+#define LATHE_CL_FAULT_KINDS 4u
+
+/* Elements between fault_base and a launch's first one: a corrupt byte is reported at its first
+ * element, which may lie before that. */
+#define LATHE_CL_FAULT_MARGIN 8
+
+/* The most elements of a launch: a fault is then one 32-bit word, whose minimum every OpenCL 1.2
+ * device can take. */
+#define LATHE_CL_MAX_ELEMS ((1u << 30) - 64)
+
+/* A tile's statistic is one float. It is never negative, so a minus sign says that it is to be
+ * multiplied by LATHE_STAT_GROW: the sum overflowed F32. */
+
+/* Work-items of a group: a power of two from 64 to this. */
+#define LATHE_CL_GROUP 256
+
+/* The most elements of a block of the block kernel, which lie in local memory as F32, and the most
+ * scales that it finds for them. */
+#define LATHE_CL_BLOCK_ELEMS 4096
+#define LATHE_CL_BLOCK_SCOPES 128
+
+/* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
+ * side, because wider ones are taken apart into accesses that do not lie side by side. */
+#define LATHE_CL_UNIT(src, dst)                                                                    \
+    ((dst) == LATHE_CL_BITNET158                                                                   \
+         ? 20                                                                                      \
+         : ((dst) == LATHE_CL_F32 || ((src) == LATHE_CL_F32 && (dst) <= LATHE_CL_I8) ? 4 : 8))
+#define LATHE_CL_UNIT_F32 4
+#define LATHE_CL_UNIT_F16 8
+#define LATHE_CL_UNIT_BF16 8
+#define LATHE_CL_UNIT_I8 8
+#define LATHE_CL_UNIT_I4 8
+#define LATHE_CL_UNIT_I2 8
+#define LATHE_CL_UNIT_I1 8
+#define LATHE_CL_UNIT_BITNET158 20
+
+/* The stream kernel gives LATHE_CL_GROUP * LATHE_CL_STEPS units to a work-group, BITNET158 one
+ * LATHE_CL_GROUP. */
+#ifndef LATHE_CL_STEPS
+#define LATHE_CL_STEPS 2
+#endif
+
+/* Work-items that share a tile of the stats kernel, four lanes each. */
+#define LATHE_CL_TILE_ITEMS 16
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From work to kernel launches: which kernel a range takes, and what it is told. */
+#ifndef LT_OPENCL_LAUNCH_H
+#define LT_OPENCL_LAUNCH_H
+
+#include "backend.h"
+#include "lathe_launch.h"
+#include "opencl/program.h"
+
+typedef struct lt_cl_launch {
+    lt_cl_kernel kernel;
+    lathe_launch args; /* but for args.report */
+    uint64_t n_groups; /* work-groups */
+} lt_cl_launch;
+
+/* The launch of one range, of at most LATHE_CL_MAX_ELEMS elements, of a convert pass. */
+lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range);
+
+/* The launch of all tiles of a stats work. */
+lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size);
+
+/* Hands what a launch reported, LATHE_CL_REPORT_WORDS words, to the outcome. */
+void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_outcome *outcome);
+
+/* A tile's statistic from what the stats kernel stored for it. */
+double lt_cl_tile_stat(float stored);
+
+/* The options that the kernels of a pair are built with, in a buffer of this size. Returns it. */
+enum { LT_CL_OPTIONS_TEXT = 256 };
+const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
+                          char text[LT_CL_OPTIONS_TEXT]);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The OpenCL backend. */
+#ifndef LT_OPENCL_OPENCL_H
+#define LT_OPENCL_OPENCL_H
+
+#include "backend.h"
+#include "metrics/counters.h"
+#include "opencl/launch.h"
+#include "opencl/memory.h"
+#include "opencl/program.h"
+
+/* Compares a pair's kernels on the device with the reference. Called once for each pair whose
+ * program was built from source, before its first use, with no lock held; the works that it submits
+ * are trials. OK: they agree; DEVICE: they do not, or the device failed. */
+typedef lathe_status lt_cl_check_fn(void *ctx, lathe_dtype src, lathe_dtype dst);
+
+/* What an OpenCL backend is made of. */
+typedef struct lt_cl_options_in {
+    const lt_cl_found *found;
+    cl_context context;    /* the caller's; NULL: one of our own */
+    const char *cache_dir; /* of programs; NULL: none */
+    lathe_pool *pool;
+    lt_counters *counters; /* outlives the backend */
+    lt_backend *host;      /* the CPU backend: its threads run parallel_for. Retained. */
+    lt_cl_check_fn *check;
+    void *check_ctx;
+} lt_cl_options_in;
+
+/* Errors: DEVICE, NOT_SUPPORTED, INSUFFICIENT_MEMORY. */
+lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **backend);
+
+/* The device that an OpenCL backend runs on. */
+const lt_cl_device *lt_cl_backend_device(const lt_backend *backend);
+
+/* A queue that puts its commands into the caller's own command queue, which is retained. */
+lathe_status lt_cl_queue_adopt(lt_backend *backend, cl_command_queue queue, lt_queue **out);
+
+#endif

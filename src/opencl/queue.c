@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queues: made once, used again, and never left with something running after a failure. */
+#include "opencl/queue.h"
+
+#include "core/error.h"
+#include "opencl/release.h"
+
+/* More queues than this are not kept: each holds a driver's resources. */
+enum { MAX_IDLE = 16 };
+
+enum { REPORT_BYTES = LT_CL_MAX_LAUNCHES * LATHE_CL_REPORT_WORDS * (int)sizeof(uint32_t) };
+
+/* ---- commands */
+
+static void release_last(lt_queue *queue) {
+    lt_cl_release_event(queue->last);
+    queue->last = NULL;
+}
+
+static void forget(lt_queue *queue) {
+    queue->is_dirty = queue->is_dirty || queue->n_launches > 0;
+    queue->is_uploading = false;
+    queue->n_launches = 0;
+    queue->n_stats = 0;
+    queue->n_stats_tiles = 0;
+}
+
+/* Waits as well as it can be done. A caller's queue holds commands of the caller's, which may wait
+ * for something that the caller is going to do: there the last event is waited for. Events of
+ * commands that were terminated are complete, too. */
+static void settle(const lt_queue *queue) {
+    for (int i = 0; i < LT_CL_TRIES; i++) {
+        cl_int error = CL_SUCCESS;
+        if (queue->commands == queue->own) {
+            error = queue->own == NULL ? CL_SUCCESS : clFinish(queue->own);
+        } else if (queue->last != NULL) {
+            error = clWaitForEvents(1, &queue->last);
+        }
+        if (error == CL_SUCCESS || error == CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) {
+            break;
+        }
+    }
+}
+
+/* Ends mappings that nobody will end any more. Nothing runs. */
+static void unmap_all(lt_queue *queue) {
+    while (queue->n_mappings > 0) {
+        const lt_cl_mapping *mapping = &queue->mappings[--queue->n_mappings];
+        for (int i = 0; i < LT_CL_TRIES; i++) {
+            cl_event event = NULL;
+            if (clEnqueueUnmapMemObject(queue->commands, mapping->memory, mapping->host, 0, NULL,
+                                        &event) == CL_SUCCESS) {
+                release_last(queue);
+                queue->last = event;
+                settle(queue);
+                break;
+            }
+        }
+    }
+}
+
+lathe_status lt_cl_queue_fail(lt_queue *queue, const char *function, cl_int error) {
+    lt_count(&queue->backend->counters->n_device_errors, 1);
+    settle(queue);
+    unmap_all(queue);
+    release_last(queue);
+    forget(queue);
+    queue->is_broken = true;
+    return lt_cl_fail(&queue->backend->device, function, error);
+}
+
+lathe_status lt_cl_queue_give_up(lt_queue *queue, lathe_status status) {
+    const lathe_error error = *lt_error();
+    (void)lt_cl_queue_wait(queue);
+    forget(queue);
+    *lt_error() = error;
+    return status;
+}
+
+lathe_status lt_cl_queue_check(const lt_queue *queue) {
+    return !queue->is_broken ? LATHE_OK
+                             : lt_fail(LATHE_DEVICE, "%s: an earlier command has failed",
+                                       queue->backend->device.info.name);
+}
+
+lathe_status lt_cl_queue_chain(lt_queue *queue, const char *function, cl_int error,
+                               cl_event event) {
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, function, error);
+    }
+    release_last(queue);
+    queue->last = event;
+    return LATHE_OK;
+}
+
+lathe_status lt_cl_queue_flush(lt_queue *queue) {
+    cl_int error = clFlush(queue->commands);
+    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clFlush", error);
+}
+
+lathe_status lt_cl_queue_wait(lt_queue *queue) {
+    if (queue->last != NULL) {
+        cl_int error = clWaitForEvents(1, &queue->last);
+        if (error != CL_SUCCESS) {
+            return lt_cl_queue_fail(queue, "clWaitForEvents", error);
+        }
+        release_last(queue);
+    }
+    queue->is_uploading = false;
+    return LATHE_OK;
+}
+
+/* ---- queues */
+
+static void destroy_stats(lt_queue *queue) {
+    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats);
+    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats_landing);
+}
+
+static void destroy_queue(lt_queue *queue) {
+    lt_cl_backend *backend = queue->backend;
+    for (size_t src = 0; src < LT_CL_DTYPES; src++) {
+        for (size_t dst = 0; dst < LT_CL_DTYPES; dst++) {
+            for (size_t kernel = 0; kernel < LT_CL_KERNEL_COUNT; kernel++) {
+                lt_cl_release_kernel(queue->kernels[src][dst][kernel]);
+            }
+        }
+    }
+    destroy_stats(queue);
+    lt_cl_buffer_destroy(&backend->memory, &queue->reports);
+    lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
+    lt_cl_release_queue(queue->own);
+    lt_pool_delete(backend->pool, queue);
+}
+
+static lathe_status make_queue(lt_cl_backend *backend, lt_queue **queue) {
+    lt_queue *made = lt_pool_new(backend->pool, sizeof *made);
+    if (made == NULL) {
+        return lt_error()->status;
+    }
+    made->backend = backend;
+    made->is_dirty = true;
+    cl_int error = CL_OUT_OF_HOST_MEMORY;
+    made->own = clCreateCommandQueue(backend->device.context, backend->device.id, 0, &error);
+    made->commands = made->own;
+    lathe_status status =
+        error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(made, "clCreateCommandQueue", error);
+    if (status == LATHE_OK) {
+        status =
+            lt_cl_buffer_create(&backend->memory, LT_MEMORY_DEVICE, REPORT_BYTES, &made->reports);
+    }
+    if (status == LATHE_OK) {
+        status = lt_cl_buffer_create(&backend->memory, LT_MEMORY_PINNED, REPORT_BYTES,
+                                     &made->reports_landing);
+    }
+    if (status != LATHE_OK) {
+        destroy_queue(made);
+        return status;
+    }
+    *queue = made;
+    return LATHE_OK;
+}
+
+lathe_status lt_cl_queue_open(lt_backend *base, lt_queue **queue) {
+    lt_cl_backend *backend = lt_cl_of(base);
+    (void)pthread_mutex_lock(&backend->mutex);
+    lt_queue *found = backend->idle;
+    if (found != NULL) {
+        backend->idle = found->next;
+        backend->n_idle--;
+    }
+    (void)pthread_mutex_unlock(&backend->mutex);
+    if (found == NULL) {
+        return make_queue(backend, queue);
+    }
+    *queue = found;
+    return LATHE_OK;
+}
+
+/* Back to a queue as make_queue makes it. */
+static void clean(lt_queue *queue) {
+    if (queue->n_mappings > 0) {
+        settle(queue);
+        unmap_all(queue);
+    }
+    (void)lt_cl_queue_wait(queue);
+    forget(queue);
+    destroy_stats(queue); /* which the pool keeps, for whoever is next */
+    if (queue->commands != queue->own) {
+        lt_cl_release_queue(queue->commands);
+        queue->commands = queue->own;
+    }
+}
+
+void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {
+    lt_cl_backend *backend = lt_cl_of(base);
+    if (queue == NULL) {
+        return;
+    }
+    clean(queue);
+    bool keep = !queue->is_broken;
+    (void)pthread_mutex_lock(&backend->mutex);
+    if (keep && backend->n_idle < MAX_IDLE) {
+        queue->next = backend->idle;
+        backend->idle = queue;
+        backend->n_idle++;
+        queue = NULL;
+    }
+    (void)pthread_mutex_unlock(&backend->mutex);
+    if (queue != NULL) {
+        destroy_queue(queue);
+    }
+}
+
+lathe_status lt_cl_queue_adopt(lt_backend *backend, cl_command_queue queue, lt_queue **out) {
+    lt_queue *made = NULL;
+    lathe_status status = lt_cl_queue_open(backend, &made);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    cl_int error = clRetainCommandQueue(queue);
+    if (error != CL_SUCCESS) {
+        status = lt_cl_queue_fail(made, "clRetainCommandQueue", error);
+        lt_cl_queue_close(backend, made);
+        return status;
+    }
+    made->commands = queue;
+    *out = made;
+    return LATHE_OK;
+}
+
+void lt_cl_queues_destroy(lt_cl_backend *backend) {
+    while (backend->idle != NULL) {
+        lt_queue *queue = backend->idle;
+        backend->idle = queue->next;
+        destroy_queue(queue);
+    }
+    backend->n_idle = 0;
+}

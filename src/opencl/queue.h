@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The OpenCL backend and its queues, as its own files see them. */
+#ifndef LT_OPENCL_QUEUE_H
+#define LT_OPENCL_QUEUE_H
+
+#include "cpu/threads.h"
+#include "opencl/opencl.h"
+#include <pthread.h>
+
+enum { LT_CL_DTYPES = LATHE_DTYPE_LAST + 1 };
+
+typedef struct lt_cl_backend {
+    lt_backend base;
+    lathe_pool *pool; /* not owned; this struct is a block of it */
+    lt_counters *counters;
+    lt_backend *host;
+    lt_cl_device device;
+    lt_cl_programs programs;
+    lt_cl_memory memory;
+    bool has_threads;      /* of its own; else the host backend's, which are the caller's */
+    lt_threads threads;    /* as many as slots, so that what each waits for overlaps */
+    lt_cl_check_fn *check; /* NULL: every program is trusted */
+    void *check_ctx;
+    pthread_mutex_t mutex; /* guards what follows, and making kernels */
+    pthread_cond_t checked;
+    bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
+    lt_queue *idle; /* the one used last first */
+    uint32_t n_idle;
+} lt_cl_backend;
+
+/* A launch whose report has not been delivered. */
+typedef struct lt_cl_pending {
+    lathe_launch args;
+    lt_outcome *outcome;
+} lt_cl_pending;
+
+/* Statistics on their way into the landing memory. */
+typedef struct lt_cl_pending_stats {
+    double *stats;
+    uint64_t first; /* float of the landing memory */
+    uint64_t n_tiles;
+} lt_cl_pending_stats;
+
+/* Host memory that a queue has mapped. */
+typedef struct lt_cl_mapping {
+    cl_mem memory;
+    void *host;
+} lt_cl_mapping;
+
+enum { LT_CL_MAX_LAUNCHES = 64, LT_CL_MAX_STATS = 8, LT_CL_MAX_MAPPINGS = 16 };
+
+/* Each command waits for the one before, so that an out-of-order queue does as well, and so that
+ * the last one's event tells whether one of them has failed. */
+struct lt_queue {
+    lt_queue *next; /* of the idle ones */
+    lt_cl_backend *backend;
+    cl_command_queue own;
+    cl_command_queue commands; /* where commands go: `own`, or the caller's, retained */
+    cl_event last;             /* the newest command's; NULL: all are done */
+    bool is_broken;            /* a call has failed: nothing is put into it any more */
+    bool is_uploading;         /* transfers may be reading from staging memory */
+    bool is_dirty;             /* reports are not as launches expect them */
+    uint32_t n_launches;       /* pending */
+    uint32_t n_stats;          /* likewise */
+    uint32_t n_mappings;
+    uint64_t n_stats_tiles; /* floats of the landing memory that are taken */
+    lt_buffer reports;      /* on the device, for LT_CL_MAX_LAUNCHES launches */
+    lt_buffer reports_landing;
+    lt_buffer stats; /* on the device: the newest window's; made when it is first needed */
+    lt_buffer stats_landing;
+    cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_KERNEL_COUNT];
+    lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
+    lt_cl_pending_stats pending_stats[LT_CL_MAX_STATS];
+    lt_cl_pending launches[LT_CL_MAX_LAUNCHES];
+};
+
+static inline lt_cl_backend *lt_cl_of(lt_backend *backend) {
+    return (lt_cl_backend *)backend;
+}
+
+/* ---- queue.c */
+
+lathe_status lt_cl_queue_open(lt_backend *backend, lt_queue **queue);
+void lt_cl_queue_close(lt_backend *backend, lt_queue *queue);
+
+/* Frees the queues that are idle. */
+void lt_cl_queues_destroy(lt_cl_backend *backend);
+
+/* The wait list of a command that is about to be enqueued. */
+static inline cl_uint lt_cl_n_wait(const lt_queue *queue) {
+    return queue->last != NULL ? 1 : 0;
+}
+
+static inline const cl_event *lt_cl_wait_list(const lt_queue *queue) {
+    return queue->last != NULL ? &queue->last : NULL;
+}
+
+/* Takes what an enqueuing function gave: its event becomes the last one. */
+lathe_status lt_cl_queue_chain(lt_queue *queue, const char *function, cl_int error, cl_event event);
+
+/* Records that a call has failed, waits until nothing of what was enqueued runs any more, and
+ * forgets it. */
+lathe_status lt_cl_queue_fail(lt_queue *queue, const char *function, cl_int error);
+
+/* Ends what is in the queue because of an error that is no failure of it: returns `status`, and
+ * leaves the thread's last error alone. */
+lathe_status lt_cl_queue_give_up(lt_queue *queue, lathe_status status);
+
+/* OK, unless the queue is broken. */
+lathe_status lt_cl_queue_check(const lt_queue *queue);
+
+/* Starts what has been enqueued. */
+lathe_status lt_cl_queue_flush(lt_queue *queue);
+
+/* Waits for all commands. Reports and statistics stay where they have landed. */
+lathe_status lt_cl_queue_wait(lt_queue *queue);
+
+/* ---- transfer.c: as lt_backend_ops says */
+
+lathe_status lt_cl_map(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                       uint64_t offset, uint64_t n_bytes, lt_access access);
+lathe_status lt_cl_unmap(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                         uint64_t offset, uint64_t n_bytes, lt_access access);
+lathe_status lt_cl_upload(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                          uint64_t offset, const void *host, uint64_t n_bytes);
+lathe_status lt_cl_download(lt_backend *backend, lt_queue *queue, const lt_buffer *buffer,
+                            uint64_t offset, void *host, uint64_t n_bytes);
+lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *from,
+                        uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
+                        uint64_t n_bytes);
+
+/* ---- submit.c: as lt_backend_ops says */
+
+lathe_status lt_cl_self_check(lt_backend *backend, lathe_dtype src, lathe_dtype dst);
+lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
+lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work);
+lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue);
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes on the device: works become launches, and what these report becomes the works' outcome. */
+#include "core/checked.h"
+#include "core/error.h"
+#include "opencl/queue.h"
+
+/* Where columns are cut, bytes of every dtype end at multiples of this many elements. */
+enum { BYTE_QUANTUM = 40 };
+
+static const uint32_t fresh_report[LATHE_CL_REPORT_WORDS] = {LATHE_CL_NO_FAULT, 0};
+
+/* ---- programs that may be used */
+
+/* Runs the check of a pair, without the mutex. A device that failed meanwhile has not been found to
+ * be wrong: it is tried again another time. */
+static lathe_status run_check(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
+    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
+    uint_fast64_t n_before = atomic_load(n_errors);
+    lathe_status status = backend->check(backend->check_ctx, src, dst);
+    if (status == LATHE_OK) {
+        lt_cl_programs_judge(&backend->programs, src, dst, true);
+    } else if (status == LATHE_DEVICE && atomic_load(n_errors) == n_before) {
+        const lathe_error error = *lt_error();
+        lt_cl_programs_judge(&backend->programs, src, dst, false);
+        *lt_error() = error;
+    }
+    return status;
+}
+
+/* Runs the check of a pair once more, one thread at a time. The mutex is held, but not meanwhile.
+ */
+static lathe_status check_in_turn(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
+    bool *is_checking = &backend->is_checking[src][dst];
+    *is_checking = true;
+    (void)pthread_mutex_unlock(&backend->mutex);
+    lathe_status status = run_check(backend, src, dst);
+    (void)pthread_mutex_lock(&backend->mutex);
+    *is_checking = false;
+    (void)pthread_cond_broadcast(&backend->checked);
+    return status;
+}
+
+/* Has a pair checked once, whatever the number of threads that need it. */
+static lathe_status ensure_trust(lt_cl_backend *backend, const lt_cl_program *program,
+                                 lathe_dtype src, lathe_dtype dst) {
+    const bool *is_checking = &backend->is_checking[src][dst];
+    lathe_status status = LATHE_OK;
+    (void)pthread_mutex_lock(&backend->mutex);
+    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
+        if (*is_checking) {
+            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
+        } else {
+            status = check_in_turn(backend, src, dst);
+        }
+    }
+    (void)pthread_mutex_unlock(&backend->mutex);
+    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
+        status = lt_fail(LATHE_DEVICE, "%s computes other bits than the reference from %s to %s",
+                         backend->device.info.name, lathe_dtype_name(src), lathe_dtype_name(dst));
+    }
+    return status;
+}
+
+lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst) {
+    lt_cl_backend *backend = lt_cl_of(base);
+    if (backend->check == NULL) {
+        return LATHE_OK;
+    }
+    (void)pthread_mutex_lock(&backend->mutex);
+    while (backend->is_checking[src][dst]) {
+        (void)pthread_cond_wait(&backend->checked, &backend->mutex);
+    }
+    lathe_status status = check_in_turn(backend, src, dst);
+    (void)pthread_mutex_unlock(&backend->mutex);
+    return status;
+}
+
+/* The queue's own kernel object, which no other thread uses. */
+static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
+                               cl_kernel *kernel) {
+    lt_cl_backend *backend = queue->backend;
+    lathe_dtype src = work->pass->src.dtype;
+    lathe_dtype dst = work->pass->dst.dtype;
+    lt_cl_program *program = NULL;
+    lathe_status status = lt_cl_programs_get(&backend->programs, src, dst, &program);
+    if (status == LATHE_OK && !work->is_trial && backend->check != NULL &&
+        atomic_load(&program->trust) != LT_CL_TRUSTED) {
+        status = ensure_trust(backend, program, src, dst);
+    }
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    cl_kernel *slot = &queue->kernels[src][dst][which];
+    cl_int error = CL_SUCCESS;
+    if (*slot == NULL) {
+        cl_program built = program->program;
+        (void)pthread_mutex_lock(&backend->mutex);
+        cl_kernel made = clCreateKernel(built, lt_cl_kernel_name(which), &error);
+        (void)pthread_mutex_unlock(&backend->mutex);
+        *slot = error == CL_SUCCESS ? made : NULL;
+    }
+    *kernel = *slot;
+    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
+}
+
+/* ---- what launches report */
+
+static lathe_status refresh_reports(lt_queue *queue) {
+    cl_event event = NULL;
+    cl_int error =
+        clEnqueueFillBuffer(queue->commands, queue->reports.device, fresh_report,
+                            sizeof fresh_report, 0, LT_CL_MAX_LAUNCHES * sizeof fresh_report,
+                            lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    lathe_status status = lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
+    queue->is_dirty = status != LATHE_OK;
+    return status;
+}
+
+/* Puts a read of n_bytes into the landing memory behind what is in the queue. */
+static lathe_status land(lt_queue *queue, const lt_buffer *from, void *to, uint64_t n_bytes) {
+    cl_event event = NULL;
+    cl_int error = clEnqueueReadBuffer(queue->commands, from->device, CL_FALSE, 0, (size_t)n_bytes,
+                                       to, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
+}
+
+/* Hands over what has landed, and leaves the queue empty. */
+static void deliver(lt_queue *queue) {
+    const uint32_t *words = queue->reports_landing.host;
+    const float *floats = queue->stats_landing.host;
+    for (uint32_t i = 0; i < queue->n_launches; i++, words += LATHE_CL_REPORT_WORDS) {
+        const lt_cl_pending *launch = &queue->launches[i];
+        bool is_fresh = words[0] == fresh_report[0] && words[1] == fresh_report[1];
+        queue->is_dirty = queue->is_dirty || !is_fresh;
+        lt_cl_launch_report(&launch->args, words, launch->outcome);
+    }
+    for (uint32_t i = 0; i < queue->n_stats; i++) {
+        const lt_cl_pending_stats *landed = &queue->pending_stats[i];
+        for (uint64_t k = 0; k < landed->n_tiles; k++) {
+            landed->stats[k] = lt_cl_tile_stat(floats[landed->first + k]);
+        }
+    }
+    queue->n_launches = 0;
+    queue->n_stats = 0;
+    queue->n_stats_tiles = 0;
+}
+
+lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue) {
+    (void)backend;
+    lathe_status status = lt_cl_queue_check(queue);
+    if (status == LATHE_OK && queue->n_launches > 0) {
+        status = land(queue, &queue->reports, queue->reports_landing.host,
+                      queue->n_launches * sizeof fresh_report);
+    }
+    if (status == LATHE_OK) {
+        status = lt_cl_queue_wait(queue);
+    }
+    if (status == LATHE_OK) {
+        deliver(queue);
+    }
+    return status;
+}
+
+/* ---- launches */
+
+/* The buffers of a kernel's arguments, in order; the launch itself follows them. */
+enum { MAX_BUFFERS = 5 };
+
+typedef struct kernel_args {
+    cl_mem buffers[MAX_BUFFERS];
+    cl_uint n_buffers;
+} kernel_args;
+
+static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
+    return span->scales != NULL ? span->scales->device : queue->reports.device;
+}
+
+static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lathe_launch *launch) {
+    cl_int error = CL_SUCCESS;
+    for (cl_uint i = 0; i < args->n_buffers && error == CL_SUCCESS; i++) {
+        error = clSetKernelArg(kernel, i, sizeof(cl_mem), &args->buffers[i]);
+    }
+    return error == CL_SUCCESS ? clSetKernelArg(kernel, args->n_buffers, sizeof *launch, launch)
+                               : error;
+}
+
+static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
+                                   const kernel_args *args) {
+    lathe_status status = LATHE_OK;
+    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
+        status = lt_cl_finish(&queue->backend->base, queue);
+    }
+    if (status == LATHE_OK && queue->n_launches == 0 && queue->is_dirty) {
+        status = refresh_reports(queue);
+    }
+    cl_kernel kernel = NULL;
+    if (status == LATHE_OK) {
+        status = get_kernel(queue, work, launch->kernel, &kernel);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    lt_cl_pending *pending = &queue->launches[queue->n_launches];
+    *pending = (lt_cl_pending){.args = launch->args, .outcome = work->outcome};
+    pending->args.report = queue->n_launches;
+    cl_int error = set_args(kernel, args, &pending->args);
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    }
+    size_t local = queue->backend->device.group_size;
+    size_t global = (size_t)launch->n_groups * local;
+    cl_event event = NULL;
+    error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
+                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
+    if (status == LATHE_OK) {
+        queue->n_launches++;
+        lt_count(&queue->backend->counters->n_launches, 1);
+    }
+    return status;
+}
+
+/* ---- convert */
+
+static lathe_status convert_part(lt_queue *queue, const lt_work *work, const lt_range *part) {
+    if (part->row * work->pass->dst.row_elems + part->col > lt_outcome_element(work->outcome)) {
+        return LATHE_OK; /* the conversion fails at an earlier element */
+    }
+    const kernel_args args = {
+        .buffers = {work->src.data->device, scales_of(queue, &work->src), work->dst.data->device,
+                    scales_of(queue, &work->dst), queue->reports.device},
+        .n_buffers = 5,
+    };
+    lt_cl_launch launch = lt_cl_launch_convert(work, part);
+    return launch.n_groups == 0 ? LATHE_OK : enqueue_launch(queue, work, &launch, &args);
+}
+
+/* Where a row is cut that is too long for a launch: scopes that the launch finds scales for stay
+ * whole, which are short. */
+static uint64_t column_quantum(const lt_pass *pass) {
+    return pass->own_scales && pass->dst.scale_elems != 0 ? BYTE_QUANTUM * pass->dst.scale_elems
+                                                          : LT_COLUMN_QUANTUM;
+}
+
+static lathe_status convert_range(lt_queue *queue, const lt_work *work, const lt_range *range) {
+    uint64_t quantum = column_quantum(work->pass);
+    uint64_t max_rows = lt_max(LATHE_CL_MAX_ELEMS / lt_max(range->n_cols, 1), 1);
+    uint64_t max_cols = range->n_cols <= LATHE_CL_MAX_ELEMS
+                            ? lt_max(range->n_cols, 1)
+                            : LATHE_CL_MAX_ELEMS / quantum * quantum;
+    for (uint64_t row = 0; row < range->n_rows; row += max_rows) {
+        for (uint64_t col = 0; col < range->n_cols; col += max_cols) {
+            lt_range part = {
+                .row = range->row + row,
+                .n_rows = lt_min(max_rows, range->n_rows - row),
+                .col = range->col + col,
+                .n_cols = lt_min(max_cols, range->n_cols - col),
+            };
+            lathe_status status = convert_part(queue, work, &part);
+            if (status != LATHE_OK) {
+                return status;
+            }
+        }
+    }
+    return LATHE_OK;
+}
+
+lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    (void)backend;
+    lathe_status status = lt_cl_queue_check(queue);
+    for (uint64_t i = 0; status == LATHE_OK && i < work->n_ranges; i++) {
+        lt_range range = lt_ranges_at(work->ranges, work->first_range + i);
+        status = convert_range(queue, work, &range);
+    }
+    return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
+}
+
+/* ---- statistics */
+
+/* Makes room for a work's statistics on the device and where they land. */
+static lathe_status prepare_stats(lt_queue *queue, uint64_t n_tiles) {
+    lt_cl_memory *memory = &queue->backend->memory;
+    const uint64_t n_bytes = LT_STATS_WINDOW * sizeof(float);
+    lathe_status status = LATHE_OK;
+    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_tiles + n_tiles > LT_STATS_WINDOW) {
+        status = lt_cl_finish(&queue->backend->base, queue);
+    }
+    if (status != LATHE_OK || queue->stats_landing.host != NULL) {
+        return status;
+    }
+    if (queue->stats.device == NULL) {
+        status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->stats);
+    }
+    if (status == LATHE_OK) {
+        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &queue->stats_landing);
+    }
+    return status == LATHE_OK ? LATHE_OK : lt_cl_queue_give_up(queue, status);
+}
+
+lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    (void)backend;
+    lathe_status status = lt_cl_queue_check(queue);
+    if (status != LATHE_OK || work->n_tiles == 0) {
+        return status;
+    }
+    status = prepare_stats(queue, work->n_tiles);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    const kernel_args args = {
+        .buffers = {work->src.data->device, scales_of(queue, &work->src), queue->stats.device,
+                    queue->reports.device},
+        .n_buffers = 4,
+    };
+    lt_cl_launch launch = lt_cl_launch_stats(work, queue->backend->device.group_size);
+    status = enqueue_launch(queue, work, &launch, &args);
+    uint64_t first = queue->n_stats_tiles;
+    if (status == LATHE_OK) {
+        status = land(queue, &queue->stats, (float *)queue->stats_landing.host + first,
+                      work->n_tiles * sizeof(float));
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    queue->pending_stats[queue->n_stats++] =
+        (lt_cl_pending_stats){.stats = work->stats, .first = first, .n_tiles = work->n_tiles};
+    queue->n_stats_tiles += work->n_tiles;
+    return lt_cl_queue_flush(queue);
+}
