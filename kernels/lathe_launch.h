@@ -44,14 +44,15 @@ typedef struct lathe_side {
 } lathe_side;
 
 /* Bits of lathe_launch.flags. */
-#define LATHE_CL_NONFINITE_ERROR 1 /* where statistics or a survey meet a NaN or infinity: a fault */
-#define LATHE_CL_STRICT 2          /* a value that decoding does not give back is a fault */
-#define LATHE_CL_SURVEY 4          /* FAST: count saturated elements, look for non-finite ones */
-#define LATHE_CL_OWN_SCALES 8      /* block kernel: find the scales and store them */
-#define LATHE_CL_FAST 16           /* stats kernel: scopes are sampled (numerics.md) */
-#define LATHE_CL_CHECK_BYTES 32    /* a source byte that no encoder emits is a fault */
-#define LATHE_CL_SRC_VECTOR 64     /* four elements at a time lie in one row and can be loaded so */
-#define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
+#define LATHE_CL_NONFINITE_ERROR                                                                   \
+    1                           /* where statistics or a survey meet a NaN or infinity: a fault */
+#define LATHE_CL_STRICT 2       /* a value that decoding does not give back is a fault */
+#define LATHE_CL_SURVEY 4       /* FAST: count saturated elements, look for non-finite ones */
+#define LATHE_CL_OWN_SCALES 8   /* block kernel: find the scales and store them */
+#define LATHE_CL_FAST 16        /* stats kernel: scopes are sampled (numerics.md) */
+#define LATHE_CL_CHECK_BYTES 32 /* a source byte that no encoder emits is a fault */
+#define LATHE_CL_SRC_VECTOR 64  /* block, stats: vectors of elements can be loaded at once */
+#define LATHE_CL_DST_VECTOR 128 /* whole units of the target can be stored at once */
 
 /* One launch. Convert: n_rows rows of n_cols elements, at most LATHE_CL_MAX_ELEMS in all, which
  * follow each other on both sides. Stats: n_tiles tiles of a tiling; the fields after row_scopes
@@ -60,7 +61,7 @@ typedef struct lathe_launch {
     lathe_side src;
     lathe_side dst; /* not for stats */
     lathe_u64 flags;
-    lathe_u64 report; /* index of the launch's report, in units of LATHE_CL_REPORT_WORDS */
+    lathe_u64 report;     /* index of the launch's report, in units of LATHE_CL_REPORT_WORDS */
     lathe_u64 fault_base; /* the element that fault 0 stands for */
     lathe_u64 n_rows;
     lathe_u64 n_cols;
@@ -68,11 +69,12 @@ typedef struct lathe_launch {
     lathe_div row_units;  /* stream: units of a row; block: blocks of a row */
     lathe_u64 block_rows; /* block: rows of a block; 1 where rows are cut */
     lathe_u64 block_cols;
-    lathe_div row_parts;  /* block of several rows: units of a row */
-    lathe_div row_scopes; /* block of several rows: scales of a row */
+    lathe_div row_parts;   /* block of several rows: vectors of a row */
+    lathe_div row_outputs; /* the same, and BITNET158: units of a row */
+    lathe_div row_scopes;  /* the same: scales of a row */
     lathe_u64 n_tiles;
     lathe_u64 scope_elems;
-    lathe_u64 tiling_row; /* elements of a row that begins its own scopes */
+    lathe_u64 tiling_row;  /* elements of a row that begins its own scopes */
     lathe_u64 tile_origin; /* what lies before the launch in the first tile's row */
     lathe_u64 tile_phase;  /* and in its scope */
     lathe_u64 scope_phase; /* scopes before the first tile's in its row */
@@ -103,8 +105,8 @@ typedef struct lathe_launch {
 /* Work-items of a group: a power of two from 64 to this. */
 #define LATHE_CL_GROUP 256
 
-/* The most elements of a block of the block kernel, which lie in local memory as F32, and the most
- * scales that it finds for them. */
+/* The most elements of a block of the block kernel, which its work-items hold as F32 in vectors of
+ * LATHE_CL_WIDTH, and the most scales that it finds for them. */
 #define LATHE_CL_BLOCK_ELEMS 4096
 #define LATHE_CL_BLOCK_SCOPES 128
 
@@ -114,6 +116,7 @@ typedef struct lathe_launch {
     ((dst) == LATHE_CL_BITNET158                                                                   \
          ? 20                                                                                      \
          : ((dst) == LATHE_CL_F32 || ((src) == LATHE_CL_F32 && (dst) <= LATHE_CL_I8) ? 4 : 8))
+#define LATHE_CL_WIDTH(src, dst) (LATHE_CL_UNIT(src, dst) == 8 ? 8 : 4)
 #define LATHE_CL_UNIT_F32 4
 #define LATHE_CL_UNIT_F16 8
 #define LATHE_CL_UNIT_BF16 8
@@ -129,7 +132,9 @@ typedef struct lathe_launch {
 #define LATHE_CL_STEPS 2
 #endif
 
-/* Work-items that share a tile of the stats kernel, four lanes each. */
-#define LATHE_CL_TILE_ITEMS 16
+/* Work-items that share a tile of the stats kernel, LATHE_STAT_LANES lanes between them. */
+#ifndef LATHE_CL_TILE_ITEMS
+#define LATHE_CL_TILE_ITEMS(src) ((src) <= LATHE_CL_BF16 ? 32 : 16)
+#endif
 
 #endif

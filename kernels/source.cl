@@ -5,7 +5,7 @@
 #define LT_UNIT LATHE_CL_UNIT(LT_SRC, LT_DST)
 
 /* Elements that a work-item loads and encodes at once. */
-#define LT_WIDTH (LT_UNIT == 8 ? 8 : 4)
+#define LT_WIDTH LATHE_CL_WIDTH(LT_SRC, LT_DST)
 
 uint lt_div(ulong n, const lathe_div *div) {
     if (div->magic == 0) {

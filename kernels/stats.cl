@@ -2,7 +2,9 @@
 /* The stats kernel: the statistic of each tile, in the order of docs/numerics.md. */
 #include "block.cl"
 
-#define LT_GROUP_TILES (LT_GROUP / LATHE_CL_TILE_ITEMS)
+#define LT_TILE_ITEMS LATHE_CL_TILE_ITEMS(LT_SRC)
+#define LT_TILE_LANES (LATHE_STAT_LANES / LT_TILE_ITEMS)
+#define LT_GROUP_TILES (LT_GROUP / LT_TILE_ITEMS)
 
 /* Elements of the launch. */
 typedef struct lt_tile {
@@ -32,6 +34,69 @@ lt_tile lt_tile_of(const lathe_launch *launch, uint index) {
     return tile;
 }
 
+#define LT_STAT_STEPS 16
+
+/* The work-item's lanes of a whole tile, of which the first is `lane`: LT_TILE_LANES statistics. */
+
+#if LT_SRC <= LATHE_CL_BF16
+
+/* Two lanes. Floats have no scales, so that they are consecutive. */
+#if LT_SRC == LATHE_CL_F32
+typedef uint2 lt_pair;
+#define LT_FLOAT_BYTES 4
+#else
+typedef ushort2 lt_pair;
+#define LT_FLOAT_BYTES 2
+#endif
+
+float2 lt_pair_floats(lt_pair pair) {
+#if LT_SRC == LATHE_CL_F32
+    return as_float2(pair);
+#elif LT_SRC == LATHE_CL_F16
+    return vload_half2(0, (const half *)&pair);
+#else
+    return as_float2(convert_uint2(pair) << 16);
+#endif
+}
+
+void lt_whole_tile(uint *stats, __global const uchar *src, __global const float *scales,
+                   const lathe_launch *launch, lt_tile tile, uint lane, __global uint *report) {
+    __global const lt_pair *pairs =
+        (__global const lt_pair *)(src + launch->src.data_offset +
+                                   (launch->src.first_col + tile.elem + lane) * LT_FLOAT_BYTES);
+#if LT_IS_MEAN
+    float2 found = (float2)(0.0f);
+#else
+    lt_pair found = (lt_pair)(0); /* magnitudes order like their bits in every float type */
+#endif
+    for (uint i = 0; i < LATHE_STAT_TILE / LATHE_STAT_LANES; i += LT_STAT_STEPS) {
+        lt_pair raw[LT_STAT_STEPS];
+#pragma unroll
+        for (uint step = 0; step < LT_STAT_STEPS; step++) {
+            raw[step] = pairs[(i + step) * (LATHE_STAT_LANES / 2)];
+        }
+#pragma unroll
+        for (uint step = 0; step < LT_STAT_STEPS; step++) {
+#if LT_IS_MEAN
+            found += fabs(lt_pair_floats(raw[step]));
+#elif LT_SRC == LATHE_CL_F32
+            found = max(found, raw[step] & LT_MAGNITUDE);
+#else
+            found = max(found, raw[step] & (ushort)0x7fff);
+#endif
+        }
+    }
+#if LT_IS_MEAN
+    const float2 floats = found;
+#else
+    const float2 floats = lt_pair_floats(found);
+#endif
+    stats[0] = as_uint(floats.x) & LT_MAGNITUDE;
+    stats[1] = as_uint(floats.y) & LT_MAGNITUDE;
+}
+
+#else
+
 uint4 lt_stat_join4(uint4 a, uint4 b) {
 #if LT_IS_MEAN
     return as_uint4(as_float4(a) + as_float4(b));
@@ -40,30 +105,60 @@ uint4 lt_stat_join4(uint4 a, uint4 b) {
 #endif
 }
 
-#define LT_STAT_STEPS 8
+#define LT_CODE_STEPS 8
 
-/* Four lanes of a whole tile, from `lane` on. */
-uint4 lt_whole_tile(__global const uchar *src, __global const float *scales,
-                    const lathe_launch *launch, lt_tile tile, uint lane, __global uint *report) {
-    uint4 stats = (uint4)(0);
-    for (uint i = lane; i < LATHE_STAT_TILE; i += LATHE_STAT_LANES * LT_STAT_STEPS) {
-        lt_raw4 raw[LT_STAT_STEPS];
+/* Four lanes. */
+void lt_whole_tile(uint *stats, __global const uchar *src, __global const float *scales,
+                   const lathe_launch *launch, lt_tile tile, uint lane, __global uint *report) {
+    const lt_spot none = {0, 0};
+    const bool one_scale = launch->src.scale_elems.by == 0;
+    const float common = one_scale ? lt_source_scale(&launch->src, scales, none) : 1;
+    uint4 found = (uint4)(0);
+    for (uint i = lane; i < LATHE_STAT_TILE; i += LATHE_STAT_LANES * LT_CODE_STEPS) {
+        lt_raw4 raw[LT_CODE_STEPS];
+        lt_spot spots[LT_CODE_STEPS];
 #pragma unroll
-        for (uint step = 0; step < LT_STAT_STEPS; step++) {
-            const uint elem = tile.elem + i + step * LATHE_STAT_LANES;
-            raw[step] = lt_fetch_spot(src, &launch->src, lt_spot_of(&launch->src, elem));
+        for (uint step = 0; step < LT_CODE_STEPS; step++) {
+            spots[step] =
+                lt_spot_of(&launch->src, tile.elem + i + step * LATHE_STAT_LANES);
+            raw[step] = lt_fetch4(src + lt_row_offset(&launch->src, spots[step].row),
+                                  spots[step].col);
         }
 #pragma unroll
-        for (uint step = 0; step < LT_STAT_STEPS; step++) {
+        for (uint step = 0; step < LT_CODE_STEPS; step++) {
             const uint elem = tile.elem + i + step * LATHE_STAT_LANES;
-            const lt_spot spot = lt_spot_of(&launch->src, elem);
-            lt_check4(raw[step], elem, spot.col, launch->flags, report);
-            const float4 x = lt_decode4(raw[step], spot.col,
-                                        lt_source_scale(&launch->src, scales, spot));
-            stats = lt_stat_join4(stats, as_uint4(x) & LT_MAGNITUDE);
+            const float scale =
+                one_scale ? common : lt_source_scale(&launch->src, scales, spots[step]);
+            lt_check4(raw[step], elem, spots[step].col, launch->flags, report);
+            const float4 x = lt_decode4(raw[step], spots[step].col, scale);
+            found = lt_stat_join4(found, as_uint4(x) & LT_MAGNITUDE);
         }
     }
-    return stats;
+    stats[0] = found.x;
+    stats[1] = found.y;
+    stats[2] = found.z;
+    stats[3] = found.w;
+}
+
+#endif
+
+/* What is done with a tile's elements; each attempt follows one whose result is not finite. */
+#define LT_AS_IS 0  /* every element counts */
+#define LT_FINITE 1 /* a NaN or infinity is a fault, or counts as 0 */
+#define LT_SHRUNK 2 /* the sum overflowed: each element times LATHE_STAT_SHRINK */
+
+uint lt_share(float x, uint attempt, uint elem, ulong flags, __global uint *report) {
+    const uint magnitude = as_uint(x) & LT_MAGNITUDE;
+    if (attempt == LT_AS_IS) {
+        return magnitude;
+    }
+    if (magnitude >= LT_INFINITY) {
+        if ((flags & LATHE_CL_NONFINITE_ERROR) != 0) {
+            lt_fault(report, elem, LATHE_CL_FAULT_NON_FINITE);
+        }
+        return 0;
+    }
+    return attempt < LT_SHRUNK ? magnitude : as_uint(as_float(magnitude) * LATHE_STAT_SHRINK);
 }
 
 /* Elements lane, lane + 64, ... of any tile. */
@@ -72,11 +167,9 @@ uint lt_tile_lane(__global const uchar *src, __global const float *scales,
                   __global uint *report) {
     uint stat = 0;
     for (uint i = lane; i < tile.n_elems; i += LATHE_STAT_LANES) {
-        const float x = lt_element(src, scales, launch, tile.elem + i, report);
-        const uint share = attempt == LT_AS_IS
-                               ? lt_share(x)
-                               : lt_odd_share(x, attempt, tile.elem + i, launch->flags, report);
-        stat = lt_stat_join(stat, share);
+        const uint elem = tile.elem + i;
+        const float x = lt_element(src, scales, launch, elem, report);
+        stat = lt_stat_join(stat, lt_share(x, attempt, elem, launch->flags, report));
     }
     return stat;
 }
@@ -84,13 +177,13 @@ uint lt_tile_lane(__global const uchar *src, __global const float *scales,
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_stats(__global const uchar *restrict src, __global const float *restrict src_scales,
             __global float *restrict stats, __global uint *reports, lathe_launch launch) {
-    __local uint4 lanes[LT_GROUP];
+    __local uint lanes[LT_GROUP * LT_TILE_LANES];
     __local uint eighths[LT_GROUP_TILES * 8];
     __local uint is_odd;
     const uint item = (uint)get_local_id(0);
     const uint first = (uint)get_group_id(0) * LT_GROUP_TILES;
-    const lt_tile tile = lt_tile_of(&launch, first + item / LATHE_CL_TILE_ITEMS);
-    const uint lane = item % LATHE_CL_TILE_ITEMS * 4;
+    const lt_tile tile = lt_tile_of(&launch, first + item / LT_TILE_ITEMS);
+    const uint lane = item % LT_TILE_ITEMS * LT_TILE_LANES;
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
     const bool is_vector =
         (launch.flags & LATHE_CL_SRC_VECTOR) != 0 && tile.n_elems == LATHE_STAT_TILE;
@@ -98,31 +191,31 @@ lathe_stats(__global const uchar *restrict src, __global const float *restrict s
     bool again = true;
 
     for (uint attempt = LT_AS_IS; again; attempt++) {
+        uint mine[LT_TILE_LANES];
         if (is_vector && attempt == LT_AS_IS) {
-            lanes[item] = lt_whole_tile(src, src_scales, &launch, tile, lane, report);
+            lt_whole_tile(mine, src, src_scales, &launch, tile, lane, report);
         } else {
-            uint4 four;
-            four.x = lt_tile_lane(src, src_scales, &launch, tile, lane, attempt, report);
-            four.y = lt_tile_lane(src, src_scales, &launch, tile, lane + 1, attempt, report);
-            four.z = lt_tile_lane(src, src_scales, &launch, tile, lane + 2, attempt, report);
-            four.w = lt_tile_lane(src, src_scales, &launch, tile, lane + 3, attempt, report);
-            lanes[item] = four;
+            for (uint i = 0; i < LT_TILE_LANES; i++) {
+                mine[i] = lt_tile_lane(src, src_scales, &launch, tile, lane + i, attempt, report);
+            }
+        }
+#pragma unroll
+        for (uint i = 0; i < LT_TILE_LANES; i++) {
+            lanes[item * LT_TILE_LANES + i] = mine[i];
         }
         if (item == 0) {
             is_odd = 0;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (item < LT_GROUP_TILES * 8) {
-            __local const uint *mine = (__local const uint *)lanes + item / 8 * LATHE_STAT_LANES;
-            eighths[item] = lt_fold8_local(mine + item % 8, 8);
+            eighths[item] = lt_fold8_local(lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (!is_found) {
             const uint stat = lt_fold8_local(eighths + 8 * item, 1);
             is_found = lt_is_finite(stat);
             if (is_found) {
-                stats[first + item] =
-                    attempt == LT_SHRUNK ? -as_float(stat) : as_float(stat);
+                stats[first + item] = attempt == LT_SHRUNK ? -as_float(stat) : as_float(stat);
             } else {
                 is_odd = 1;
             }

@@ -288,10 +288,7 @@ void lt_store_trits(__global uchar *at, uint bytes, uint count, ulong flags) {
 #endif
 
 /* Statistics are handled as bits: a sum's, or the greatest magnitude, whose order is that of
- * integers. An element's share of its scope's statistic depends on what was found before: */
-#define LT_AS_IS 0   /* every element counts */
-#define LT_FINITE 1  /* the result was not finite: a NaN or infinity is a fault, or counts as 0 */
-#define LT_SHRUNK 2  /* the sum overflowed: each element times LATHE_STAT_SHRINK */
+ * integers. */
 #define LT_IS_MEAN (LT_DST == LATHE_CL_I1 || LT_DST == LATHE_CL_BITNET158)
 
 uint lt_stat_join(uint a, uint b) {
@@ -300,22 +297,6 @@ uint lt_stat_join(uint a, uint b) {
 #else
     return max(a, b);
 #endif
-}
-
-/* The share of an element that is looked at again. */
-uint lt_odd_share(float x, uint attempt, uint elem, ulong flags, __global uint *report) {
-    const uint magnitude = as_uint(x) & LT_MAGNITUDE;
-    if (magnitude >= LT_INFINITY) {
-        if ((flags & LATHE_CL_NONFINITE_ERROR) != 0) {
-            lt_fault(report, elem, LATHE_CL_FAULT_NON_FINITE);
-        }
-        return 0;
-    }
-    return attempt < LT_SHRUNK ? magnitude : as_uint(as_float(magnitude) * LATHE_STAT_SHRINK);
-}
-
-uint lt_share(float x) {
-    return as_uint(x) & LT_MAGNITUDE;
 }
 
 bool lt_is_finite(uint stat) {
@@ -340,11 +321,12 @@ uint lt_fold8_local(__local const uint *lanes, uint step) {
     return lt_fold8(mine);
 }
 
-/* The scale of a scope of one tile. */
-float lt_scale_from_stat(uint stat, uint n_elems, uint attempt) {
+/* The scale of a scope of one tile; if its sum is shrunk, each element was multiplied by
+ * LATHE_STAT_SHRINK first. */
+float lt_scale_from_stat(uint stat, uint n_elems, bool is_shrunk) {
 #if LT_IS_MEAN
     float mean = lt_divide(as_float(stat), (float)n_elems);
-    if (attempt == LT_SHRUNK) {
+    if (is_shrunk) {
         mean = as_float(min(as_uint(mean * 0x1p16f), LT_INFINITY - 1));
     }
 #if LT_DST == LATHE_CL_BITNET158

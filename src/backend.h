@@ -81,7 +81,7 @@ typedef struct lt_work {
     bool is_trial;       /* of the self-check: runs kernels that have not passed it yet */
 } lt_work;
 
-/* How many tiles' statistics are gathered before they are folded. */
+/* How many tiles' statistics are gathered before they are folded, at least: 128 KiB of them. */
 enum { LT_STATS_WINDOW = 16384 };
 
 /* Transfers and passes that run one after another. Used by one thread at a time. NULL is the CPU's:
@@ -167,6 +167,7 @@ struct lt_backend {
     uint64_t max_own_scope_elems; /* larger scopes take a stats pass, in memory */
     uint64_t max_chunk_scope_elems; /* and when streaming */
     uint64_t chunk_bytes;           /* a good size of chunk, both sides together */
+    uint64_t stats_window;          /* tiles of a stats work, at most; LT_STATS_WINDOW or more */
     uint32_t staged_cost;           /* bytes of the budget for a byte of LT_MEMORY_STAGED */
     bool is_remote;                 /* host memory reaches it by transfers, or wrapped */
 };

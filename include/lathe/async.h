@@ -18,9 +18,9 @@ typedef struct lathe_event lathe_event;
 /* lathe_convert on a thread of the engine, on whatever device it has: returns at once. The source
  * is retained until the conversion is over. On success the caller owns *event, and releases it,
  * before or after the conversion is over. Conversions of one engine run several at a time, in no
- * promised order.
- * Errors, which leave *event alone: INVALID_ARGUMENT, INSUFFICIENT_MEMORY; those of the conversion
- * itself are the event's. */
+ * promised order; where the system has no thread to give, on the calling thread before it returns.
+ * Errors, which leave *event alone: INVALID_ARGUMENT and NOT_SUPPORTED (the target),
+ * INSUFFICIENT_MEMORY; those of the conversion itself are the event's. */
 LATHE_API lathe_status lathe_convert_async(lathe_engine *engine, lathe_tensor *source,
                                            const lathe_target *target, lathe_event **event);
 

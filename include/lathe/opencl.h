@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Conversions in the middle of the caller's own OpenCL work: its context, its queues, its memory
- * and its events. The only header that needs CL/cl.h; lathe/lathe.h does not include it. In a build
- * without OpenCL every function here fails with NOT_SUPPORTED. */
+ * and its events. The only header that needs CL/cl.h; lathe/lathe.h does not include it. A build
+ * without OpenCL has neither this header nor its functions. */
 #ifndef LATHE_OPENCL_H
 #define LATHE_OPENCL_H
 
@@ -54,7 +54,9 @@ LATHE_API lathe_status lathe_opencl_tensor_memory(const lathe_tensor *tensor,
  * *done, which may be NULL, receives an event that the caller releases: it completes with the
  * conversion, with a negative execution status if that failed. *event, which may be NULL, receives
  * the same as a lathe_event, which has the details. In an in-order queue the commands after it wait
- * for it. Both tensors are retained until then; the queue's context must be the engine's.
+ * for it, and go on if it failed. Both tensors are retained until then; the queue's context must be
+ * the engine's. Where the conversion is one kernel that can find no fault in the data, and the pair
+ * has been converted before, that kernel goes into the queue itself.
  *
  * Errors, before anything is enqueued: INVALID_ARGUMENT and the others of lathe_convert_into,
  * NOT_SUPPORTED, DEVICE. */

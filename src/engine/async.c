@@ -70,8 +70,9 @@ static void idle(lt_async *async) {
         const struct timespec until = lt_deadline(POLL_NS);
         async->is_polling = true;
         if (pthread_cond_timedwait(&async->work, &async->mutex, &until) == ETIMEDOUT) {
+            void (*poll)(lt_async *) = async->poll;
             (void)pthread_mutex_unlock(&async->mutex);
-            async->poll(async);
+            poll(async);
             (void)pthread_mutex_lock(&async->mutex);
         }
         async->is_polling = false;

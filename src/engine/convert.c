@@ -3,17 +3,11 @@
 #include "core/error.h"
 #include "core/fpenv.h"
 #include "core/tensor.h"
+#include "engine/check_result.h"
 #include "engine/device_tensor.h"
 #include "engine/direct.h"
 #include "engine/engine.h"
 #include "engine/tensor_stream.h"
-#include <string.h>
-
-static bool overlap(const void *a, uint64_t a_bytes, const void *b, uint64_t b_bytes) {
-    uintptr_t a_first = (uintptr_t)a;
-    uintptr_t b_first = (uintptr_t)b;
-    return a_bytes > 0 && b_bytes > 0 && a_first < b_first + b_bytes && b_first < a_first + a_bytes;
-}
 
 static bool is_on_device(const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE;
@@ -190,52 +184,6 @@ lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *source,
     return LATHE_OK;
 }
 
-/* True if two tensors have memory in common. */
-static bool share_memory(const lathe_tensor *a, const lathe_tensor *b) {
-    if (is_on_device(a) != is_on_device(b)) {
-        return false;
-    }
-    if (is_on_device(a)) {
-        const lt_device_memory *x = a->on_device;
-        const lt_device_memory *y = b->on_device;
-        return x->data.device == y->data.device &&
-               x->data_offset < y->data_offset + b->layout.n_bytes &&
-               y->data_offset < x->data_offset + a->layout.n_bytes;
-    }
-    uint64_t a_scale_bytes = a->layout.n_scales * sizeof(float);
-    uint64_t b_scale_bytes = b->layout.n_scales * sizeof(float);
-    return overlap(a->data, a->layout.n_bytes, b->data, b->layout.n_bytes) ||
-           overlap(a->data, a->layout.n_bytes, b->scales, b_scale_bytes) ||
-           overlap(a->scales, a_scale_bytes, b->data, b->layout.n_bytes) ||
-           overlap(a->scales, a_scale_bytes, b->scales, b_scale_bytes);
-}
-
-static lathe_status check_result(const lathe_tensor *source, const lathe_tensor *result,
-                                 const lathe_target *target) {
-    lathe_tensor_desc desc;
-    lt_layout layout;
-    lathe_status status = lathe_target_desc(target, source->n_dims, source->shape, &desc);
-    if (status == LATHE_OK) {
-        status = lt_layout_of(&desc, &layout);
-    }
-    if (status != LATHE_OK) {
-        return status;
-    }
-    bool same_shape = source->n_dims == result->n_dims &&
-                      memcmp(source->shape, result->shape, sizeof source->shape) == 0;
-    if (!same_shape || !lt_tensor_is(result, &desc, &layout)) {
-        return lt_fail(LATHE_INCOMPATIBLE_TYPES,
-                       "the result's shape, dtype or granularity is not that of the target");
-    }
-    if (result->read_only) {
-        return lt_fail(LATHE_READ_ONLY, "the result is read-only");
-    }
-    if (share_memory(source, result)) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "the source and the result share memory");
-    }
-    return LATHE_OK;
-}
-
 lathe_status lathe_convert_into(lathe_engine *engine, const lathe_tensor *source,
                                 const lathe_target *target, lathe_tensor *result,
                                 lathe_convert_stats *stats) {
@@ -243,7 +191,7 @@ lathe_status lathe_convert_into(lathe_engine *engine, const lathe_tensor *source
     if (status != LATHE_OK) {
         return status;
     }
-    status = check_result(source, result, target);
+    status = lt_check_result(source, target, result);
     uint64_t n_saturated = 0;
     if (status == LATHE_OK) {
         status = convert_checked(engine, source, target, result, &n_saturated);

@@ -74,7 +74,7 @@ static lathe_status submit_window(direct *d, window *w, uint64_t tile) {
         .src = d->src.span,
         .stats = w->stats,
         .first_tile = tile,
-        .n_tiles = lt_min(LT_STATS_WINDOW, tiling->n_tiles - tile),
+        .n_tiles = lt_min(d->backend->stats_window, tiling->n_tiles - tile),
         .outcome = &d->outcome,
         .is_trial = d->is_trial,
     };
@@ -95,7 +95,7 @@ static lathe_status fold_window(direct *d, const window *w, lt_fold *fold) {
 }
 
 static lathe_status open_windows(direct *d) {
-    size_t window_tiles = (size_t)lt_min(d->plan.pass.tiling.n_tiles, LT_STATS_WINDOW);
+    size_t window_tiles = (size_t)lt_min(d->plan.pass.tiling.n_tiles, d->backend->stats_window);
     bool one_is_enough = !d->backend->is_remote || window_tiles == d->plan.pass.tiling.n_tiles;
     for (int i = 0; i < N_WINDOWS; i++) {
         window *w = &d->windows[i];
@@ -125,17 +125,18 @@ static void close_windows(direct *d) {
 /* Finds all scales of the target, a window of tiles at a time. */
 static lathe_status find_scales(direct *d) {
     const lt_tiling *tiling = &d->plan.pass.tiling;
+    const uint64_t step = d->backend->stats_window;
     lt_fold fold = {0};
     lathe_status status = open_windows(d);
     bool alternate = d->windows[1].stats != NULL;
-    for (uint64_t i = 0; status == LATHE_OK && i * LT_STATS_WINDOW < tiling->n_tiles; i++) {
-        status = submit_window(d, &d->windows[alternate ? i % N_WINDOWS : 0], i * LT_STATS_WINDOW);
+    for (uint64_t i = 0; status == LATHE_OK && i * step < tiling->n_tiles; i++) {
+        status = submit_window(d, &d->windows[alternate ? i % N_WINDOWS : 0], i * step);
         if (status == LATHE_OK && (i > 0 || !alternate)) {
             status = fold_window(d, &d->windows[alternate ? (i - 1) % N_WINDOWS : 0], &fold);
         }
     }
     if (status == LATHE_OK && alternate) {
-        uint64_t n_windows = lt_ceil_div(tiling->n_tiles, LT_STATS_WINDOW);
+        uint64_t n_windows = lt_ceil_div(tiling->n_tiles, step);
         status = fold_window(d, &d->windows[(n_windows - 1) % N_WINDOWS], &fold);
     }
     close_windows(d);
@@ -244,5 +245,27 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
     *n_saturated = atomic_load(&d.outcome.n_saturated);
     close_operand(backend, &d.src);
     close_operand(backend, &d.dst);
+    return status;
+}
+
+lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
+                              const lathe_target *target, float *scales) {
+    direct d = {.backend = backend, .pool = engine->pool, .scales = scales};
+    lathe_tensor_desc to;
+    lt_layout layout;
+    lathe_status status = lathe_target_desc(target, source->n_dims, source->shape, &to);
+    if (status == LATHE_OK) {
+        status = lt_layout_of(&to, &layout);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    d.plan = lt_plan_make(backend, &source->layout, &layout, target, 0);
+    lt_outcome_init(&d.outcome);
+    status = open_operand(backend, source, &d.src);
+    if (status == LATHE_OK) {
+        status = find_scales(&d);
+    }
+    close_operand(backend, &d.src);
     return status;
 }

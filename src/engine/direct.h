@@ -15,4 +15,9 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
                                const lathe_tensor *source, const lathe_target *target,
                                lathe_tensor *result, bool is_trial, uint64_t *n_saturated);
 
+/* The statistics pass of such a conversion by itself, which has elements: finds the target's
+ * scales, n_scales floats. For measurements. */
+lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
+                              const lathe_target *target, float *scales);
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "engine/async.h"
+#include "engine/check_result.h"
 #include "engine/device_tensor.h"
 #include "engine/engine.h"
 #include "engine/event.h"
@@ -88,7 +89,11 @@ static lathe_status check_gate(const enqueued *e) {
     (void)lt_cl_fail(device_of(e),
                      e->is_straight ? "the kernel" : "a command before the conversion",
                      e->gate.status);
-    lt_error()->status = LATHE_DEVICE;
+    lathe_error *error = lt_error();
+    error->status = LATHE_DEVICE;
+    error->from = e->source->layout.dtype;
+    error->to = e->target.dtype;
+    error->stage = "convert";
     return LATHE_DEVICE;
 }
 
@@ -161,32 +166,29 @@ static bool go_straight(enqueued *e, cl_command_queue queue, cl_uint n_wait,
 }
 
 /* Gives the caller a reference to the kernel's event. Where there is none to be had it gets ours,
- * for which there is no use once the kernel has been waited for. */
+ * and the conversion has failed: its device is in no state to go on. */
 static cl_event share_gate(enqueued *e) {
     cl_event shared = e->gate.event;
     for (int i = 0; i < LT_CL_TRIES; i++) {
-        if (clRetainEvent(shared) == CL_SUCCESS) {
+        e->gate.status = clRetainEvent(shared);
+        if (e->gate.status == CL_SUCCESS) {
             return shared;
         }
     }
     e->gate.event = NULL;
-    for (int i = 0; i < LT_CL_TRIES; i++) {
-        e->gate.status = clWaitForEvents(1, &shared);
-        if (e->gate.status == CL_COMPLETE) {
-            break;
-        }
-    }
     return shared;
 }
 
 /* ---- beside it */
 
-/* A failure of a call that was handed the caller's own objects. */
+/* A failure of a call that may have been handed the caller's own objects. */
 static lathe_status fail_call(const enqueued *e, const char *function, cl_int error) {
     (void)lt_cl_fail(device_of(e), function, error);
     if (error == CL_INVALID_CONTEXT || error == CL_INVALID_EVENT_WAIT_LIST ||
         error == CL_INVALID_EVENT) {
         lt_error()->status = LATHE_INVALID_ARGUMENT;
+    } else {
+        lt_count(&e->engine->cpu->counters->n_device_errors, 1);
     }
     return lt_error()->status;
 }
@@ -196,7 +198,7 @@ static lathe_status make_user_event(const enqueued *e, cl_event *event) {
     cl_int error = CL_SUCCESS;
     cl_event made = clCreateUserEvent(device_of(e)->context, &error);
     if (error != CL_SUCCESS) {
-        return lt_cl_fail(device_of(e), "clCreateUserEvent", error);
+        return fail_call(e, "clCreateUserEvent", error);
     }
     *event = made;
     return LATHE_OK;
@@ -270,40 +272,8 @@ static bool is_ours(const lathe_engine *engine, const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE && tensor->on_device->backend == engine->device;
 }
 
-/* A part of a memory object. */
-typedef struct region {
-    const void *memory;
-    uint64_t first;
-    uint64_t n_bytes;
-} region;
-
-static void regions_of(const lathe_tensor *tensor, region regions[2]) {
-    const lt_device_memory *memory = tensor->on_device;
-    regions[0] = (region){memory->data.device, memory->data_offset, tensor->layout.n_bytes};
-    regions[1] = (region){memory->scales.device, memory->scale_offset * sizeof(float),
-                          tensor->layout.n_scales * sizeof(float)};
-}
-
-static bool share_memory(const lathe_tensor *source, const lathe_tensor *result) {
-    region theirs[2];
-    region ours[2];
-    regions_of(source, theirs);
-    regions_of(result, ours);
-    for (int i = 0; i < 4; i++) {
-        const region *a = &theirs[i / 2];
-        const region *b = &ours[i % 2];
-        if (a->n_bytes > 0 && b->n_bytes > 0 && a->memory == b->memory &&
-            a->first < b->first + b->n_bytes && b->first < a->first + a->n_bytes) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static lathe_status check_conversion(const lathe_engine *engine, const lathe_tensor *source,
                                      const lathe_target *target, const lathe_tensor *result) {
-    lathe_tensor_desc desc;
-    lt_layout layout;
     if (engine == NULL || source == NULL || result == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "engine, source or result is NULL");
     }
@@ -314,26 +284,7 @@ static lathe_status check_conversion(const lathe_engine *engine, const lathe_ten
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "the source or the result is no device tensor of the engine");
     }
-    lathe_status status = lathe_target_desc(target, source->n_dims, source->shape, &desc);
-    if (status == LATHE_OK) {
-        status = lt_layout_of(&desc, &layout);
-    }
-    if (status != LATHE_OK) {
-        return status;
-    }
-    if (source->n_dims != result->n_dims ||
-        memcmp(source->shape, result->shape, sizeof source->shape) != 0 ||
-        !lt_tensor_is(result, &desc, &layout)) {
-        return lt_fail(LATHE_INCOMPATIBLE_TYPES,
-                       "the result's shape, dtype or granularity is not that of the target");
-    }
-    if (result->read_only) {
-        return lt_fail(LATHE_READ_ONLY, "the result is read-only");
-    }
-    if (share_memory(source, result)) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "the source and the result share memory");
-    }
-    return LATHE_OK;
+    return lt_check_result(source, target, result);
 }
 
 /* Makes the user events. *done, if the caller wants it, receives a reference of its own. */
@@ -348,7 +299,7 @@ static lathe_status make_user_events(enqueued *e, bool in_order, cl_event *done)
     }
     cl_int error = clRetainEvent(e->done);
     if (error != CL_SUCCESS) {
-        return lt_cl_fail(device_of(e), "clRetainEvent", error);
+        return fail_call(e, "clRetainEvent", error);
     }
     *done = e->done;
     return LATHE_OK;

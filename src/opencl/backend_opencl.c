@@ -15,6 +15,10 @@ enum { MIN_SLOTS = 3, MAX_SLOTS = 8, MIN_THREADS = 4 };
 #define REMOTE_CHUNK_BYTES (UINT64_C(24) << 20)
 #define SHARED_CHUNK_BYTES (UINT64_C(4) << 20)
 
+/* So many tiles take a fast device longer than the host needs to start it and to fold the last
+ * ones: 2 GiB of F32, 512 KiB of statistics. */
+enum { STATS_WINDOW = 128 * 1024 };
+
 static void destroy(lt_backend *base) {
     lt_cl_backend *backend = lt_cl_of(base);
     lt_cl_queues_destroy(backend);
@@ -123,6 +127,7 @@ static void set_base(lt_cl_backend *backend) {
         .max_own_scope_elems = LATHE_CL_BLOCK_ELEMS,
         .max_chunk_scope_elems = LATHE_CL_BLOCK_ELEMS,
         .chunk_bytes = shares ? SHARED_CHUNK_BYTES : REMOTE_CHUNK_BYTES,
+        .stats_window = STATS_WINDOW,
         .staged_cost = shares ? 1 : 2,
         .is_remote = true,
     };

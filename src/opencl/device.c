@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "lathe_launch.h"
+#include "opencl/release.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -448,7 +449,7 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
 
 void lt_cl_device_close(lt_cl_device *device) {
     if (device->context != NULL) {
-        (void)clReleaseContext(device->context);
+        lt_cl_release_context(device->context);
     }
     *device = (lt_cl_device){0};
 }

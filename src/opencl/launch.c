@@ -125,10 +125,9 @@ static uint64_t unit_elems(const lt_pass *pass) {
     return LATHE_CL_UNIT((int)pass->src.dtype, (int)pass->dst.dtype);
 }
 
-/* BITNET158 is loaded and encoded four elements at a time; its unit is four bytes. */
+/* What a work-item loads and encodes at once. */
 static uint64_t vector_elems(const lt_pass *pass) {
-    uint64_t unit = unit_elems(pass);
-    return unit % 8 == 0 ? 8 : 4;
+    return LATHE_CL_WIDTH((int)pass->src.dtype, (int)pass->dst.dtype);
 }
 
 static bool trits_are_aligned(const side *s, bool one_row) {
@@ -206,29 +205,28 @@ static uint64_t column_quantum(const lt_pass *pass) {
                : scope;
 }
 
-/* How many rows a block takes, if it takes whole ones: few enough scales, and fours of elements
- * that begin alike in every block. */
+/* How many rows a block takes, if it takes whole ones: few enough scales, and vectors, of which a
+ * row's last may be short. */
 static uint64_t rows_of_block(const lt_pass *pass, const lt_range *range) {
-    uint64_t rows = lt_max(LATHE_CL_BLOCK_ELEMS / range->n_cols, 1);
+    uint64_t width = vector_elems(pass);
+    uint64_t parts = LATHE_CL_BLOCK_ELEMS / width;
+    uint64_t rows = parts / lt_ceil_div(range->n_cols, width);
     if (pass->own_scales) {
-        rows = lt_min(rows, lt_max(LATHE_CL_BLOCK_SCOPES / pass->dst.scales_per_row, 1));
+        rows = lt_min(rows, LATHE_CL_BLOCK_SCOPES / pass->dst.scales_per_row);
     }
-    return rows >= 4 ? round_down(rows, 4) : rows;
+    return lt_max(rows, 1);
 }
 
-/* True if the source can be loaded four elements at a time from each block's first on. */
+/* True if the source can be loaded in vectors, each in a block's row. */
 static bool blocks_are_vectors(const convert *c) {
     const lathe_launch *args = &c->launch.args;
     const lt_layout *src = &c->pass->src;
+    uint64_t width = vector_elems(c->pass);
     bool one_row = in_one_row(&c->src);
-    uint64_t step = args->block_rows * args->n_cols;
-    bool blocks_begin_fours =
-        args->n_units == 1 || (args->block_rows == 1 && args->n_cols > args->block_cols
-                                   ? args->n_rows == 1 || args->n_cols % 4 == 0
-                                   : step % 4 == 0);
-    return blocks_begin_fours && (one_row || c->src.row_elems % 4 == 0) &&
-           (src->scale_elems % 4 == 0 || src->scale_elems == src->row_elems) &&
-           is_aligned(&c->src, one_row, 4);
+    return (args->n_rows == 1 || args->n_cols % width == 0) &&
+           (one_row || c->src.row_elems % width == 0) &&
+           (src->scale_elems % width == 0 || src->scale_elems == src->row_elems) &&
+           is_aligned(&c->src, one_row, width);
 }
 
 static void make_blocks(convert *c, const lt_range *range) {
@@ -241,7 +239,8 @@ static void make_blocks(convert *c, const lt_range *range) {
     if (range->n_cols <= LATHE_CL_BLOCK_ELEMS) {
         args->block_rows = rows_of_block(pass, range);
         args->block_cols = range->n_cols;
-        args->row_parts = div_by(lt_ceil_div(range->n_cols, unit_elems(pass)));
+        args->row_parts = div_by(lt_ceil_div(range->n_cols, vector_elems(pass)));
+        args->row_outputs = div_by(lt_ceil_div(range->n_cols, unit_elems(pass)));
         args->row_scopes = div_by(pass->dst.scales_per_row);
     } else {
         uint64_t quantum = column_quantum(pass);
@@ -343,7 +342,8 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
                 .fault_base = first - LATHE_CL_FAULT_MARGIN,
                 .n_tiles = work->n_tiles,
             },
-        .n_groups = lt_ceil_div(work->n_tiles, group_size / LATHE_CL_TILE_ITEMS),
+        .n_groups =
+            lt_ceil_div(work->n_tiles, group_size / LATHE_CL_TILE_ITEMS((int)pass->src.dtype)),
     };
     lathe_launch *args = &launch.args;
     place_tiles(args, tiling, work->first_tile, first);
@@ -379,7 +379,8 @@ double lt_cl_tile_stat(float stored) {
 
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
                           char text[LT_CL_OPTIONS_TEXT]) {
-    (void)snprintf(text, LT_CL_OPTIONS_TEXT, "-cl-std=CL1.2 -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u",
-                   (int)src, (int)dst, (unsigned)device->group_size);
+    (void)snprintf(text, LT_CL_OPTIONS_TEXT,
+                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u", (int)src, (int)dst,
+                   (unsigned)device->group_size);
     return text;
 }

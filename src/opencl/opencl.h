@@ -32,7 +32,4 @@ lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **
 /* The device that an OpenCL backend runs on. */
 const lt_cl_device *lt_cl_backend_device(const lt_backend *backend);
 
-/* A queue that puts its commands into the caller's own command queue, which is retained. */
-lathe_status lt_cl_queue_adopt(lt_backend *backend, cl_command_queue queue, lt_queue **out);
-
 #endif

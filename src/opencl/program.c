@@ -6,6 +6,7 @@
 #include "opencl/kernel_sources.h"
 #include "opencl/launch.h"
 #include "opencl/program_cache.h"
+#include "opencl/release.h"
 #include "pool/pool.h"
 #include <string.h>
 #include <strings.h>
@@ -75,7 +76,7 @@ void lt_cl_programs_destroy(lt_cl_programs *programs) {
             lt_cl_program *pair = &programs->pairs[src][dst];
             cl_program program = atomic_load(&pair->program);
             if (program != NULL) {
-                (void)clReleaseProgram(program);
+                lt_cl_release_program(program);
             }
             lt_pool_delete(programs->pool, pair->refusal);
         }
@@ -161,7 +162,7 @@ static lathe_status build_source(lt_cl_programs *programs, lathe_dtype src, lath
     if (error == CL_BUILD_PROGRAM_FAILURE) {
         status = refuse(programs, program, src, dst);
     }
-    (void)clReleaseProgram(program);
+    lt_cl_release_program(program);
     return status;
 }
 
@@ -177,7 +178,7 @@ static cl_program build_binary(const lt_cl_programs *programs, const char *optio
         return NULL;
     }
     if (status != CL_SUCCESS || !works(programs, compile(programs, program, options))) {
-        (void)clReleaseProgram(program);
+        lt_cl_release_program(program);
         return NULL;
     }
     return program;

@@ -25,21 +25,9 @@ static void forget(lt_queue *queue) {
     queue->n_stats_tiles = 0;
 }
 
-/* Waits as well as it can be done. A caller's queue holds commands of the caller's, which may wait
- * for something that the caller is going to do: there the last event is waited for. Events of
- * commands that were terminated are complete, too. */
+/* Waits as well as it can be done. Events of commands that were terminated are complete, too. */
 static void settle(const lt_queue *queue) {
-    for (int i = 0; i < LT_CL_TRIES; i++) {
-        cl_int error = CL_SUCCESS;
-        if (queue->commands == queue->own) {
-            error = queue->own == NULL ? CL_SUCCESS : clFinish(queue->own);
-        } else if (queue->last != NULL) {
-            error = clWaitForEvents(1, &queue->last);
-        }
-        if (error == CL_SUCCESS || error == CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) {
-            break;
-        }
-    }
+    lt_cl_finish_queue(queue->commands);
 }
 
 /* Ends mappings that nobody will end any more. Nothing runs. */
@@ -112,7 +100,7 @@ lathe_status lt_cl_queue_wait(lt_queue *queue) {
 
 /* ---- queues */
 
-static void destroy_stats(lt_queue *queue) {
+void lt_cl_queue_destroy_stats(lt_queue *queue) {
     lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats);
     lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats_landing);
 }
@@ -126,10 +114,10 @@ static void destroy_queue(lt_queue *queue) {
             }
         }
     }
-    destroy_stats(queue);
+    lt_cl_queue_destroy_stats(queue);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
-    lt_cl_release_queue(queue->own);
+    lt_cl_release_queue(queue->commands);
     lt_pool_delete(backend->pool, queue);
 }
 
@@ -141,8 +129,7 @@ static lathe_status make_queue(lt_cl_backend *backend, lt_queue **queue) {
     made->backend = backend;
     made->is_dirty = true;
     cl_int error = CL_OUT_OF_HOST_MEMORY;
-    made->own = clCreateCommandQueue(backend->device.context, backend->device.id, 0, &error);
-    made->commands = made->own;
+    made->commands = clCreateCommandQueue(backend->device.context, backend->device.id, 0, &error);
     lathe_status status =
         error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(made, "clCreateCommandQueue", error);
     if (status == LATHE_OK) {
@@ -185,11 +172,7 @@ static void clean(lt_queue *queue) {
     }
     (void)lt_cl_queue_wait(queue);
     forget(queue);
-    destroy_stats(queue); /* which the pool keeps, for whoever is next */
-    if (queue->commands != queue->own) {
-        lt_cl_release_queue(queue->commands);
-        queue->commands = queue->own;
-    }
+    lt_cl_queue_destroy_stats(queue); /* which the pool keeps, for whoever is next */
 }
 
 void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {
@@ -210,23 +193,6 @@ void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {
     if (queue != NULL) {
         destroy_queue(queue);
     }
-}
-
-lathe_status lt_cl_queue_adopt(lt_backend *backend, cl_command_queue queue, lt_queue **out) {
-    lt_queue *made = NULL;
-    lathe_status status = lt_cl_queue_open(backend, &made);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    cl_int error = clRetainCommandQueue(queue);
-    if (error != CL_SUCCESS) {
-        status = lt_cl_queue_fail(made, "clRetainCommandQueue", error);
-        lt_cl_queue_close(backend, made);
-        return status;
-    }
-    made->commands = queue;
-    *out = made;
-    return LATHE_OK;
 }
 
 void lt_cl_queues_destroy(lt_cl_backend *backend) {

@@ -49,13 +49,12 @@ typedef struct lt_cl_mapping {
 
 enum { LT_CL_MAX_LAUNCHES = 64, LT_CL_MAX_STATS = 8, LT_CL_MAX_MAPPINGS = 16 };
 
-/* Each command waits for the one before, so that an out-of-order queue does as well, and so that
- * the last one's event tells whether one of them has failed. */
+/* Each command waits for the one before, so that the last one's event tells whether one of them has
+ * failed. */
 struct lt_queue {
     lt_queue *next; /* of the idle ones */
     lt_cl_backend *backend;
-    cl_command_queue own;
-    cl_command_queue commands; /* where commands go: `own`, or the caller's, retained */
+    cl_command_queue commands; /* NULL: it could not be made */
     cl_event last;             /* the newest command's; NULL: all are done */
     bool is_broken;            /* a call has failed: nothing is put into it any more */
     bool is_uploading;         /* transfers may be reading from staging memory */
@@ -66,7 +65,7 @@ struct lt_queue {
     uint64_t n_stats_tiles; /* floats of the landing memory that are taken */
     lt_buffer reports;      /* on the device, for LT_CL_MAX_LAUNCHES launches */
     lt_buffer reports_landing;
-    lt_buffer stats; /* on the device: the newest window's; made when it is first needed */
+    lt_buffer stats; /* on the device: the newest work's; made when it is first needed */
     lt_buffer stats_landing;
     cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_KERNEL_COUNT];
     lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
@@ -114,6 +113,9 @@ lathe_status lt_cl_queue_flush(lt_queue *queue);
 
 /* Waits for all commands. Reports and statistics stay where they have landed. */
 lathe_status lt_cl_queue_wait(lt_queue *queue);
+
+/* Frees the memory for statistics, which nothing in the queue uses. */
+void lt_cl_queue_destroy_stats(lt_queue *queue);
 
 /* ---- transfer.c: as lt_backend_ops says */
 

@@ -280,17 +280,17 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
 /* Makes room for a work's statistics on the device and where they land. */
 static lathe_status prepare_stats(lt_queue *queue, uint64_t n_tiles) {
     lt_cl_memory *memory = &queue->backend->memory;
-    const uint64_t n_bytes = LT_STATS_WINDOW * sizeof(float);
+    uint64_t room = queue->stats_landing.n_bytes / sizeof(float);
     lathe_status status = LATHE_OK;
-    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_tiles + n_tiles > LT_STATS_WINDOW) {
+    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_tiles + n_tiles > room) {
         status = lt_cl_finish(&queue->backend->base, queue);
     }
-    if (status != LATHE_OK || queue->stats_landing.host != NULL) {
+    if (status != LATHE_OK || n_tiles <= room) {
         return status;
     }
-    if (queue->stats.device == NULL) {
-        status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->stats);
-    }
+    const uint64_t n_bytes = lt_max(n_tiles, LT_STATS_WINDOW) * sizeof(float);
+    lt_cl_queue_destroy_stats(queue);
+    status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->stats);
     if (status == LATHE_OK) {
         status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &queue->stats_landing);
     }
