@@ -47,10 +47,31 @@ static void set_case(bench_case *c, lathe_dtype from, lathe_dtype to,
     }
 }
 
-bench_case *bench_cases(size_t *n_cases) {
+/* What only an OpenCL device is measured for. */
+static const bench_case opencl_cases[] = {
+    {.kind = BENCH_STATS, .name = "stats absmax f32", .from = LATHE_F32, .to = LATHE_I8},
+    {.kind = BENCH_STATS, .name = "stats absmax f16", .from = LATHE_F16, .to = LATHE_I8},
+    {.kind = BENCH_STATS, .name = "stats abssum f32", .from = LATHE_F32, .to = LATHE_BITNET158},
+    {.kind = BENCH_STATS, .name = "stats abssum f16", .from = LATHE_F16, .to = LATHE_BITNET158},
+    {.kind = BENCH_STREAM,
+     .memory = LATHE_MEMORY_PINNED,
+     .name = "stream pinned f32->f16",
+     .from = LATHE_F32,
+     .to = LATHE_F16},
+    {.kind = BENCH_STREAM,
+     .memory = LATHE_MEMORY_HOST,
+     .name = "stream pageable f32->f16",
+     .from = LATHE_F32,
+     .to = LATHE_F16},
+    {.kind = BENCH_START, .name = "start f32->f16", .from = LATHE_F32, .to = LATHE_F16},
+};
+enum { N_OPENCL_CASES = sizeof(opencl_cases) / sizeof(opencl_cases[0]) };
+
+bench_case *bench_cases(bool with_opencl, size_t *n_cases) {
     enum { N_DTYPES = LATHE_DTYPE_LAST - LATHE_DTYPE_FIRST + 1 };
     enum { N_GRANULARITIES = sizeof(granularities) / sizeof(granularities[0]) };
-    bench_case *cases = cli_allocate(N_DTYPES * N_DTYPES * N_GRANULARITIES, sizeof(*cases));
+    bench_case *cases =
+        cli_allocate(N_DTYPES * N_DTYPES * N_GRANULARITIES + N_OPENCL_CASES, sizeof(*cases));
     size_t n = 0;
     for (int from = LATHE_DTYPE_FIRST; from <= LATHE_DTYPE_LAST; from++) {
         for (size_t g = 0; g < N_GRANULARITIES; g++) {
@@ -60,6 +81,9 @@ bench_case *bench_cases(size_t *n_cases) {
                 }
             }
         }
+    }
+    for (size_t i = 0; with_opencl && i < N_OPENCL_CASES; i++) {
+        cases[n++] = opencl_cases[i];
     }
     *n_cases = n;
     return cases;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the subcommands share: messages, option values, tables, JSON, progress and signals. */
+/* What the subcommands share: messages, option values, engines, tables, JSON, progress and signals.
+ */
 #ifndef LATHE_CLI_H
 #define LATHE_CLI_H
 
@@ -37,6 +38,10 @@ int cli_fail(const char *format, ...) CLI_PRINTF(1, 2);
 /* The same with the message of the library's last error. */
 int cli_fail_last(void);
 
+/* Prints "lathe: warning: text" or "lathe: text", likewise, from any thread; a progress bar makes
+ * room. */
+void cli_notice(bool warning, const char *text);
+
 /* To be called at exit: reports it when standard output could not be written. */
 void cli_close_stdout(void);
 
@@ -56,6 +61,9 @@ json_t *cli_json_count(uint64_t count);
 
 /* A number for JSON, null if it is not finite. */
 json_t *cli_json_number(double number);
+
+/* A text of a device or its driver for JSON, which takes UTF-8 only. */
+json_t *cli_json_text(const char *text);
 
 /* A table that is printed when all its cells are known. */
 typedef struct cli_table cli_table;
@@ -96,10 +104,38 @@ lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const
 lathe_isa cli_option_isa(struct argp_state *state, const char *text);
 uint32_t cli_option_threads(struct argp_state *state, const char *text);
 
+/* Checks that text is what --device takes, and returns it. */
+const char *cli_option_device(struct argp_state *state, const char *text);
+
 /* The text of a granularity, "row" or "group:128", in a buffer of this size. Returns the buffer. */
 enum { CLI_GRANULARITY_TEXT = 32 };
 const char *cli_granularity_text(lathe_granularity granularity, uint64_t group_size,
                                  char text[CLI_GRANULARITY_TEXT]);
+
+/* engine.c: the options that say where to convert, and the engine made of them. */
+
+typedef struct cli_engine_options {
+    lathe_config config;       /* struct_size, notices and the program cache are set on creation */
+    const char *program_cache; /* NULL: the user's own folder; "none" */
+    bool verbose;
+} cli_engine_options;
+
+/* Children for a command's argp; their input is a cli_engine_options. The first has --device,
+ * --require-device and what the second has: --program-cache and --verbose. */
+extern const struct argp cli_engine_argp;
+extern const struct argp cli_program_argp;
+
+/* The group of their options in --help. */
+enum { CLI_ENGINE_GROUP = 3 };
+
+/* lathe_engine_create with the options; NULL means all defaults. */
+lathe_status cli_engine_create(const cli_engine_options *options, lathe_engine **engine);
+
+/* The name of a device's CPU kernels; null for an OpenCL device. */
+json_t *cli_isa_json(const lathe_device_info *device);
+
+/* What lathe_engine_get_stats says, as an object. */
+json_t *cli_engine_stats_json(const lathe_engine_stats *stats);
 
 /* progress.c */
 
@@ -118,9 +154,8 @@ uint64_t cli_now_ns(void);
 /* A progress bar on stderr. */
 typedef struct cli_progress {
     bool visible;
-    bool drawn;
     uint64_t start_ns;
-    uint64_t drawn_ns;
+    uint64_t drawn_ns; /* 0: never */
 } cli_progress;
 
 /* Visible if stderr is a terminal and it is wanted. */
@@ -131,6 +166,10 @@ int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 
 /* Wipes the bar. */
 void cli_progress_end(cli_progress *progress);
+
+/* Wipes any bar that is drawn, so that a line can be printed; the next update draws it again. The
+ * caller has locked stderr. */
+void cli_progress_make_room(void);
 
 /* weights.c: made-up weights. The values depend on the key and the index alone and use only
  * operations that IEEE 754 rounds exactly, so that every machine makes the same bits. */

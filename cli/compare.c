@@ -282,7 +282,7 @@ static int print_result(comparison *c, const difference *total) {
 static int run(comparison *c, const compare_options *options) {
     static const char *const headings[] = {"tensor",  "A",       "B",     "mse",
                                            "sqnr dB", "max abs", "cosine"};
-    if (lathe_engine_create(NULL, &c->engine) != LATHE_OK) {
+    if (cli_engine_create(NULL, &c->engine) != LATHE_OK) {
         return cli_fail_last();
     }
     lathe_pool *pool = lathe_engine_pool(c->engine);

@@ -133,6 +133,16 @@ uint32_t cli_option_threads(struct argp_state *state, const char *text) {
     return (uint32_t)cli_option_count(state, "--threads", text, 1, 1024);
 }
 
+const char *cli_option_device(struct argp_state *state, const char *text) {
+    static const char prefix[] = "opencl:";
+    bool one = strncmp(text, prefix, sizeof(prefix) - 1) == 0 && text[sizeof(prefix) - 1] != '\0';
+    if (!one && strcmp(text, "auto") != 0 && strcmp(text, "cpu") != 0 &&
+        strcmp(text, "opencl") != 0) {
+        argp_error(state, "--device: '%s' is none of auto cpu opencl opencl:N opencl:TEXT", text);
+    }
+    return text;
+}
+
 const char *cli_granularity_text(lathe_granularity granularity, uint64_t group_size,
                                  char text[CLI_GRANULARITY_TEXT]) {
     if (granularity == LATHE_PER_GROUP) {

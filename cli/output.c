@@ -37,6 +37,15 @@ int cli_fail_last(void) {
     return cli_fail("%s", lathe_last_error()->message);
 }
 
+void cli_notice(bool warning, const char *text) {
+    flockfile(stderr);
+    cli_progress_make_room();
+    fputs(warning ? "lathe: warning: " : "lathe: ", stderr);
+    print_line(stderr, text);
+    putc('\n', stderr);
+    funlockfile(stderr);
+}
+
 void cli_close_stdout(void) {
     bool bad = ferror(stdout) != 0;
     errno = 0;
@@ -96,6 +105,24 @@ json_t *cli_json_count(uint64_t count) {
 
 json_t *cli_json_number(double number) {
     return isfinite(number) ? json_real(number) : json_null();
+}
+
+json_t *cli_json_text(const char *text) {
+    json_t *string = json_string(text);
+    if (string != NULL) {
+        return string;
+    }
+    size_t length = strlen(text);
+    char *ascii = cli_allocate(length + 1, 1);
+    for (size_t i = 0; i <= length; i++) {
+        ascii[i] = text[i];
+        if ((unsigned char)text[i] >= 0x80) {
+            ascii[i] = '?';
+        }
+    }
+    string = json_string(ascii);
+    free(ascii);
+    return string;
 }
 
 int cli_print_json(json_t *object) {

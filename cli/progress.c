@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t caught;
+static bool drawn; /* a bar is on the screen; guarded by stderr's lock */
 
 /* A second signal finds the same handler, so it cannot cut the cleanup short. */
 static void on_signal(int number) {
@@ -58,6 +59,7 @@ static void draw(const cli_progress *progress, uint64_t now_ns, uint64_t done, u
     double speed = seconds > 0 ? (double)done / seconds : 0;
     double left = speed > 0 && done < total ? (double)(total - done) / speed : 0;
     int filled = (int)(fraction * WIDTH);
+    flockfile(stderr);
     fprintf(stderr, "\r[%.*s%.*s] %3d%%", filled, full, WIDTH - filled, rest,
             (int)(fraction * 100));
     if (seconds > 0.5) { /* sooner it would be a guess */
@@ -65,6 +67,8 @@ static void draw(const cli_progress *progress, uint64_t now_ns, uint64_t done, u
     }
     fputs(" \033[K", stderr);
     fflush(stderr);
+    drawn = true;
+    funlockfile(stderr);
 }
 
 int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
@@ -72,19 +76,25 @@ int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
     const uint64_t interval_ns = 100000000;
     if (progress->visible) {
         uint64_t now_ns = cli_now_ns();
-        if (!progress->drawn || now_ns - progress->drawn_ns >= interval_ns) {
+        if (progress->drawn_ns == 0 || now_ns - progress->drawn_ns >= interval_ns) {
             draw(progress, now_ns, done_bytes, total_bytes);
-            progress->drawn = true;
             progress->drawn_ns = now_ns;
         }
     }
     return cli_caught_signal() != 0;
 }
 
-void cli_progress_end(cli_progress *progress) {
-    if (progress->drawn) {
+void cli_progress_make_room(void) {
+    if (drawn) {
         fputs("\r\033[K", stderr);
         fflush(stderr);
-        progress->drawn = false;
+        drawn = false;
     }
+}
+
+void cli_progress_end(cli_progress *progress) {
+    progress->visible = false;
+    flockfile(stderr);
+    cli_progress_make_room();
+    funlockfile(stderr);
 }

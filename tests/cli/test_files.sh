@@ -54,7 +54,7 @@ fails "output has too long a name" "." convert in.safetensors -o "$name" --to f1
 
 # Standard streams. The conversion is complete before its summary fails.
 if [ -w /dev/full ]; then
-    for command in "inspect in.safetensors" "inspect in.safetensors --json" "devices" "--help" \
+    for command in "inspect in.safetensors" "inspect in.safetensors --json" "devices --no-check" "--help" \
         "convert in.safetensors -o full.safetensors --to f16 --force" "convert --help" \
         "convert in.safetensors -o full.safetensors --to f16 --force --json" \
         "compare in.safetensors in.safetensors" "synth s.safetensors --size 64KiB --force" \

@@ -44,9 +44,10 @@ same "quantized: companions are not listed" 3 "$(json n_tensors)"
 same "quantized: type" "bitnet158 row 2 2" \
     "$(tensor_json w dtype) $(tensor_json w granularity) $(tensor_json w bytes) $(tensor_json w scales)"
 
-succeeds "devices" devices
+succeeds "devices" devices --no-check
 check "devices: a CPU" grep -q '^cpu ' out
-succeeds "devices --json" devices --json
-same "devices: kind" cpu "$(json devices.0.kind)"
+succeeds "devices --json" devices --no-check --json
+same "devices: the CPU" "cpu cpu passed" \
+    "$(json devices.0.selector) $(json devices.0.kind) $(json devices.0.self_check)"
 check "devices: threads" test "$(json devices.0.threads)" -ge 1
 check "devices: memory" test "$(json devices.0.memory_bytes)" -ge 1048576

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The statistics pass of a conversion by itself, for the bench: it has no public function. */
+#include "bench_stats.h"
+#include "cli.h"
+#include "core/tensor.h"
+#include "engine/direct.h"
+#include <stdlib.h>
+
+struct bench_stats {
+    lathe_engine *engine;
+    lathe_tensor *source;
+    lathe_target target;
+};
+
+lathe_status bench_stats_open(lathe_engine *engine, const lathe_tensor *source, lathe_dtype to,
+                              bench_stats **stats) {
+    bench_stats *made = cli_allocate(1, sizeof(*made));
+    *made = (bench_stats){.engine = engine,
+                          .target = {.struct_size = sizeof(lathe_target), .dtype = to}};
+    const lathe_tensor_desc desc = lt_tensor_desc_of(source);
+    lathe_status status =
+        lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, &desc, &made->source);
+    if (status == LATHE_OK) {
+        status = lathe_tensor_copy(engine, source, made->source);
+    }
+    if (status != LATHE_OK) {
+        bench_stats_close(made);
+        return status;
+    }
+    *stats = made;
+    return LATHE_OK;
+}
+
+lathe_status bench_stats_run(bench_stats *stats) {
+    float scale = 0;
+    return lt_direct_scales(stats->engine, stats->engine->device, stats->source, &stats->target,
+                            &scale);
+}
+
+void bench_stats_close(bench_stats *stats) {
+    if (stats != NULL) {
+        lathe_tensor_release(stats->source);
+        free(stats);
+    }
+}
