@@ -7,6 +7,9 @@
 #include "check.h"
 #include "oracle.h"
 #include "support.h"
+#ifdef TEST_OPENCL
+#include "opencl_support.h"
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,27 @@ static inline void add_engine(lathe_isa isa, uint32_t n_threads, const lathe_exe
     n_engines++;
 }
 
+#ifdef TEST_OPENCL
+/* The scalar reference, the device as it is and, where there is the fault layer, the device as one
+ * with its own memory: they do everything themselves. */
+static inline void setup_engines(void) {
+    lathe_config config = test_opencl_config();
+    const test_cl_layer *layer = test_cl_layer_find();
+    CHECK(layer != NULL || getenv("OPENCL_LAYERS") == NULL, "the fault layer was not loaded");
+    CHECK_OK(lathe_pool_create(NULL, &pool));
+    n_engines = 0;
+    add_engine(LATHE_ISA_SCALAR, 1, NULL);
+    CHECK_OK(test_opencl_engine(&config, false, layer, &engines[n_engines++]));
+    if (layer != NULL) {
+        test_executor_init(&executor, 3);
+        config.n_threads = 0;
+        config.executor = &executor.interface;
+        CHECK_OK(test_opencl_engine(&config, true, layer, &engines[n_engines++]));
+    }
+    n_small_engines = n_engines;
+}
+
+#else
 static inline void setup_engines(void) {
     lathe_isa isas[TEST_MAX_ISAS];
     size_t n_isas = test_isas(isas);
@@ -44,12 +68,18 @@ static inline void setup_engines(void) {
     test_executor_init(&executor, 3);
     add_engine(LATHE_ISA_AUTO, 0, &executor.interface);
 }
+#endif
 
 static inline void teardown_engines(void) {
     for (size_t i = 0; i < n_engines; i++) {
         lathe_engine_free(engines[i]);
     }
     lathe_pool_release(pool);
+#ifdef TEST_OPENCL
+    const test_cl_layer *layer = test_cl_layer_find();
+    const char *left = layer == NULL ? NULL : test_cl_leftovers(layer);
+    CHECK(left == NULL, "%s", left);
+#endif
 }
 
 /* ---- one case: a source and a target */

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+# The tests that need an OpenCL driver. They run on POCL where it is installed, and otherwise on
+# what the loader prefers; they share one folder of compiled programs in the build tree, which
+# opencl_pairs fills first, and take turns, because the driver uses every core by itself.
+
+set(LATHE_TEST_DEVICE "opencl" CACHE STRING "The device that the OpenCL tests run on")
+set(lathe_opencl_dir "${CMAKE_CURRENT_BINARY_DIR}/opencl")
+file(MAKE_DIRECTORY "${lathe_opencl_dir}/empty" "${lathe_opencl_dir}/pocl-cache")
+
+# ---- the fault layer that the loader puts in front of the driver
+
+add_library(cl_fault_layer MODULE cl_fault_layer.c)
+lathe_compile_options(cl_fault_layer)
+lathe_link_options(cl_fault_layer)
+target_include_directories(cl_fault_layer PRIVATE "${PROJECT_SOURCE_DIR}/kernels")
+target_link_libraries(cl_fault_layer PRIVATE OpenCL::OpenCL Threads::Threads)
+
+# ---- what they have in common
+
+set(lathe_opencl_environment
+    "OPENCL_LAYERS=$<TARGET_FILE:cl_fault_layer>"
+    "POCL_CACHE_DIR=${lathe_opencl_dir}/pocl-cache"
+    "LATHE_TEST_CACHE=${lathe_opencl_dir}/programs"
+    "LATHE_TEST_DEVICE=${LATHE_TEST_DEVICE}"
+    "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
+find_file(LATHE_POCL_ICD pocl.icd PATHS /etc/OpenCL/vendors NO_DEFAULT_PATH)
+mark_as_advanced(LATHE_POCL_ICD)
+if(LATHE_POCL_ICD AND LATHE_TEST_DEVICE STREQUAL "opencl")
+    list(APPEND lathe_opencl_environment "OCL_ICD_VENDORS=${LATHE_POCL_ICD}")
+endif()
+
+# lathe_opencl_environment(TEST [VARIABLE=VALUE...]): runs the test with the layer and the caches,
+# after opencl_pairs, alone on the device.
+function(lathe_opencl_environment name)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT ${lathe_opencl_environment} ${ARGN})
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK opencl SKIP_RETURN_CODE 77)
+    if(NOT name STREQUAL "opencl_pairs")
+        set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED opencl_programs)
+    endif()
+endfunction()
+
+# A plain program, or a script around one.
+function(lathe_opencl_program name)
+    lathe_test_program(${name} ${ARGN})
+    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/kernels")
+    target_link_libraries(${name} PRIVATE OpenCL::OpenCL ${CMAKE_DL_LIBS})
+    add_dependencies(${name} cl_fault_layer)
+endfunction()
+
+# lathe_opencl_test(NAME sources...): a Criterion program whose engines are those of TEST_OPENCL,
+# with loops as short as under a sanitizer.
+function(lathe_opencl_test name)
+    if(lathe_tsan)
+        return()
+    endif()
+    lathe_opencl_program(${name} ${ARGN})
+    target_compile_definitions(${name} PRIVATE TEST_OPENCL LT_TEST_SANITIZED)
+    target_link_libraries(${name} PRIVATE PkgConfig::criterion)
+    lathe_add_test(${name} "${CMAKE_CURRENT_SOURCE_DIR}/run_criterion.sh" $<TARGET_FILE:${name}>
+        -j1)
+    lathe_opencl_environment(${name})
+endfunction()
+
+# ---- without a driver
+
+lathe_test_program(test_no_platform test_no_platform.c)
+lathe_add_test(test_no_platform $<TARGET_FILE:test_no_platform>)
+set_property(TEST test_no_platform APPEND PROPERTY
+    ENVIRONMENT "OCL_ICD_VENDORS=${lathe_opencl_dir}/empty")
+
+file(GLOB lathe_icds /etc/OpenCL/vendors/*.icd)
+if(NOT lathe_icds AND NOT DEFINED ENV{OCL_ICD_VENDORS} AND NOT DEFINED ENV{OCL_ICD_FILENAMES})
+    message(STATUS "No OpenCL driver: the tests that need one are left out (POCL would do)")
+    return()
+endif()
+
+# ---- with one
+
+# Programs that choose the driver and its caches themselves.
+if(NOT lathe_tsan)
+    foreach(name IN ITEMS test_devices test_program_cache)
+        lathe_test(${name} ${name}.c INTERNAL)
+        target_compile_definitions(${name} PRIVATE LT_HAVE_OPENCL=1)
+        target_link_libraries(${name} PRIVATE OpenCL::OpenCL)
+        set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+            "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
+    endforeach()
+endif()
+
+lathe_opencl_program(opencl_pairs opencl_pairs.c)
+lathe_add_test(opencl_pairs $<TARGET_FILE:opencl_pairs>)
+set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs)
+lathe_opencl_environment(opencl_pairs)
+
+lathe_opencl_program(test_opencl_faults test_opencl_faults.c)
+lathe_add_test(test_opencl_faults $<TARGET_FILE:test_opencl_faults>)
+lathe_opencl_environment(test_opencl_faults)
+
+lathe_opencl_program(stress_opencl stress_opencl.c)
+lathe_add_test(stress_opencl "${CMAKE_CURRENT_SOURCE_DIR}/run_stress.sh"
+    $<TARGET_FILE:stress_opencl>)
+set(lathe_tsan_options
+    "TSAN_OPTIONS=halt_on_error=1:suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_tsan.supp")
+lathe_opencl_environment(stress_opencl "${lathe_tsan_options}")
+if(LATHE_POCL_ICD AND LATHE_TEST_DEVICE STREQUAL "opencl")
+    lathe_add_test(stress_opencl_two_devices "${CMAKE_CURRENT_SOURCE_DIR}/run_stress.sh"
+        $<TARGET_FILE:stress_opencl>)
+    lathe_opencl_environment(stress_opencl_two_devices
+        "POCL_DEVICES=pthread pthread" "${lathe_tsan_options}")
+endif()
+
+lathe_opencl_test(test_device_tensors test_device_tensors.c)
+lathe_opencl_test(test_zero_copy test_zero_copy.c)
+lathe_opencl_test(test_opencl_convert test_opencl_convert.c)
+lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
+lathe_opencl_test(test_opencl_interop_faults test_opencl_interop_faults.c)
+# The tests of the CPU once more.
+foreach(name IN ITEMS convert convert_faults convert_large convert_modes)
+    lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
+endforeach()
+
+# ---- an example
+
+lathe_opencl_program(example_opencl_queue "${PROJECT_SOURCE_DIR}/examples/opencl_queue.c")
+lathe_add_test(example_opencl_queue $<TARGET_FILE:example_opencl_queue>)
+lathe_opencl_environment(example_opencl_queue)
+
+# ---- other drivers, where they are installed
+
+foreach(other IN ITEMS oclgrind rusticl)
+    lathe_add_test(${other} "${CMAKE_CURRENT_SOURCE_DIR}/run_${other}.sh"
+        $<TARGET_FILE:opencl_pairs>)
+    set_tests_properties(${other} PROPERTIES SKIP_RETURN_CODE 77)
+endforeach()
