@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The block kernel: a work-group takes whole rows, or a part of one. Its work-items hold the
- * block's elements, so that it can find scales before it encodes; where the source's rows do not
- * allow vectors, the elements come one by one through local memory. */
+/* The block kernel: a work-group takes whole rows, or a part of one, so that it can find scales
+ * before it encodes. Regular blocks are held in registers; any other comes through local memory,
+ * which makes it indifferent to how the source's rows lie. */
 #include "stream.cl"
 
-/* A block is held in parts of LT_WIDTH elements; no part has elements of two rows or scopes. */
+/* A block is made of parts of LT_WIDTH elements; no part has elements of two rows or scopes. */
 #define LT_PARTS (LATHE_CL_BLOCK_ELEMS / LT_WIDTH)
-#define LT_MY_PARTS (LT_PARTS / LT_GROUP)
 
 /* Elements in local memory. Four words of padding after each 32 keep work-items that are some
  * scopes or parts apart on different banks. */
@@ -61,37 +60,11 @@ lt_part lt_part_of(const lt_block *block, const lathe_launch *launch, uint index
     return part;
 }
 
-/* Loads the work-item's parts as vectors, which the host has found to be possible. */
-void lt_hold_vectors(lt_floats *held, const lt_block *block, __global const uchar *src,
-                     __global const float *scales, const lathe_launch *launch, uint item,
-                     __global uint *report) {
-    lt_raw raw[LT_MY_PARTS];
-#pragma unroll
-    for (uint i = 0; i < LT_MY_PARTS; i++) {
-        const lt_part part = lt_part_of(block, launch, item + i * LT_GROUP);
-        if (part.count == LT_WIDTH) {
-            const lt_spot spot = lt_spot_of(&launch->src, block->elem + part.at);
-            raw[i] = LT_FETCH(src + lt_row_offset(&launch->src, spot.row), spot.col);
-        }
-    }
-#pragma unroll
-    for (uint i = 0; i < LT_MY_PARTS; i++) {
-        const lt_part part = lt_part_of(block, launch, item + i * LT_GROUP);
-        held[i] = (lt_floats)(LT_MISSING);
-        if (part.count > 0) {
-            const uint elem = block->elem + part.at;
-            const lt_spot spot = lt_spot_of(&launch->src, elem);
-            const float scale = lt_source_scale(&launch->src, scales, spot);
-            held[i] = part.count == LT_WIDTH
-                          ? lt_decode(raw[i], spot.col, scale, elem, launch->flags, report)
-                          : lt_decode_some(src + lt_row_offset(&launch->src, spot.row), spot.col,
-                                           part.count, scale, elem, launch->flags, report);
-        }
-    }
-}
-
 /* Four elements of the block in local memory, or fewer. */
 float4 lt_local4(__local const float *x, uint at, uint count) {
+    if (count >= 4 && (at & 3) == 0) {
+        return *(__local const float4 *)(x + lt_padded(at));
+    }
     float4 four = (float4)(LT_MISSING);
     four.x = count > 0 ? x[lt_padded(at)] : four.x;
     four.y = count > 1 ? x[lt_padded(at + 1)] : four.y;
@@ -120,49 +93,22 @@ void lt_put_local(__local float *x, lt_floats part, uint at, uint count) {
 #endif
 }
 
-/* Fetches the work-item's parts from where all work-items have put elements one by one. */
-void lt_hold_local(lt_floats *held, const lt_block *block, const lathe_launch *launch,
-                   __local const float *x, uint item) {
-#pragma unroll
-    for (uint i = 0; i < LT_MY_PARTS; i++) {
-        const lt_part part = lt_part_of(block, launch, item + i * LT_GROUP);
+lt_floats lt_get_local(__local const float *x, lt_part part) {
 #if LT_WIDTH == 8
-        held[i] = (float8)(lt_local4(x, part.at, part.count),
-                           lt_local4(x, part.at + 4, max(part.count, 4u) - 4));
+    return (float8)(lt_local4(x, part.at, part.count),
+                    lt_local4(x, part.at + 4, max(part.count, 4u) - 4));
 #else
-        held[i] = lt_local4(x, part.at, part.count);
+    return lt_local4(x, part.at, part.count);
 #endif
-    }
 }
 
 /* ---- scales of the block's own */
 
-uint lt_greatest(lt_floats x) {
-#if LT_WIDTH == 8
-    const uint4 two = max(as_uint4(x.lo) & LT_MAGNITUDE, as_uint4(x.hi) & LT_MAGNITUDE);
-#else
-    const uint4 two = as_uint4(x) & LT_MAGNITUDE;
-#endif
-    return max(max(two.x, two.y), max(two.z, two.w));
-}
-
-/* x with 0 for NaNs and infinities, which are faults unless they saturate. */
-float4 lt_finite4(float4 x, uint elem, uint count, ulong flags, __global uint *report) {
-    const int4 is_odd = (as_uint4(x) & LT_MAGNITUDE) >= LT_INFINITY;
-    const uint first = lt_first4(is_odd);
-    if ((flags & LATHE_CL_NONFINITE_ERROR) != 0 && first < min(count, 4u)) {
+void lt_check_finite4(float4 x, uint elem, __global uint *report) {
+    const uint first = lt_first4((as_uint4(x) & LT_MAGNITUDE) >= LT_INFINITY);
+    if (first < 4) {
         lt_fault(report, elem + first, LATHE_CL_FAULT_NON_FINITE);
     }
-    return LT_SELECT(is_odd, (float4)(0.0f), x);
-}
-
-lt_floats lt_finite(lt_floats x, uint elem, uint count, ulong flags, __global uint *report) {
-#if LT_WIDTH == 8
-    return (float8)(lt_finite4(x.lo, elem, count, flags, report),
-                    lt_finite4(x.hi, elem + 4, max(count, 4u) - 4, flags, report));
-#else
-    return lt_finite4(x, elem, count, flags, report);
-#endif
 }
 
 /* The scopes of the block. */
@@ -203,69 +149,52 @@ lt_scope lt_scope_at(const lt_block *block, const lt_scopes *scopes, const lathe
     return scope;
 }
 
-/* Local memory. Only one of x and tops is used: the elements that are summed, or the greatest
- * magnitude of each part. */
+/* Local memory. */
 typedef struct lt_memory {
-    float4 x[LT_BLOCK_WORDS / 4];
-    uint tops[LT_PARTS];
-    uint lanes[LT_GROUP];
-    uint eighths[LT_GROUP];
+    float4 x[LT_BLOCK_WORDS / 4]; /* elements */
+    uint4 words[LATHE_CL_BLOCK_ELEMS / 16]; /* greatest magnitudes, or trits */
+    uint lanes[LATHE_STAT_LANES * 8];
+    uint eighths[LATHE_CL_BLOCK_SCOPES * 8];
     lt_scale found[LATHE_CL_BLOCK_SCOPES];
     uint again;
 } lt_memory;
 
+/* What an element adds to its scope's statistic. */
+uint lt_counted(float x, float factor) {
+    const uint magnitude = as_uint(x) & LT_MAGNITUDE;
 #if LT_IS_MEAN
-
-/* What elements begin, begin + 64, ... of the n_elems up to `end` add up to. */
-uint lt_lane_sum(__local const float *x, uint begin, uint end, float factor) {
-    float sum = 0;
-#pragma unroll 8
-    for (uint i = begin; i < end; i += LATHE_STAT_LANES) {
-        sum += fabs(x[lt_padded(i)]) * factor;
-    }
-    return as_uint(sum);
+    return magnitude < LT_INFINITY ? as_uint(as_float(magnitude) * factor) : 0;
+#else
+    return magnitude < LT_INFINITY ? magnitude : 0;
+#endif
 }
 
-/* What one of a scope's work-items finds: its lane, or the eight lanes item, item + 8, ... */
+/* What one of a scope's work-items finds: the statistic of lane `item`, or of the eight lanes item,
+ * item + 8, ... */
 uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item, float factor,
                     __local const lt_memory *memory) {
     __local const float *x = (__local const float *)memory->x;
     const uint begin = scope.row * block->n_cols + scope.col;
     const uint end = begin + scope.n_elems;
     if (items == LATHE_STAT_LANES) {
-        return lt_lane_sum(x, begin + item, end, factor);
+        uint lane = 0;
+#pragma unroll 8
+        for (uint i = begin + item; i < end; i += LATHE_STAT_LANES) {
+            lane = lt_stat_join(lane, lt_counted(x[lt_padded(i)], factor));
+        }
+        return lane;
     }
-    float sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    uint lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     for (uint i = begin + item; i < end; i += LATHE_STAT_LANES) {
 #pragma unroll
         for (uint k = 0; k < 8; k++) {
             if (i + 8 * k < end) {
-                sums[k] += fabs(x[lt_padded(i + 8 * k)]) * factor;
+                lanes[k] = lt_stat_join(lanes[k], lt_counted(x[lt_padded(i + 8 * k)], factor));
             }
         }
     }
-    uint lanes[8];
-#pragma unroll
-    for (uint k = 0; k < 8; k++) {
-        lanes[k] = as_uint(sums[k]);
-    }
     return lt_fold8(lanes);
 }
-
-#else
-
-uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item, float factor,
-                    __local const lt_memory *memory) {
-    const uint first = scope.row * block->row_parts + scope.col / LT_WIDTH;
-    const uint n_parts = (scope.n_elems + LT_WIDTH - 1) / LT_WIDTH;
-    uint top = 0;
-    for (uint i = item; i < n_parts; i += items) {
-        top = max(top, memory->tops[first + i]);
-    }
-    return top;
-}
-
-#endif
 
 /* Finds the block's scales, stores them, and leaves them with their inverses in memory->found. */
 void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
@@ -321,29 +250,6 @@ void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_
     }
 }
 
-/* Puts what the scales are found from into local memory. */
-void lt_put_stats(const lt_floats *held, const lt_block *block, const lathe_launch *launch,
-                  uint item, __local lt_memory *memory, __global uint *report) {
-    const bool is_local = (launch->flags & LATHE_CL_SRC_VECTOR) == 0;
-#pragma unroll
-    for (uint i = 0; i < LT_MY_PARTS; i++) {
-        const uint index = item + i * LT_GROUP;
-        const lt_part part = lt_part_of(block, launch, index);
-        lt_floats x = held[i];
-        const bool is_odd = lt_greatest(x) >= LT_INFINITY;
-        if (is_odd) {
-            x = lt_finite(x, block->elem + part.at, part.count, launch->flags, report);
-        }
-#if LT_IS_MEAN
-        if (is_odd || !is_local) {
-            lt_put_local((__local float *)memory->x, x, part.at, part.count);
-        }
-#else
-        memory->tops[index] = lt_greatest(x);
-#endif
-    }
-}
-
 lt_scale lt_block_scale(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
                         lt_part part, __local const lt_memory *memory,
                         __global const float *dst_scales) {
@@ -364,58 +270,315 @@ __global uchar *lt_block_out(__global uchar *dst, const lt_block *block,
            lt_target_byte((uint)launch->dst.first_col + block->col + col);
 }
 
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_block(__global const uchar *restrict src, __global const float *restrict src_scales,
-            __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
-            lathe_launch launch) {
-    __local lt_memory memory;
-    const uint item = (uint)get_local_id(0);
-    const ulong flags = launch.flags;
-    const lt_block block = lt_block_of(&launch, (uint)get_group_id(0));
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
+#define LT_HAS_LINEAR (LT_DST >= LATHE_CL_I8 && LT_GROUP == LATHE_CL_GROUP)
+
+#if LT_HAS_LINEAR
+
+/* ---- regular blocks, a part of one row: each work-item holds 16 elements side by side, all of one
+ * scope, whose scale it works out for itself once it can see the scope's statistic */
+
+typedef struct lt_sixteen {
+    float4 x[4];
+} lt_sixteen;
+
+lt_sixteen lt_hold_sixteen(__global const uchar *src, __global const float *scales,
+                           const lathe_launch *launch, uint elem, __global uint *report) {
+    const lt_spot spot = lt_spot_of(&launch->src, elem);
+    __global const uchar *row = src + lt_row_offset(&launch->src, spot.row);
+    const lt_raw8 low = lt_fetch8(row, spot.col);
+    const lt_raw8 high = lt_fetch8(row, spot.col + 8);
+    const float scale = lt_source_scale(&launch->src, scales, spot);
+    const lt_raw4 raw[4] = {LT_RAW_LOW(low), LT_RAW_HIGH(low), LT_RAW_LOW(high),
+                            LT_RAW_HIGH(high)};
+    lt_sixteen held;
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        lt_check4(raw[i], elem + 4 * i, spot.col + 4 * i, launch->flags, report);
+        held.x[i] = lt_decode4(raw[i], spot.col + 4 * i, scale);
+    }
+    return held;
+}
+
+uint lt_greatest_sixteen(const lt_sixteen *held) {
+    const uint4 two = max(as_uint4(held->x[0]) & LT_MAGNITUDE, as_uint4(held->x[1]) & LT_MAGNITUDE);
+    const uint4 more =
+        max(as_uint4(held->x[2]) & LT_MAGNITUDE, as_uint4(held->x[3]) & LT_MAGNITUDE);
+    const uint4 four = max(two, more);
+    return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+/* Reports NaNs and infinities. */
+void lt_check_sixteen(const lt_sixteen *held, uint elem, ulong flags, __global uint *report) {
+    if ((flags & LATHE_CL_NONFINITE_ERROR) != 0 && lt_greatest_sixteen(held) >= LT_INFINITY) {
+        for (uint i = 0; i < 4; i++) {
+            lt_check_finite4(held->x[i], elem + 4 * i, report);
+        }
+    }
+}
+
+#if LT_IS_MEAN
+
+/* Leaves eight lanes of each scope in memory->eighths. */
+void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
+                   const lt_sixteen *held, uint item, __local lt_memory *memory) {
+    __local float *x = (__local float *)memory->x;
+    if (16 * item < block->n_elems) {
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            *(__local float4 *)(x + lt_padded(16 * item + 4 * i)) = held->x[i];
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint items = scopes->items;
+    for (uint i = item; i < scopes->n_scopes * items; i += LT_GROUP) {
+        const lt_scope scope = lt_scope_at(block, scopes, launch, i / items);
+        const uint share = lt_scope_share(block, scope, items, i & (items - 1), 1.0f, memory);
+        if (items == 8) {
+            memory->eighths[i] = share;
+        } else {
+            memory->lanes[i] = share;
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (items != 8) {
+        if (item < scopes->n_scopes * 8) {
+            memory->eighths[item] =
+                lt_fold8_local(memory->lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+}
+
+lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
+                         const lathe_launch *launch, uint index, __local const lt_memory *memory) {
+    const lt_scope scope = lt_scope_at(block, scopes, launch, index);
+    uint stat = lt_fold8_local(memory->eighths + 8 * index, 1);
+    const bool is_shrunk = !lt_is_finite(stat);
+    if (is_shrunk) {
+        uint eighths[8];
+        for (uint i = 0; i < 8; i++) {
+            eighths[i] = lt_scope_share(block, scope, 8, i, LATHE_STAT_SHRINK, memory);
+        }
+        stat = lt_fold8(eighths);
+    }
+    return lt_scale_of(lt_scale_from_stat(stat, scope.n_elems, is_shrunk));
+}
+
+#else
+
+uint lt_greatest_finite(const lt_sixteen *held) {
+    uint top = 0;
+    for (uint i = 0; i < 4; i++) {
+        top = max(max(top, lt_counted(held->x[i].x, 1)), lt_counted(held->x[i].y, 1));
+        top = max(max(top, lt_counted(held->x[i].z, 1)), lt_counted(held->x[i].w, 1));
+    }
+    return top;
+}
+
+/* Leaves the greatest magnitude of each work-item's elements in memory->words and, where scopes are
+ * made of eight work-items', that of each eight behind them. */
+#define LT_ALL_EIGHTS LT_GROUP
+
+void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
+                   const lt_sixteen *held, uint item, __local lt_memory *memory) {
+    __local uint *tops = (__local uint *)memory->words;
+    uint top = 0;
+    if (16 * item < block->n_elems) {
+        top = lt_greatest_sixteen(held);
+        if (top >= LT_INFINITY) {
+            top = lt_greatest_finite(held);
+        }
+    }
+    tops[item] = top;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (scopes->n_elems > 256 && scopes->n_elems % 128 == 0) {
+        if (item < LT_GROUP / 8) {
+            top = 0;
+#pragma unroll
+            for (uint i = 0; i < 8; i++) {
+                top = max(top, tops[8 * item + i]);
+            }
+            tops[LT_ALL_EIGHTS + item] = top;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+}
+
+lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
+                         const lathe_launch *launch, uint index, __local const lt_memory *memory) {
+    const lt_scope scope = lt_scope_at(block, scopes, launch, index);
+    const bool by_eights = scopes->n_elems > 256 && scopes->n_elems % 128 == 0;
+    const uint step = by_eights ? 128 : 16;
+    __local const uint *tops = (__local const uint *)memory->words +
+                               (by_eights ? LT_ALL_EIGHTS : 0) + scope.col / step;
+    const uint n_tops = (scope.n_elems + step - 1) / step;
+    uint top = 0;
+    for (uint i = 0; i < n_tops; i++) {
+        top = max(top, tops[i]);
+    }
+    return lt_scale_of(lt_scale_from_stat(top, scope.n_elems, false));
+}
+
+#endif
+
+#if LT_DST != LATHE_CL_BITNET158
+void lt_store_sixteen(__global uchar *out, const uint4 *codes) {
+#if LT_DST == LATHE_CL_I8
+    *(__global uint4 *)out = (uint4)(lt_pack4(codes[0], 8), lt_pack4(codes[1], 8),
+                                     lt_pack4(codes[2], 8), lt_pack4(codes[3], 8));
+#elif LT_DST == LATHE_CL_I4
+    *(__global uint2 *)out = (uint2)(lt_pack4(codes[0], 4) | lt_pack4(codes[1], 4) << 16,
+                                     lt_pack4(codes[2], 4) | lt_pack4(codes[3], 4) << 16);
+#elif LT_DST == LATHE_CL_I2
+    *(__global uint *)out = lt_pack4(codes[0], 2) | lt_pack4(codes[1], 2) << 8 |
+                            lt_pack4(codes[2], 2) << 16 | lt_pack4(codes[3], 2) << 24;
+#else
+    *(__global ushort *)out = (ushort)(lt_pack4(codes[0], 1) | lt_pack4(codes[1], 1) << 4 |
+                                       lt_pack4(codes[2], 1) << 8 | lt_pack4(codes[3], 1) << 12);
+#endif
+}
+#endif
+
+/* Leaves a BITNET158 block's digits in memory->words, and stores the others. */
+void lt_linear_block(const lt_block *block, __global const uchar *src,
+                     __global const float *src_scales, __global uchar *dst,
+                     __global float *dst_scales, const lathe_launch *launch, uint item,
+                     __local lt_memory *memory, __global uint *report) {
+    const lt_scopes scopes = lt_scopes_of(block, launch);
+    const uint col = 16 * item;
+    const uint elem = block->elem + col;
+    const bool is_held = col < block->n_elems;
+    lt_sixteen held;
+    if (is_held) {
+        held = lt_hold_sixteen(src, src_scales, launch, elem, report);
+    } else {
+        held.x[0] = held.x[1] = held.x[2] = held.x[3] = (float4)(0.0f);
+    }
+    lt_check_sixteen(&held, elem, launch->flags, report);
+    lt_add_linear(block, &scopes, launch, &held, item, memory);
+    if (!is_held) {
+        return;
+    }
+    const uint index = lt_div(col, &launch->dst.scale_elems);
+    const lt_scale scale = lt_linear_scale(block, &scopes, launch, index, memory);
+    if (index * scopes.n_elems == col) {
+        const lt_spot spot = {block->row, (uint)launch->dst.first_col + block->col + col};
+        dst_scales[lt_scale_index(&launch->dst, spot)] = scale.scale;
+    }
+    uint4 codes[4];
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        codes[i] = lt_convert4(held.x[i], scale, elem + 4 * i, 4, launch->flags, report);
+    }
+#if LT_DST == LATHE_CL_BITNET158
+    memory->words[item] = (uint4)(lt_trits4(codes[0]), lt_trits4(codes[1]), lt_trits4(codes[2]),
+                                  lt_trits4(codes[3]));
+#else
+    lt_store_sixteen(lt_block_out(dst, block, launch, 0, col), codes);
+#endif
+}
+
+#endif
+
+#if LT_DST == LATHE_CL_BITNET158
+/* Packs and stores the block's digits, which its parts have left in memory->words. */
+void lt_store_block_trits(const lt_block *block, __global uchar *dst, const lathe_launch *launch,
+                          uint item, __local const lt_memory *memory) {
+    __local const uint *trits = (__local const uint *)memory->words;
+    const uint row_outputs = (block->n_cols + LT_UNIT - 1) / LT_UNIT;
+    for (uint i = item; i < row_outputs * block->n_rows; i += LT_GROUP) {
+        const uint row = block->n_rows > 1 ? lt_div(i, &launch->row_outputs) : 0;
+        const uint col = (i - row * row_outputs) * LT_UNIT;
+        const uint first = row * block->row_parts + col / 4;
+        uint mine[5];
+#pragma unroll
+        for (uint k = 0; k < 5; k++) {
+            mine[k] = col + 4 * k < block->n_cols ? trits[first + k] : 0x01010101;
+        }
+        lt_store_trits(lt_block_out(dst, block, launch, row, col),
+                       lt_pack_trits(mine[0], mine[1], mine[2], mine[3], mine[4]),
+                       block->n_cols - col, launch->flags);
+    }
+}
+#endif
+
+/* ---- any block: through local memory */
+
+/* Loads vectors, which the host has found to be possible. */
+void lt_load_vectors(const lt_block *block, __global const uchar *src,
+                     __global const float *scales, const lathe_launch *launch, uint item,
+                     __local float *x, __global uint *report) {
+    const ulong flags = launch->flags;
+#pragma unroll 2
+    for (uint i = item; i < LT_PARTS; i += LT_GROUP) {
+        const lt_part part = lt_part_of(block, launch, i);
+        if (part.count > 0) {
+            const uint elem = block->elem + part.at;
+            const lt_spot spot = lt_spot_of(&launch->src, elem);
+            __global const uchar *row = src + lt_row_offset(&launch->src, spot.row);
+            const float scale = lt_source_scale(&launch->src, scales, spot);
+            const lt_floats loaded =
+                part.count == LT_WIDTH
+                    ? lt_decode(LT_FETCH(row, spot.col), spot.col, scale, elem, flags, report)
+                    : lt_decode_some(row, spot.col, part.count, scale, elem, flags, report);
+            lt_put_local(x, loaded, part.at, part.count);
+        }
+    }
+}
+
+void lt_load_elements(const lt_block *block, __global const uchar *src,
+                      __global const float *scales, const lathe_launch *launch, uint item,
+                      __local float *x, __global uint *report) {
+    for (uint i = item; i < block->n_elems; i += LT_GROUP) {
+        x[lt_padded(i)] = lt_element(src, scales, launch, block->elem + i, report);
+    }
+}
+
+/* Reports NaNs and infinities. */
+void lt_check_block(const lt_block *block, uint item, __local const float *x,
+                    __global uint *report) {
+    for (uint i = item; i < block->n_elems; i += LT_GROUP) {
+        if ((as_uint(x[lt_padded(i)]) & LT_MAGNITUDE) >= LT_INFINITY) {
+            lt_fault(report, block->elem + i, LATHE_CL_FAULT_NON_FINITE);
+        }
+    }
+}
+
+/* Leaves a BITNET158 block's digits in memory->words, and stores the others. */
+void lt_any_block(const lt_block *block, __global const uchar *src,
+                  __global const float *src_scales, __global uchar *dst,
+                  __global float *dst_scales, const lathe_launch *launch, uint item,
+                  __local lt_memory *memory, __global uint *report) {
+    const ulong flags = launch->flags;
+    __local float *x = (__local float *)memory->x;
     lt_scopes scopes = {0, 0, 0, 0, 0};
-    lt_floats held[LT_MY_PARTS];
 
     if ((flags & LATHE_CL_SRC_VECTOR) != 0) {
-        lt_hold_vectors(held, &block, src, src_scales, &launch, item, report);
+        lt_load_vectors(block, src, src_scales, launch, item, x, report);
     } else {
-        __local float *x = (__local float *)memory.x;
-        for (uint i = item; i < block.n_elems; i += LT_GROUP) {
-            x[lt_padded(i)] = lt_element(src, src_scales, &launch, block.elem + i, report);
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        lt_hold_local(held, &block, &launch, x, item);
+        lt_load_elements(block, src, src_scales, launch, item, x, report);
     }
+    barrier(CLK_LOCAL_MEM_FENCE);
 #if LT_DST >= LATHE_CL_I8
     if ((flags & LATHE_CL_OWN_SCALES) != 0) {
-        scopes = lt_scopes_of(&block, &launch);
-        /* Other work-items may still fetch their parts. */
-        if ((flags & LATHE_CL_SRC_VECTOR) == 0) {
-            barrier(CLK_LOCAL_MEM_FENCE);
+        if ((flags & LATHE_CL_NONFINITE_ERROR) != 0) {
+            lt_check_block(block, item, x, report);
         }
-        lt_put_stats(held, &block, &launch, item, &memory, report);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        lt_find_scales(&block, &scopes, &launch, item, &memory, dst_scales);
+        scopes = lt_scopes_of(block, launch);
+        lt_find_scales(block, &scopes, launch, item, memory, dst_scales);
     }
 #endif
-#if LT_DST == LATHE_CL_BITNET158
-    /* The elements are done with: their memory holds the trits now. */
-    barrier(CLK_LOCAL_MEM_FENCE);
-    __local uint *trits = (__local uint *)memory.x;
-#endif
-#pragma unroll
-    for (uint i = 0; i < LT_MY_PARTS; i++) {
-        const uint index = item + i * LT_GROUP;
-        const lt_part part = lt_part_of(&block, &launch, index);
+    for (uint i = item; i < LT_PARTS; i += LT_GROUP) {
+        const lt_part part = lt_part_of(block, launch, i);
         if (part.count > 0) {
             const lt_scale scale =
-                lt_block_scale(&block, &scopes, &launch, part, &memory, dst_scales);
-            const lt_words codes =
-                lt_convert(held[i], scale, block.elem + part.at, part.count, flags, report);
+                lt_block_scale(block, &scopes, launch, part, memory, dst_scales);
+            const lt_words codes = lt_convert(lt_get_local(x, part), scale,
+                                              block->elem + part.at, part.count, flags, report);
 #if LT_DST == LATHE_CL_BITNET158
-            trits[index] = lt_trits4(codes);
+            ((__local uint *)memory->words)[i] = lt_trits4(codes);
 #else
-            __global uchar *out = lt_block_out(dst, &block, &launch, part.row, part.col);
+            __global uchar *out = lt_block_out(dst, block, launch, part.row, part.col);
             if (part.count == LT_WIDTH && (flags & LATHE_CL_DST_VECTOR) != 0) {
                 lt_store_unit(out, codes);
             } else {
@@ -424,21 +587,27 @@ lathe_block(__global const uchar *restrict src, __global const float *restrict s
 #endif
         }
     }
+}
+
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_block(__global const uchar *restrict src, __global const float *restrict src_scales,
+            __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+            lathe_launch launch) {
+    __local lt_memory memory;
+    const uint item = (uint)get_local_id(0);
+    const lt_block block = lt_block_of(&launch, (uint)get_group_id(0));
+    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
+#if LT_HAS_LINEAR
+    if ((launch.flags & LATHE_CL_LINEAR) != 0) {
+        lt_linear_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
+    } else {
+        lt_any_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
+    }
+#else
+    lt_any_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
+#endif
 #if LT_DST == LATHE_CL_BITNET158
     barrier(CLK_LOCAL_MEM_FENCE);
-    const uint row_outputs = (block.n_cols + LT_UNIT - 1) / LT_UNIT;
-    for (uint i = item; i < row_outputs * block.n_rows; i += LT_GROUP) {
-        const uint row = block.n_rows > 1 ? lt_div(i, &launch.row_outputs) : 0;
-        const uint col = (i - row * row_outputs) * LT_UNIT;
-        const uint first = row * block.row_parts + col / 4;
-        uint mine[5];
-#pragma unroll
-        for (uint k = 0; k < 5; k++) {
-            mine[k] = col + 4 * k < block.n_cols ? trits[first + k] : 0x01010101;
-        }
-        lt_store_trits(lt_block_out(dst, &block, &launch, row, col),
-                       lt_pack_trits(mine[0], mine[1], mine[2], mine[3], mine[4]),
-                       block.n_cols - col, flags);
-    }
+    lt_store_block_trits(&block, dst, &launch, item, &memory);
 #endif
 }

@@ -44,15 +44,17 @@ typedef struct lathe_side {
 } lathe_side;
 
 /* Bits of lathe_launch.flags. */
-#define LATHE_CL_NONFINITE_ERROR                                                                   \
-    1                           /* where statistics or a survey meet a NaN or infinity: a fault */
-#define LATHE_CL_STRICT 2       /* a value that decoding does not give back is a fault */
-#define LATHE_CL_SURVEY 4       /* FAST: count saturated elements, look for non-finite ones */
-#define LATHE_CL_OWN_SCALES 8   /* block kernel: find the scales and store them */
-#define LATHE_CL_FAST 16        /* stats kernel: scopes are sampled (numerics.md) */
-#define LATHE_CL_CHECK_BYTES 32 /* a source byte that no encoder emits is a fault */
-#define LATHE_CL_SRC_VECTOR 64  /* block, stats: vectors of elements can be loaded at once */
-#define LATHE_CL_DST_VECTOR 128 /* whole units of the target can be stored at once */
+#define LATHE_CL_NONFINITE_ERROR 1 /* a NaN or infinity that is met is a fault, see below */
+#define LATHE_CL_STRICT 2          /* a value that decoding does not give back is a fault */
+#define LATHE_CL_SURVEY 4          /* FAST: count saturated elements, look for non-finite ones */
+#define LATHE_CL_OWN_SCALES 8      /* block: find the scales and store them */
+#define LATHE_CL_FAST 16           /* stats: scopes are sampled (numerics.md) */
+#define LATHE_CL_CHECK_BYTES 32    /* a source byte that no encoder emits is a fault */
+#define LATHE_CL_SRC_VECTOR 64     /* block, stats: vectors of elements can be loaded at once */
+#define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
+#define LATHE_CL_LINEAR 256        /* block: regular ones, held in registers */
+
+/* NaNs and infinities are met by what takes statistics, and by a survey. */
 
 /* One launch. Convert: n_rows rows of n_cols elements, at most LATHE_CL_MAX_ELEMS in all, which
  * follow each other on both sides. Stats: n_tiles tiles of a tiling; the fields after row_scopes
@@ -126,15 +128,15 @@ typedef struct lathe_launch {
 #define LATHE_CL_UNIT_I1 8
 #define LATHE_CL_UNIT_BITNET158 20
 
-/* The stream kernel gives LATHE_CL_GROUP * LATHE_CL_STEPS units to a work-group, BITNET158 one
- * LATHE_CL_GROUP. */
-#ifndef LATHE_CL_STEPS
+/* The stream kernel gives LATHE_CL_GROUP units to a work-group at a time: once for BITNET158, else
+ * this often, or more where loads and stores are small. */
 #define LATHE_CL_STEPS 2
-#endif
+#define LATHE_CL_PAIR_STEPS(src, dst)                                                              \
+    ((dst) >= LATHE_CL_I8 && ((src) == LATHE_CL_F16 || (src) == LATHE_CL_BF16)                     \
+         ? 2 * LATHE_CL_STEPS                                                                      \
+         : LATHE_CL_STEPS)
 
 /* Work-items that share a tile of the stats kernel, LATHE_STAT_LANES lanes between them. */
-#ifndef LATHE_CL_TILE_ITEMS
 #define LATHE_CL_TILE_ITEMS(src) ((src) <= LATHE_CL_BF16 ? 32 : 16)
-#endif
 
 #endif

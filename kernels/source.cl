@@ -122,19 +122,19 @@ float lt_decode1(uint raw, uint col, float scale) {
 
 #elif LT_SRC == LATHE_CL_I8
 
-typedef char4 lt_raw4;
-typedef char8 lt_raw8;
+typedef uint lt_raw4;
+typedef uint2 lt_raw8;
 
 lt_raw4 lt_fetch4(__global const uchar *row, uint col) {
-    return *(__global const char4 *)(row + col);
+    return *(__global const uint *)(row + col);
 }
 
 lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
-    return *(__global const char8 *)(row + col);
+    return *(__global const uint2 *)(row + col);
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
-    return convert_float4(raw) * scale;
+    return convert_float4(as_char4(raw)) * scale;
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
@@ -226,7 +226,7 @@ float lt_decode1(uint raw, uint col, float scale) {
     return lt_decode4((uchar)raw, 0, scale).x;
 }
 
-#else /* BITNET158: two bytes for each four elements, which may be the same one */
+#else /* BITNET158: four elements lie in one byte or two, of which the second may be another's */
 
 typedef ushort lt_raw4;
 typedef uint lt_raw8;
@@ -238,7 +238,10 @@ lt_raw4 lt_fetch4(__global const uchar *row, uint col) {
 }
 
 lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
-    return lt_fetch4(row, col) | (uint)lt_fetch4(row, col + 4) << 16;
+    const uint byte = col / 5;
+    const uint low = row[byte] | (uint)row[byte + 1] << 8;
+    const uint high = (low >> 8) | (uint)row[(col + 7) / 5] << 8;
+    return low | (col == 5 * byte ? low : high) << 16;
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
@@ -275,7 +278,9 @@ void lt_check4(lt_raw4 raw, uint elem, uint col, ulong flags, __global uint *rep
     const uint high = raw >> 8;
     if (max(low, high) >= LATHE_BITNET158_BYTE_VALUES) {
         lt_check1(low, elem, col, flags, report);
-        lt_check1(high, elem + 3, col + 3, flags, report);
+        if (col % 5 > 1) {
+            lt_check1(high, elem + 3, col + 3, flags, report);
+        }
     }
 #endif
 }

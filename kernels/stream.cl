@@ -48,7 +48,7 @@ lt_spot lt_unit_spot(const lathe_launch *launch, uint unit) {
 
 #if LT_DST != LATHE_CL_BITNET158
 
-#define LT_UNIT_STEPS (LATHE_CL_GROUP * LATHE_CL_STEPS / LT_GROUP)
+#define LT_UNIT_STEPS (LATHE_CL_GROUP * LATHE_CL_PAIR_STEPS(LT_SRC, LT_DST) / LT_GROUP)
 
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_stream(__global const uchar *restrict src, __global const float *restrict src_scales,
@@ -102,67 +102,55 @@ lathe_stream(__global const uchar *restrict src, __global const float *restrict 
 
 #else
 
-/* Fours of elements that a work-group takes, and each of its work-items. */
-#define LT_FOURS (LATHE_CL_GROUP * LT_UNIT / 4)
-#define LT_MY_FOURS (LT_FOURS / LT_GROUP)
-
-/* Work-items load and encode side by side, four elements each, and pack units after that. */
+/* A work-item takes a unit of 20 elements, four at a time: what they load together lies in the same
+ * cache lines, and what they store is 20 times less than F32. */
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_stream(__global const uchar *restrict src, __global const float *restrict src_scales,
              __global uchar *restrict dst, __global float *restrict dst_scales,
              __global uint *reports, lathe_launch launch) {
-    __local uint trits[LT_FOURS];
-    const uint n_units = (uint)launch.n_units;
     const uint n_cols = (uint)launch.n_cols;
-    const uint src_col = (uint)launch.src.first_col;
-    const uint dst_col = (uint)launch.dst.first_col;
     const ulong flags = launch.flags;
-    const uint item = (uint)get_local_id(0);
-    const uint first_unit = (uint)get_group_id(0) * LATHE_CL_GROUP;
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-    lt_raw raw[LT_MY_FOURS];
-    lt_spot spots[LT_MY_FOURS];
-
-#pragma unroll
-    for (uint i = 0; i < LT_MY_FOURS; i++) {
-        const uint four = i * LT_GROUP + item;
-        const uint unit = first_unit + four / 5;
-        spots[i] = lt_unit_spot(&launch, unit);
-        spots[i].col += four % 5 * 4;
-        if (unit < n_units && spots[i].col + 4 <= n_cols) {
-            raw[i] =
-                LT_FETCH(src + lt_row_offset(&launch.src, spots[i].row), src_col + spots[i].col);
+    for (uint i = (uint)get_local_id(0); i < LATHE_CL_GROUP; i += LT_GROUP) {
+        const uint unit = (uint)get_group_id(0) * LATHE_CL_GROUP + i;
+        if (unit >= (uint)launch.n_units) {
+            return;
         }
-    }
-    const lt_scales common = lt_common_scales(&launch, src_scales, dst_scales);
+        const lt_spot spot = lt_unit_spot(&launch, unit);
+        const uint elem = spot.row * n_cols + spot.col;
+        const uint count = n_cols - spot.col;
+        lt_spot from = {spot.row, (uint)launch.src.first_col + spot.col};
+        lt_spot to = {spot.row, (uint)launch.dst.first_col + spot.col};
+        __global const uchar *row = src + lt_row_offset(&launch.src, spot.row);
+        __global uchar *at = dst + lt_row_offset(&launch.dst, spot.row) + lt_target_byte(to.col);
+        lt_raw raw[5];
+        uint trits[5];
 #pragma unroll
-    for (uint i = 0; i < LT_MY_FOURS; i++) {
-        const uint four = i * LT_GROUP + item;
-        uint digits = 0x01010101;
-        if (first_unit + four / 5 < n_units && spots[i].col < n_cols) {
-            const lt_spot from = {spots[i].row, src_col + spots[i].col};
-            const lt_spot to = {spots[i].row, dst_col + spots[i].col};
-            const uint elem = spots[i].row * n_cols + spots[i].col;
-            const uint count = min(n_cols - spots[i].col, 4u);
-            const lt_scales scales =
-                lt_scales_at(&common, &launch, src_scales, dst_scales, from, to);
-            const float4 x =
-                count == 4
-                    ? lt_decode(raw[i], from.col, scales.source, elem, flags, report)
-                    : lt_decode_some(src + lt_row_offset(&launch.src, from.row), from.col, count,
-                                     scales.source, elem, flags, report);
-            digits = lt_trits4(lt_convert4(x, scales.target, elem, count, flags, report));
+        for (uint k = 0; k < 5; k++) {
+            if (4 * k + 4 <= count) {
+                raw[k] = LT_FETCH(row, from.col + 4 * k);
+            }
         }
-        trits[four] = digits;
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint i = item; i < LATHE_CL_GROUP && first_unit + i < n_units; i += LT_GROUP) {
-        const lt_spot spot = lt_unit_spot(&launch, first_unit + i);
-        __local const uint *mine = trits + 5 * i;
-        __global uchar *at =
-            dst + lt_row_offset(&launch.dst, spot.row) + lt_target_byte(dst_col + spot.col);
-        lt_store_trits(at, lt_pack_trits(mine[0], mine[1], mine[2], mine[3], mine[4]),
-                       n_cols - spot.col, flags);
+        const lt_scales common = lt_common_scales(&launch, src_scales, dst_scales);
+#pragma unroll
+        for (uint k = 0; k < 5; k++) {
+            trits[k] = 0x01010101;
+            if (4 * k < count) {
+                const uint left = count - 4 * k;
+                const lt_scales scales =
+                    lt_scales_at(&common, &launch, src_scales, dst_scales, from, to);
+                const float4 x = left >= 4 ? lt_decode(raw[k], from.col, scales.source,
+                                                       elem + 4 * k, flags, report)
+                                           : lt_decode_some(row, from.col, left, scales.source,
+                                                            elem + 4 * k, flags, report);
+                trits[k] =
+                    lt_trits4(lt_convert4(x, scales.target, elem + 4 * k, left, flags, report));
+            }
+            from.col += 4;
+            to.col += 4;
+        }
+        lt_store_trits(at, lt_pack_trits(trits[0], trits[1], trits[2], trits[3], trits[4]), count,
+                       flags);
     }
 }
 

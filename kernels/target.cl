@@ -183,7 +183,9 @@ void lt_store_some4(__global uchar *at, uint4 codes, uint count) {
     }
 }
 
-#else
+#endif
+
+#if LT_DST >= LATHE_CL_I8
 
 /* The low `bits` of each of four codes side by side. */
 uint lt_pack4(uint4 codes, uint bits) {

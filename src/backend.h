@@ -167,6 +167,8 @@ struct lt_backend {
     uint64_t max_own_scope_elems; /* larger scopes take a stats pass, in memory */
     uint64_t max_chunk_scope_elems; /* and when streaming */
     uint64_t chunk_bytes;           /* a good size of chunk, both sides together */
+    uint64_t max_buffer_bytes;      /* the largest STAGED buffer */
+    uint64_t queue_bytes;           /* of the budget, for each queue that is open */
     uint64_t stats_window;          /* tiles of a stats work, at most; LT_STATS_WINDOW or more */
     uint32_t staged_cost;           /* bytes of the budget for a byte of LT_MEMORY_STAGED */
     bool is_remote;                 /* host memory reaches it by transfers, or wrapped */

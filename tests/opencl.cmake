@@ -4,7 +4,10 @@
 # opencl_pairs fills first, and take turns, because the driver uses every core by itself.
 
 set(LATHE_TEST_DEVICE "opencl" CACHE STRING "The device that the OpenCL tests run on")
-set(lathe_opencl_dir "${CMAKE_CURRENT_BINARY_DIR}/opencl")
+# Several builds may share it, one after another: compiling all kernels takes POCL minutes.
+set(LATHE_TEST_OPENCL_DIR "${CMAKE_CURRENT_BINARY_DIR}/opencl" CACHE PATH
+    "Where the OpenCL tests keep compiled kernels")
+set(lathe_opencl_dir "${LATHE_TEST_OPENCL_DIR}")
 file(MAKE_DIRECTORY "${lathe_opencl_dir}/empty" "${lathe_opencl_dir}/pocl-cache")
 
 # ---- the fault layer that the loader puts in front of the driver

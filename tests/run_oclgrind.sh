@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 unset OPENCL_LAYERS OCL_ICD_VENDORS
 status=0
 LATHE_TEST_DEVICE=opencl:oclgrind LATHE_TEST_CACHE="$work/programs" \
-    oclgrind --log "$work/log" --data-races --max-errors 20 "$1" --tiny || status=$?
+    oclgrind --log "$work/log" --build-options -cl-opt-disable --data-races --max-errors 20 "$1" --tiny || status=$?
 if [ -s "$work/log" ]; then
     cat "$work/log" >&2
     echo "run_oclgrind: oclgrind found something" >&2

@@ -225,20 +225,45 @@ Test(device_tensors, what_is_refused) {
                      LATHE_INVALID_ARGUMENT);
         CHECK_STATUS(lathe_engine_tensor_create(on, LATHE_MEMORY_DEVICE, &desc, NULL),
                      LATHE_INVALID_ARGUMENT);
-        /* A device tensor belongs to its engine. */
-        for (size_t foreign = 0; foreign < n_engines; foreign++) {
-            if (foreign != engine) {
-                CHECK_STATUS(lathe_convert(engines[foreign], tensor, &target, &result, NULL),
-                             LATHE_INVALID_ARGUMENT);
-                CHECK_STATUS(lathe_tensor_map(engines[foreign], tensor, false),
-                             LATHE_INVALID_ARGUMENT);
-            }
-        }
         CHECK(result == NULL, "an error gave a tensor");
         lathe_tensor_release(tensor);
         lathe_tensor_release(wrong[0]);
         lathe_tensor_release(wrong[1]);
     }
+}
+
+/* An engine that cannot reach a tensor refuses it or goes through the host: never other bytes. */
+Test(device_tensors, tensors_of_another_engine) {
+    static const shape_option shape = {2, {6, 320}};
+    const lathe_tensor_desc desc = desc_of(LATHE_F32, &shape, layout_options, 0);
+    const lathe_target target = target_of(LATHE_I8, layout_options, 0);
+    convert_case c = case_new(&desc, 0);
+    test_rng rng = {62};
+    test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+    lathe_tensor *expected = NULL;
+    CHECK_OK(lathe_convert(engines[0], c.tensor, &target, &expected, NULL));
+    for (size_t i = 0; i < n_engines * n_engines; i++) {
+        const size_t own = i / n_engines;
+        const size_t other = i % n_engines;
+        lathe_tensor *tensor = to_device(&c, own, LATHE_MEMORY_DEVICE);
+        lathe_tensor *result = NULL;
+        lathe_status status = lathe_convert(engines[other], tensor, &target, &result, NULL);
+        CHECK(status == LATHE_OK || (own != other && status == LATHE_INVALID_ARGUMENT),
+              "engine %zu, tensor of engine %zu: %s", other, own, lathe_last_error()->message);
+        if (status == LATHE_OK) {
+            lathe_tensor_desc to;
+            lathe_tensor *host = NULL;
+            CHECK_OK(lathe_target_desc(&target, 2, shape.shape, &to));
+            CHECK_OK(lathe_tensor_create(pool, &to, &host));
+            CHECK_OK(lathe_tensor_copy(engines[other], result, host));
+            CHECK(same_result(host, expected), "engine %zu, tensor of engine %zu", other, own);
+            lathe_tensor_release(host);
+        }
+        lathe_tensor_release(result);
+        lathe_tensor_release(tensor);
+    }
+    lathe_tensor_release(expected);
+    case_free(&c);
 }
 
 /* What needs more than the budget is refused before the driver is asked, and nothing is left. */

@@ -46,12 +46,18 @@ static void check_pair(const test_cl_layer *layer, lathe_dtype from, const lathe
     CHECK(same_result(result, expected), "%s to %s: other bytes", lathe_dtype_name(from),
           lathe_dtype_name(target->dtype));
     CHECK(after.n_on_device == before.n_on_device + 1, "the device did it");
-    CHECK(after.uploaded_bytes == before.uploaded_bytes &&
-              after.downloaded_bytes == before.downloaded_bytes,
+    /* Scales are made on the host, and may be too few to be used in place. */
+    CHECK(after.uploaded_bytes - before.uploaded_bytes <= sizeof(float) * ROWS &&
+              after.downloaded_bytes - before.downloaded_bytes <= sizeof(float) * ROWS,
           "%s to %s: %d bytes up, %d down", lathe_dtype_name(from), lathe_dtype_name(target->dtype),
           (int)(after.uploaded_bytes - before.uploaded_bytes),
           (int)(after.downloaded_bytes - before.downloaded_bytes));
-    CHECK(after.n_wrapped >= before.n_wrapped + 2, "%d buffers were used in place",
+    CHECK(lathe_dtype_is_quantized(from) || lathe_dtype_is_quantized(target->dtype) ||
+              (after.uploaded_bytes == before.uploaded_bytes &&
+               after.downloaded_bytes == before.downloaded_bytes),
+          "not a byte of floats");
+    CHECK(after.n_wrapped >= before.n_wrapped + 2, "%s to %s: %d buffers were used in place",
+          lathe_dtype_name(from), lathe_dtype_name(target->dtype),
           (int)(after.n_wrapped - before.n_wrapped));
     if (layer != NULL) {
         CHECK(copied(layer) < SMALL_BYTES, "%d bytes were copied at once", (int)copied(layer));
@@ -145,8 +151,10 @@ Test(zero_copy, a_device_with_its_own_memory_copies_once) {
     test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
     for (size_t i = 0; i < 2; i++) {
         const lathe_target target = target_of(targets[i], layout_options, 0);
-        const lathe_engine_stats before = test_engine_stats(engines[2]);
         lathe_tensor *result = NULL;
+        CHECK_OK(lathe_convert(engines[2], c.tensor, &target, &result, NULL)); /* the program */
+        lathe_tensor_release(result);
+        const lathe_engine_stats before = test_engine_stats(engines[2]);
         CHECK_OK(lathe_convert(engines[2], c.tensor, &target, &result, NULL));
         const lathe_engine_stats after = test_engine_stats(engines[2]);
         const uint64_t up = after.uploaded_bytes - before.uploaded_bytes;

@@ -108,12 +108,17 @@ void lt_scales_from_stats(lathe_dtype dtype, const float *stats, uint64_t n_scop
     }
 }
 
+/* A maximum has no order, so that several can be found at once; a sum has one. */
 static double fold_stats(lt_scale_rule rule, double total, const double *stats, uint64_t n_tiles) {
     if (rule == LT_RULE_ABSMAX) {
+        double most[4] = {total, total, total, total};
         for (uint64_t i = 0; i < n_tiles; i++) {
-            total = total > stats[i] ? total : stats[i];
+            double *one = &most[i % 4];
+            *one = *one > stats[i] ? *one : stats[i];
         }
-        return total;
+        double first = most[0] > most[1] ? most[0] : most[1];
+        double second = most[2] > most[3] ? most[2] : most[3];
+        return first > second ? first : second;
     }
     for (uint64_t i = 0; i < n_tiles; i++) {
         total += stats[i];

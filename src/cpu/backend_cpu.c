@@ -233,6 +233,7 @@ lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
         .max_own_scope_elems = MAX_OWN_SCOPE_ELEMS,
         .max_chunk_scope_elems = UINT64_MAX, /* a chunk is in the cache when it has been read */
         .chunk_bytes = CHUNK_BYTES,
+        .max_buffer_bytes = UINT64_MAX,
         .stats_window = LT_STATS_WINDOW,
         .staged_cost = 1,
     };

@@ -24,7 +24,7 @@ typedef struct window {
     double *stats;
 } window;
 
-enum { N_WINDOWS = 2 };
+enum { N_WINDOWS = 2, LEAST_WINDOW = 8192 };
 
 typedef struct direct {
     lt_backend *backend;
@@ -67,14 +67,21 @@ static void close_operand(lt_backend *backend, operand *op) {
     backend->ops->buffer_destroy(backend, &op->wrapped_scales);
 }
 
+/* Large windows first, and smaller ones towards the end: what the host does after the last one
+ * nothing overlaps with. */
+static uint64_t window_tiles(const direct *d, uint64_t tile) {
+    uint64_t left = d->plan.pass.tiling.n_tiles - tile;
+    uint64_t share = d->backend->is_remote ? lt_max(left / 4, LEAST_WINDOW) : left;
+    return lt_min(lt_min(share, left), d->backend->stats_window);
+}
+
 static lathe_status submit_window(direct *d, window *w, uint64_t tile) {
-    const lt_tiling *tiling = &d->plan.pass.tiling;
     w->work = (lt_work){
         .pass = &d->plan.pass,
         .src = d->src.span,
         .stats = w->stats,
         .first_tile = tile,
-        .n_tiles = lt_min(d->backend->stats_window, tiling->n_tiles - tile),
+        .n_tiles = window_tiles(d, tile),
         .outcome = &d->outcome,
         .is_trial = d->is_trial,
     };
@@ -95,18 +102,16 @@ static lathe_status fold_window(direct *d, const window *w, lt_fold *fold) {
 }
 
 static lathe_status open_windows(direct *d) {
-    size_t window_tiles = (size_t)lt_min(d->plan.pass.tiling.n_tiles, d->backend->stats_window);
-    bool one_is_enough = !d->backend->is_remote || window_tiles == d->plan.pass.tiling.n_tiles;
-    for (int i = 0; i < N_WINDOWS; i++) {
+    uint64_t most = window_tiles(d, 0);
+    bool one_is_enough = !d->backend->is_remote || most == d->plan.pass.tiling.n_tiles;
+    for (int i = 0; i < (one_is_enough ? 1 : N_WINDOWS); i++) {
         window *w = &d->windows[i];
-        if (i > 0 && one_is_enough) {
-            break;
+        void *stats = NULL;
+        lathe_status status = lathe_pool_alloc(d->pool, (size_t)most * sizeof(double), &stats);
+        w->stats = stats;
+        if (status == LATHE_OK) {
+            status = d->backend->ops->queue_open(d->backend, &w->queue);
         }
-        w->stats = lt_pool_new_array(d->pool, window_tiles, sizeof(double));
-        if (w->stats == NULL) {
-            return lt_error()->status;
-        }
-        lathe_status status = d->backend->ops->queue_open(d->backend, &w->queue);
         if (status != LATHE_OK) {
             return status;
         }
@@ -124,20 +129,23 @@ static void close_windows(direct *d) {
 
 /* Finds all scales of the target, a window of tiles at a time. */
 static lathe_status find_scales(direct *d) {
-    const lt_tiling *tiling = &d->plan.pass.tiling;
-    const uint64_t step = d->backend->stats_window;
+    const uint64_t n_tiles = d->plan.pass.tiling.n_tiles;
     lt_fold fold = {0};
     lathe_status status = open_windows(d);
     bool alternate = d->windows[1].stats != NULL;
-    for (uint64_t i = 0; status == LATHE_OK && i * step < tiling->n_tiles; i++) {
-        status = submit_window(d, &d->windows[alternate ? i % N_WINDOWS : 0], i * step);
-        if (status == LATHE_OK && (i > 0 || !alternate)) {
-            status = fold_window(d, &d->windows[alternate ? (i - 1) % N_WINDOWS : 0], &fold);
+    const window *pending = NULL;
+    for (uint64_t tile = 0, i = 0; status == LATHE_OK && tile < n_tiles; i++) {
+        window *w = &d->windows[alternate ? i % N_WINDOWS : 0];
+        status = submit_window(d, w, tile);
+        tile += w->work.n_tiles;
+        const window *ready = alternate ? pending : w;
+        if (status == LATHE_OK && ready != NULL) {
+            status = fold_window(d, ready, &fold);
         }
+        pending = w;
     }
     if (status == LATHE_OK && alternate) {
-        uint64_t n_windows = lt_ceil_div(tiling->n_tiles, step);
-        status = fold_window(d, &d->windows[(n_windows - 1) % N_WINDOWS], &fold);
+        status = fold_window(d, pending, &fold);
     }
     close_windows(d);
     return status;

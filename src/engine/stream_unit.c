@@ -125,8 +125,11 @@ static lathe_status store(unit *u) {
     if (status == LATHE_OK && lt_outcome_element(&u->outcome) == LATHE_NO_ELEMENT) {
         status = write_sink(u, pinned == NULL);
     }
-    lathe_status unmapped = is_mapped ? unmap(u, first, end, LT_ACCESS_READ) : LATHE_OK;
-    return status == LATHE_OK ? unmapped : status;
+    if (is_mapped && unmap(u, first, end, LT_ACCESS_READ) != LATHE_OK && status == LATHE_OK) {
+        /* The sink has its bytes, each of which it takes once: only the slot is lost. */
+        u->slot->on_host = true;
+    }
+    return status;
 }
 
 static lt_span src_span(const unit *u) {

@@ -40,8 +40,9 @@ static lathe_status fill_slots(lt_streamer *streamer) {
 /* A streamer whose slots are that backend's. memory_bytes is what is left for them. */
 static lathe_status create_on(lathe_engine *engine, lt_backend *backend, uint64_t memory_bytes,
                               lt_streamer **streamer) {
-    uint64_t least = MIN_SLOT_BYTES * backend->staged_cost;
-    uint64_t n_slots = lt_max(lt_min(backend->n_threads, memory_bytes * 7 / 8 / least), 1);
+    uint64_t least = MIN_SLOT_BYTES * backend->staged_cost * 8 / 7 + backend->queue_bytes;
+    uint64_t n_slots = lt_max(lt_min(backend->n_threads, memory_bytes / least), 1);
+    memory_bytes -= lt_min(n_slots * backend->queue_bytes, memory_bytes);
     lt_streamer *made =
         lt_pool_new(engine->pool, sizeof *made + (size_t)n_slots * sizeof made->slots[0]);
     if (made == NULL) {
@@ -53,7 +54,7 @@ static lathe_status create_on(lathe_engine *engine, lt_backend *backend, uint64_
     /* The pool rounds up by an eighth at most. */
     uint64_t share = memory_bytes / n_slots / backend->staged_cost * 7 / 8;
     uint64_t most = lt_max(MAX_SLOT_BYTES, backend->chunk_bytes + backend->chunk_bytes / 8);
-    made->slot_bytes = lt_min(share, most);
+    made->slot_bytes = lt_min(lt_min(share, most), backend->max_buffer_bytes);
     lathe_status status = fill_slots(made);
     if (status != LATHE_OK) {
         lt_streamer_free(made);
@@ -256,14 +257,18 @@ static lathe_status upload_scales(lt_stream_job *j) {
     const lt_backend_ops *ops = j->backend->ops;
     lt_streamer *streamer = j->streamer;
     uint64_t n_bytes = j->plan.pass.dst.n_scales * sizeof(float);
-    lt_queue *queue = streamer->slots[0].queue;
+    lt_queue *queue = NULL;
     lathe_status status = ops->buffer_create(j->backend, LT_MEMORY_DEVICE, n_bytes, &j->scales);
+    if (status == LATHE_OK) {
+        status = ops->queue_open(j->backend, &queue);
+    }
     if (status == LATHE_OK) {
         status = ops->upload(j->backend, queue, &j->scales, 0, j->host_scales.host, n_bytes);
     }
     if (status == LATHE_OK) {
         status = ops->finish(j->backend, queue);
     }
+    ops->queue_close(j->backend, queue);
     if (status == LATHE_OK || streamer->engine->require_device) {
         return status;
     }

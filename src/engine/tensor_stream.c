@@ -8,6 +8,8 @@
 #include "engine/streaming.h"
 
 #define LEAST_MEMORY_BYTES (UINT64_C(1) << 20)
+/* Scales, on the host and on the device, the self-check's tensors, and records. */
+#define BESIDE_SLOTS_BYTES (UINT64_C(512) << 10)
 
 static lathe_status read(void *ctx, uint64_t offset, void *buffer, size_t n_bytes) {
     return lt_tensor_read(ctx, offset, buffer, n_bytes);
@@ -25,14 +27,23 @@ static lathe_status write_scales(void *ctx, uint64_t first, const float *scales,
     return lt_tensor_write_scales(ctx, first, scales, n_scales);
 }
 
+/* What the pool has left, less what a conversion needs beside its slots; never under the least. */
+static uint64_t left_in_pool(lathe_pool *pool) {
+    lathe_pool_stats stats = {.struct_size = sizeof stats};
+    (void)lathe_pool_get_stats(pool, &stats);
+    uint64_t left = stats.budget_bytes - stats.in_use_bytes;
+    return lt_max(left - lt_min(left, BESIDE_SLOTS_BYTES), LEAST_MEMORY_BYTES);
+}
+
 /* Memory for slots: as many chunks as the device works on at once, but no more than the tensors
- * need, and half of it again and again where the budget is short. */
+ * need, and half of it again and again where others take the budget meanwhile. */
 static lathe_status open_streamer(lathe_engine *engine, uint64_t n_bytes, lt_streamer **streamer) {
     const lt_backend *device = engine->device;
     uint64_t slots = device->n_threads * (device->chunk_bytes + device->chunk_bytes / 8);
     uint64_t memory = lt_min(slots, n_bytes) * device->staged_cost;
     /* What the pool rounds up by, and the rest of a streamer. */
-    memory = memory + memory / 4 + LEAST_MEMORY_BYTES;
+    memory = memory + memory / 4 + LEAST_MEMORY_BYTES + device->n_threads * device->queue_bytes;
+    memory = lt_min(memory, left_in_pool(engine->pool));
     for (;;) {
         lathe_status status = lt_streamer_create(engine, memory, streamer);
         bool is_short = status == LATHE_INSUFFICIENT_MEMORY && memory > LEAST_MEMORY_BYTES;

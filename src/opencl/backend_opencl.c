@@ -19,6 +19,13 @@ enum { MIN_SLOTS = 3, MAX_SLOTS = 8, MIN_THREADS = 4 };
  * ones: 2 GiB of F32, 512 KiB of statistics. */
 enum { STATS_WINDOW = 128 * 1024 };
 
+/* A queue's own struct, its reports and the statistics of chunks, on the device and where they
+ * land: what it takes from the budget while streaming. */
+enum { QUEUE_BYTES = 64 * 1024 };
+
+/* What the largest buffer has besides a slot's bytes. */
+enum { BUFFER_MARGIN = 4096 };
+
 static void destroy(lt_backend *base) {
     lt_cl_backend *backend = lt_cl_of(base);
     lt_cl_queues_destroy(backend);
@@ -127,6 +134,8 @@ static void set_base(lt_cl_backend *backend) {
         .max_own_scope_elems = LATHE_CL_BLOCK_ELEMS,
         .max_chunk_scope_elems = LATHE_CL_BLOCK_ELEMS,
         .chunk_bytes = shares ? SHARED_CHUNK_BYTES : REMOTE_CHUNK_BYTES,
+        .max_buffer_bytes = backend->device.max_alloc_bytes - BUFFER_MARGIN,
+        .queue_bytes = QUEUE_BYTES,
         .stats_window = STATS_WINDOW,
         .staged_cost = shares ? 1 : 2,
         .is_remote = true,

@@ -158,6 +158,9 @@ typedef struct traits {
     size_t max_group;
     size_t max_items[MAX_DIMENSIONS];
     cl_uint align_bits;
+    cl_ulong max_alloc_bytes;
+    cl_device_type type;
+    cl_bool shares_memory;
 } traits;
 
 static cl_int read_traits(cl_device_id id, traits *t) {
@@ -176,6 +179,9 @@ static cl_int read_traits(cl_device_id id, traits *t) {
         {CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof t->max_group, &t->max_group},
         {CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof t->max_items, t->max_items},
         {CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof t->align_bits, &t->align_bits},
+        {CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof t->max_alloc_bytes, &t->max_alloc_bytes},
+        {CL_DEVICE_TYPE, sizeof t->type, &t->type},
+        {CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof t->shares_memory, &t->shares_memory},
     };
     for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
         cl_int error =
@@ -226,7 +232,7 @@ static const char *lack_of(const traits *t) {
         return "has no OpenCL C 1.2";
     }
     if ((t->floats & needed) != needed) {
-        return "does not say that it keeps subnormal floats and rounds to nearest";
+        return "does not round floats to nearest";
     }
     if (t->local_bytes < LEAST_LOCAL_BYTES) {
         return "has less than 32 KiB of local memory";
@@ -434,11 +440,11 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
         return lt_fail(LATHE_NOT_SUPPORTED, "%s: the device %s", opened.info.name, lack);
     }
     opened.info.struct_size = sizeof opened.info;
-    opened.max_alloc_bytes = opened.info.max_alloc_bytes;
+    opened.max_alloc_bytes = t.max_alloc_bytes;
     opened.base_align_bytes = t.align_bits / 8;
     opened.group_size = group_size_of(&t);
-    opened.is_cpu = (type_of(found->id) & CL_DEVICE_TYPE_CPU) != 0;
-    opened.shares_memory = opened.info.shares_host_memory != 0;
+    opened.is_cpu = (t.type & CL_DEVICE_TYPE_CPU) != 0;
+    opened.shares_memory = t.shares_memory == CL_TRUE;
     lathe_status status =
         context == NULL ? create_context(&opened) : adopt_context(&opened, context);
     if (status == LATHE_OK) {

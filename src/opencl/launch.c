@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From work to kernel launches: how the two sides lie, in the 32-bit terms that kernels think in.
- */
+/* From work to kernel launches: how the two sides lie, in the 32-bit terms of kernels. */
 #include "opencl/launch.h"
 
 #include "core/checked.h"
@@ -19,8 +18,8 @@ static uint64_t round_down(uint64_t n, uint64_t quantum) {
 }
 
 /* Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (1994): with s the
- * least power for which 2^s >= by, and m = 2^32 (2^s - by) / by + 1, rounded down, n / by is
- * (t + (n - t) / 2) / 2^(s - 1), where t = m n / 2^32, for every 32-bit n. */
+ * least power for which 2^s >= by, and m = 2^32 (2^s - by) / by + 1, rounded down, n / by is (t +
+ * (n - t) / 2) / 2^(s - 1), where t = m n / 2^32, for every 32-bit n. */
 static lathe_div div_by(uint64_t by) {
     if (by == 0 || by >= LONG_ROW) {
         return (lathe_div){.by = by};
@@ -45,13 +44,20 @@ typedef struct side {
     uint64_t row_elems; /* of row 0, as given */
 } side;
 
-/* True where rows do not matter: no unused bits, and not more than one scale. */
-static bool is_flat(const lt_layout *layout) {
-    return layout->scale_elems == 0 && lt_layout_is_dense(layout);
+/* Vectors are of this many elements at most. */
+enum { MAX_VECTOR = 16 };
+
+/* True where rows do not matter: no unused bits, and not more than one scale or, if `join` is set,
+ * scales that follow each other from row to row as they do inside one. */
+static bool is_flat(const lt_layout *layout, bool join) {
+    uint64_t scope = layout->scale_elems;
+    return lt_layout_is_dense(layout) &&
+           (scope == 0 || (join && scope % MAX_VECTOR == 0 && layout->row_elems % scope == 0));
 }
 
-static side side_of(const lt_layout *layout, const lt_span *span, uint64_t elem, uint64_t n_elems) {
-    bool flat = is_flat(layout);
+static side side_of(const lt_layout *layout, const lt_span *span, uint64_t elem, uint64_t n_elems,
+                    bool join) {
+    bool flat = is_flat(layout, join);
     uint64_t row_elems = flat ? layout->n_elems : layout->row_elems;
     uint64_t row_bytes = flat ? layout->n_bytes : layout->row_bytes;
     uint64_t row = flat ? 0 : elem / row_elems;
@@ -68,7 +74,7 @@ static side side_of(const lt_layout *layout, const lt_span *span, uint64_t elem,
                 .scale_offset = span->scale_offset - span->first_scale,
                 .first_col = col - left_out,
                 .row_bytes = row_bytes - left_out_bytes,
-                .scales_per_row = layout->scales_per_row,
+                .scales_per_row = flat ? layout->n_scales : layout->scales_per_row,
                 .scale_elems = div_by(layout->scale_elems),
             },
         .n_elems = n_elems,
@@ -76,7 +82,7 @@ static side side_of(const lt_layout *layout, const lt_span *span, uint64_t elem,
     };
     if (layout->scale_elems != 0) {
         uint64_t scales_left_out = left_out / layout->scale_elems;
-        made.args.scale_offset += row * layout->scales_per_row + scales_left_out;
+        made.args.scale_offset += row * made.args.scales_per_row + scales_left_out;
         made.args.scales_per_row -= scales_left_out;
         made.args.scale_phase = left_out % layout->scale_elems;
     }
@@ -144,29 +150,31 @@ static bool target_is_aligned(const lt_pass *pass, const side *dst, bool one_row
 /* A convert launch being made. */
 typedef struct convert {
     const lt_pass *pass;
-    side src;
+    side src; /* by their own rows */
     side dst;
+    side joined_src; /* with rows joined where that can be */
+    side joined_dst;
     lt_cl_launch launch;
 } convert;
 
+/* Makes a launch of the stream kernel, if both sides are n_rows rows of n_cols aligned columns. */
 static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
-    side src = c->src;
-    side dst = c->dst;
+    const lt_pass *pass = c->pass;
     bool one_row = n_rows == 1;
-    bool begins_byte = lt_layout_col_in_unit(dst.layout, dst.args.first_col) == 0;
-    if (!begins_byte || !shape_side(&src, n_rows, n_cols) || !shape_side(&dst, n_rows, n_cols) ||
-        !is_aligned(&src, one_row, vector_elems(c->pass))) {
+    side src = one_row ? c->joined_src : c->src;
+    side dst = one_row ? c->joined_dst : c->dst;
+    if (!shape_side(&src, n_rows, n_cols) || !shape_side(&dst, n_rows, n_cols) ||
+        !is_aligned(&src, one_row, vector_elems(pass))) {
         return false;
     }
-    bool aligned = target_is_aligned(c->pass, &dst, one_row);
-    if (c->pass->dst.dtype == LATHE_BITNET158 ? dst.args.first_col % 20 != 0 : !aligned) {
+    bool is_trits = pass->dst.dtype == LATHE_BITNET158;
+    bool aligned = target_is_aligned(pass, &dst, one_row);
+    if (is_trits ? dst.args.first_col % unit_elems(pass) != 0 : !aligned) {
         return false;
     }
     lathe_launch *args = &c->launch.args;
-    uint64_t unit = unit_elems(c->pass);
-    uint64_t group_units =
-        c->pass->dst.dtype == LATHE_BITNET158 ? LATHE_CL_GROUP : LATHE_CL_GROUP * LATHE_CL_STEPS;
-    uint64_t row_units = lt_ceil_div(n_cols, unit);
+    uint64_t steps = is_trits ? 1 : LATHE_CL_PAIR_STEPS((int)pass->src.dtype, (int)pass->dst.dtype);
+    uint64_t row_units = lt_ceil_div(n_cols, unit_elems(pass));
     args->src = src.args;
     args->dst = dst.args;
     args->n_rows = n_rows;
@@ -175,7 +183,7 @@ static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     args->n_units = n_rows * row_units;
     args->flags |= aligned ? LATHE_CL_DST_VECTOR : 0;
     c->launch.kernel = LT_CL_STREAM;
-    c->launch.n_groups = lt_ceil_div(args->n_units, group_units);
+    c->launch.n_groups = lt_ceil_div(args->n_units, LATHE_CL_GROUP * steps);
     return true;
 }
 
@@ -186,7 +194,9 @@ static bool make_stream(convert *c, const lt_range *range) {
     if (c->pass->own_scales) {
         return false;
     }
-    return stream_shape(c, 1, n_elems) || stream_shape(c, range->n_rows, range->n_cols) ||
+    return (in_one_row(&c->joined_src) && in_one_row(&c->joined_dst) &&
+            stream_shape(c, 1, n_elems)) ||
+           stream_shape(c, range->n_rows, range->n_cols) ||
            (!in_one_row(&c->src) && n_elems % src_cols == 0 &&
             stream_shape(c, n_elems / src_cols, src_cols));
 }
@@ -207,51 +217,81 @@ static uint64_t column_quantum(const lt_pass *pass) {
 
 /* How many rows a block takes, if it takes whole ones: few enough scales, and vectors, of which a
  * row's last may be short. */
-static uint64_t rows_of_block(const lt_pass *pass, const lt_range *range) {
+static uint64_t rows_of_block(const lt_pass *pass, uint64_t n_cols) {
     uint64_t width = vector_elems(pass);
     uint64_t parts = LATHE_CL_BLOCK_ELEMS / width;
-    uint64_t rows = parts / lt_ceil_div(range->n_cols, width);
+    uint64_t rows = parts / lt_ceil_div(n_cols, width);
     if (pass->own_scales) {
         rows = lt_min(rows, LATHE_CL_BLOCK_SCOPES / pass->dst.scales_per_row);
     }
     return lt_max(rows, 1);
 }
 
-/* True if the source can be loaded in vectors, each in a block's row. */
-static bool blocks_are_vectors(const convert *c) {
+/* True if the source can be loaded in vectors of so many elements, each in a block's row. No vector
+ * has elements of two scales: those of a row that begin inside it do so at multiples of 32, those
+ * of joined rows at multiples of MAX_VECTOR. */
+static bool blocks_are_vectors(const convert *c, uint64_t width) {
     const lathe_launch *args = &c->launch.args;
-    const lt_layout *src = &c->pass->src;
-    uint64_t width = vector_elems(c->pass);
     bool one_row = in_one_row(&c->src);
-    return (args->n_rows == 1 || args->n_cols % width == 0) &&
-           (one_row || c->src.row_elems % width == 0) &&
-           (src->scale_elems % width == 0 || src->scale_elems == src->row_elems) &&
-           is_aligned(&c->src, one_row, width);
+    bool begin_vectors =
+        args->block_rows > 1 || args->block_cols >= args->n_cols || args->block_cols % width == 0;
+    return begin_vectors && (args->n_rows == 1 || args->n_cols % width == 0) &&
+           (one_row || c->src.row_elems % width == 0) && is_aligned(&c->src, one_row, width);
 }
 
-static void make_blocks(convert *c, const lt_range *range) {
+static bool blocks_are_linear(const convert *c) {
+    const lt_pass *pass = c->pass;
+    const lathe_launch *args = &c->launch.args;
+    return pass->own_scales && args->block_rows == 1 && args->n_cols % MAX_VECTOR == 0 &&
+           args->block_cols % MAX_VECTOR == 0 && pass->dst.scale_elems % MAX_VECTOR == 0 &&
+           blocks_are_vectors(c, MAX_VECTOR) &&
+           (pass->dst.dtype == LATHE_BITNET158 ||
+            is_aligned(&c->dst, args->n_rows == 1, MAX_VECTOR));
+}
+
+static void cut_blocks(convert *c) {
     const lt_pass *pass = c->pass;
     lathe_launch *args = &c->launch.args;
-    args->src = c->src.args;
-    args->dst = c->dst.args;
-    args->n_rows = range->n_rows;
-    args->n_cols = range->n_cols;
-    if (range->n_cols <= LATHE_CL_BLOCK_ELEMS) {
-        args->block_rows = rows_of_block(pass, range);
-        args->block_cols = range->n_cols;
-        args->row_parts = div_by(lt_ceil_div(range->n_cols, vector_elems(pass)));
-        args->row_outputs = div_by(lt_ceil_div(range->n_cols, unit_elems(pass)));
+    uint64_t row_blocks = 1;
+    if (args->n_cols <= LATHE_CL_BLOCK_ELEMS && args->n_rows > 1) {
+        args->block_rows = rows_of_block(pass, args->n_cols);
+        args->block_cols = args->n_cols;
+        args->row_parts = div_by(lt_ceil_div(args->n_cols, vector_elems(pass)));
+        args->row_outputs = div_by(lt_ceil_div(args->n_cols, unit_elems(pass)));
         args->row_scopes = div_by(pass->dst.scales_per_row);
     } else {
         uint64_t quantum = column_quantum(pass);
+        uint64_t most_elems = LATHE_CL_BLOCK_ELEMS;
+        if (pass->own_scales) {
+            most_elems = lt_min(most_elems, LATHE_CL_BLOCK_SCOPES * pass->dst.scale_elems);
+        }
         args->block_rows = 1;
-        args->block_cols = lt_max(LATHE_CL_BLOCK_ELEMS / quantum, 1) * quantum;
+        args->block_cols = lt_max(most_elems / quantum, 1) * quantum;
+        row_blocks = lt_ceil_div(args->n_cols, args->block_cols);
     }
-    uint64_t row_blocks = lt_ceil_div(range->n_cols, args->block_cols);
     args->row_units = div_by(row_blocks);
-    args->n_units = lt_ceil_div(range->n_rows, args->block_rows) * row_blocks;
-    args->flags |= blocks_are_vectors(c) ? LATHE_CL_SRC_VECTOR : 0;
-    args->flags |= target_is_aligned(pass, &c->dst, range->n_rows == 1) ? LATHE_CL_DST_VECTOR : 0;
+    args->n_units = lt_ceil_div(args->n_rows, args->block_rows) * row_blocks;
+}
+
+/* Blocks go by the target's rows, its own or one that they make together. */
+static void make_blocks(convert *c, const lt_range *range) {
+    const lt_pass *pass = c->pass;
+    lathe_launch *args = &c->launch.args;
+    bool one_row = in_one_row(&c->joined_dst);
+    args->n_rows = one_row ? 1 : range->n_rows;
+    args->n_cols = one_row ? c->dst.n_elems : range->n_cols;
+    c->src = c->joined_src;
+    c->dst = one_row ? c->joined_dst : c->dst;
+    if (in_one_row(&c->src)) {
+        (void)shape_side(&c->src, 1, c->src.n_elems);
+    }
+    (void)shape_side(&c->dst, args->n_rows, args->n_cols);
+    args->src = c->src.args;
+    args->dst = c->dst.args;
+    cut_blocks(c);
+    args->flags |= blocks_are_vectors(c, vector_elems(pass)) ? LATHE_CL_SRC_VECTOR : 0;
+    args->flags |= target_is_aligned(pass, &c->dst, args->n_rows == 1) ? LATHE_CL_DST_VECTOR : 0;
+    args->flags |= blocks_are_linear(c) ? LATHE_CL_LINEAR : 0;
     c->launch.kernel = LT_CL_BLOCK;
     c->launch.n_groups = args->n_units;
 }
@@ -280,8 +320,10 @@ lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
     }
     convert c = {
         .pass = pass,
-        .src = side_of(&pass->src, &work->src, elem, n_elems),
-        .dst = side_of(&pass->dst, &work->dst, elem, n_elems),
+        .src = side_of(&pass->src, &work->src, elem, n_elems, false),
+        .dst = side_of(&pass->dst, &work->dst, elem, n_elems, false),
+        .joined_src = side_of(&pass->src, &work->src, elem, n_elems, true),
+        .joined_dst = side_of(&pass->dst, &work->dst, elem, n_elems, true),
         .launch.args =
             {
                 .flags = convert_flags(pass),
@@ -289,10 +331,6 @@ lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
             },
     };
     if (!make_stream(&c, range)) {
-        /* Blocks go by the target's own rows. */
-        if (range->n_rows > 1) {
-            (void)shape_side(&c.dst, range->n_rows, range->n_cols);
-        }
         make_blocks(&c, range);
     }
     return c.launch;
@@ -313,14 +351,11 @@ static void place_tiles(lathe_launch *args, const lt_tiling *tiling, uint64_t fi
 }
 
 /* True if whole tiles can be loaded four elements at a time, wherever they begin. */
-static bool tiles_are_vectors(const lt_pass *pass, const side *src) {
-    const lt_layout *layout = &pass->src;
-    const lt_tiling *tiling = &pass->tiling;
+static bool tiles_are_vectors(const lt_tiling *tiling, const side *src) {
     bool one_row = in_one_row(src);
     bool tiles_begin_fours = tiling->row_elems % 4 == 0 || tiling->row_elems == tiling->n_elems;
     bool scopes_begin_fours = tiling->scope_elems % 4 == 0 || tiling->scopes_per_row == 1;
     return tiles_begin_fours && scopes_begin_fours && (one_row || src->row_elems % 4 == 0) &&
-           (layout->scale_elems % 4 == 0 || layout->scale_elems == layout->row_elems) &&
            is_aligned(src, one_row, 4);
 }
 
@@ -333,7 +368,10 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
     uint64_t n_elems;
     lt_tiling_tile(tiling, work->first_tile, &first, &n_elems);
     lt_tiling_tile(tiling, work->first_tile + work->n_tiles - 1, &last, &n_elems);
-    side src = side_of(&pass->src, &work->src, first, last + n_elems - first);
+    side src = side_of(&pass->src, &work->src, first, last + n_elems - first, true);
+    if (in_one_row(&src)) {
+        (void)shape_side(&src, 1, src.n_elems);
+    }
     lt_cl_launch launch = {
         .kernel = LT_CL_STATS,
         .args =
@@ -347,7 +385,7 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
     };
     lathe_launch *args = &launch.args;
     place_tiles(args, tiling, work->first_tile, first);
-    args->flags |= tiles_are_vectors(pass, &src) ? LATHE_CL_SRC_VECTOR : 0;
+    args->flags |= tiles_are_vectors(tiling, &src) ? LATHE_CL_SRC_VECTOR : 0;
     /* A sample does not show the first fault, so the convert pass looks for it. */
     if (is_fast) {
         args->flags |= LATHE_CL_FAST;
@@ -371,10 +409,6 @@ void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_out
     if (words[1] > 0) {
         (void)atomic_fetch_add_explicit(&outcome->n_saturated, words[1], memory_order_relaxed);
     }
-}
-
-double lt_cl_tile_stat(float stored) {
-    return stored < 0 ? -(double)stored * LATHE_STAT_GROW : (double)stored;
 }
 
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,

@@ -4,6 +4,7 @@
 #define LT_OPENCL_LAUNCH_H
 
 #include "backend.h"
+#include "lathe_constants.h"
 #include "lathe_launch.h"
 #include "opencl/program.h"
 
@@ -23,7 +24,9 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size);
 void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_outcome *outcome);
 
 /* A tile's statistic from what the stats kernel stored for it. */
-double lt_cl_tile_stat(float stored);
+static inline double lt_cl_tile_stat(float stored) {
+    return stored < 0 ? -LATHE_STAT_GROW * (double)stored : (double)stored;
+}
 
 /* The options that the kernels of a pair are built with, in a buffer of this size. Returns it. */
 enum { LT_CL_OPTIONS_TEXT = 256 };

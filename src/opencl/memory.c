@@ -14,6 +14,11 @@ enum { PAGE_ALIGNMENT = 4096, SIZE_ALIGNMENT = 64 };
 /* Behind a block of pinned memory lies the cl_mem that it belongs to. */
 enum { PINNED_RECORD_BYTES = 64 };
 
+/* Where that is. The pool's rounding must not lead beyond what a buffer can have. */
+static size_t record_offset(const lt_cl_memory *memory, size_t n_bytes) {
+    return (size_t)lt_min(n_bytes, memory->device->max_alloc_bytes - PINNED_RECORD_BYTES);
+}
+
 static cl_int noted(const lt_cl_memory *memory, cl_int error) {
     if (error != CL_SUCCESS) {
         lt_count(&memory->counters->n_device_errors, 1);
@@ -68,7 +73,8 @@ static void *pinned_allocate(void *ctx, size_t n_bytes, size_t alignment) {
     const lt_cl_memory *memory = ctx;
     (void)alignment; /* drivers give whole pages */
     cl_int error;
-    size_t size = n_bytes + PINNED_RECORD_BYTES;
+    size_t record = record_offset(memory, n_bytes);
+    size_t size = record + PINNED_RECORD_BYTES;
     cl_mem object = create_object(memory, CL_MEM_ALLOC_HOST_PTR, size, NULL, &error);
     if (object == NULL) {
         return NULL;
@@ -80,14 +86,14 @@ static void *pinned_allocate(void *ctx, size_t n_bytes, size_t alignment) {
         lt_cl_release_mem(object);
         return NULL;
     }
-    memcpy(host + n_bytes, &object, sizeof object);
+    memcpy(host + record, &object, sizeof object);
     return host;
 }
 
 static void pinned_release(void *ctx, void *block, size_t n_bytes) {
     const lt_cl_memory *memory = ctx;
     cl_mem object;
-    memcpy(&object, (uint8_t *)block + n_bytes, sizeof object);
+    memcpy(&object, (uint8_t *)block + record_offset(memory, n_bytes), sizeof object);
     for (int i = 0; i < LT_CL_TRIES; i++) {
         if (clEnqueueUnmapMemObject(memory->queue, object, block, 0, NULL, NULL) == CL_SUCCESS) {
             break;
@@ -133,8 +139,12 @@ static lathe_status create_on_device(lt_cl_memory *memory, lt_buffer *buffer) {
 
 static lathe_status create_pinned(lt_cl_memory *memory, lt_buffer *buffer) {
     lt_pool_source *source = memory->shares_memory ? &memory->pages : &memory->pinned;
-    lathe_status status =
-        lt_pool_source_alloc(memory->pool, source, buffer->n_bytes, &buffer->staging);
+    lathe_status status = memory->shares_memory
+                              ? LATHE_OK
+                              : check_size(memory, buffer->n_bytes + PINNED_RECORD_BYTES);
+    if (status == LATHE_OK) {
+        status = lt_pool_source_alloc(memory->pool, source, buffer->n_bytes, &buffer->staging);
+    }
     buffer->host = buffer->staging;
     return status;
 }

@@ -4,6 +4,9 @@
 #include "core/error.h"
 #include "opencl/queue.h"
 
+/* Room for statistics is made for so many tiles at least: those of a chunk, in a page of memory. */
+enum { LEAST_STATS = 1024 };
+
 /* Where columns are cut, bytes of every dtype end at multiples of this many elements. */
 enum { BYTE_QUANTUM = 40 };
 
@@ -288,7 +291,7 @@ static lathe_status prepare_stats(lt_queue *queue, uint64_t n_tiles) {
     if (status != LATHE_OK || n_tiles <= room) {
         return status;
     }
-    const uint64_t n_bytes = lt_max(n_tiles, LT_STATS_WINDOW) * sizeof(float);
+    const uint64_t n_bytes = lt_max(n_tiles, LEAST_STATS) * sizeof(float);
     lt_cl_queue_destroy_stats(queue);
     status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->stats);
     if (status == LATHE_OK) {
