@@ -159,20 +159,29 @@ typedef struct lt_memory {
     uint again;
 } lt_memory;
 
+/* A NaN or infinity counts as 0, but where the statistics report it, it makes its scope's statistic
+ * 0: what strict mode then finds in the scope is what it finds on the CPU. */
+bool lt_odd_spoils(ulong flags) {
+    return (flags & (LATHE_CL_NONFINITE_ERROR | LATHE_CL_SURVEY)) == LATHE_CL_NONFINITE_ERROR;
+}
+
 /* What an element adds to its scope's statistic. */
-uint lt_counted(float x, float factor) {
+uint lt_counted(float x, float factor, ulong flags) {
     const uint magnitude = as_uint(x) & LT_MAGNITUDE;
+    if (magnitude >= LT_INFINITY && !lt_odd_spoils(flags)) {
+        return 0;
+    }
 #if LT_IS_MEAN
-    return magnitude < LT_INFINITY ? as_uint(as_float(magnitude) * factor) : 0;
+    return as_uint(as_float(magnitude) * factor);
 #else
-    return magnitude < LT_INFINITY ? magnitude : 0;
+    return magnitude;
 #endif
 }
 
 /* What one of a scope's work-items finds: the statistic of lane `item`, or of the eight lanes item,
  * item + 8, ... */
 uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item, float factor,
-                    __local const lt_memory *memory) {
+                    ulong flags, __local const lt_memory *memory) {
     __local const float *x = (__local const float *)memory->x;
     const uint begin = scope.row * block->n_cols + scope.col;
     const uint end = begin + scope.n_elems;
@@ -180,7 +189,7 @@ uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item
         uint lane = 0;
 #pragma unroll 8
         for (uint i = begin + item; i < end; i += LATHE_STAT_LANES) {
-            lane = lt_stat_join(lane, lt_counted(x[lt_padded(i)], factor));
+            lane = lt_stat_join(lane, lt_counted(x[lt_padded(i)], factor, flags));
         }
         return lane;
     }
@@ -189,7 +198,8 @@ uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item
 #pragma unroll
         for (uint k = 0; k < 8; k++) {
             if (i + 8 * k < end) {
-                lanes[k] = lt_stat_join(lanes[k], lt_counted(x[lt_padded(i + 8 * k)], factor));
+                const uint counted = lt_counted(x[lt_padded(i + 8 * k)], factor, flags);
+                lanes[k] = lt_stat_join(lanes[k], counted);
             }
         }
     }
@@ -209,7 +219,7 @@ void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_
                 const lt_scope scope = lt_scope_at(block, scopes, launch, shared);
                 const uint share =
                     lt_scope_share(block, scope, scopes->items, item & (scopes->items - 1),
-                                   attempt == 0 ? 1.0f : LATHE_STAT_SHRINK, memory);
+                                   attempt == 0 ? 1.0f : LATHE_STAT_SHRINK, launch->flags, memory);
                 if (scopes->items == 8) {
                     memory->eighths[item] = share;
                 } else {
@@ -228,9 +238,10 @@ void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
             if (!is_found) {
-                const uint stat = lt_fold8_local(memory->eighths + 8 * item, 1);
-                is_found = lt_is_finite(stat);
+                uint stat = lt_fold8_local(memory->eighths + 8 * item, 1);
+                is_found = lt_is_finite(stat) || attempt > 0;
                 if (is_found) {
+                    stat = lt_is_finite(stat) ? stat : 0;
                     const lt_scope scope = lt_scope_at(block, scopes, launch, mine);
                     const lt_spot spot = {block->row + scope.row,
                                           (uint)launch->dst.first_col + block->col + scope.col};
@@ -332,7 +343,8 @@ void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_l
     const uint items = scopes->items;
     for (uint i = item; i < scopes->n_scopes * items; i += LT_GROUP) {
         const lt_scope scope = lt_scope_at(block, scopes, launch, i / items);
-        const uint share = lt_scope_share(block, scope, items, i & (items - 1), 1.0f, memory);
+        const uint share = lt_scope_share(block, scope, items, i & (items - 1), 1.0f,
+                                          launch->flags, memory);
         if (items == 8) {
             memory->eighths[i] = share;
         } else {
@@ -357,20 +369,23 @@ lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
     if (is_shrunk) {
         uint eighths[8];
         for (uint i = 0; i < 8; i++) {
-            eighths[i] = lt_scope_share(block, scope, 8, i, LATHE_STAT_SHRINK, memory);
+            eighths[i] =
+                lt_scope_share(block, scope, 8, i, LATHE_STAT_SHRINK, launch->flags, memory);
         }
         stat = lt_fold8(eighths);
+        stat = lt_is_finite(stat) ? stat : 0;
     }
     return lt_scale_of(lt_scale_from_stat(stat, scope.n_elems, is_shrunk));
 }
 
 #else
 
-uint lt_greatest_finite(const lt_sixteen *held) {
+uint lt_greatest_counted(const lt_sixteen *held, ulong flags) {
     uint top = 0;
     for (uint i = 0; i < 4; i++) {
-        top = max(max(top, lt_counted(held->x[i].x, 1)), lt_counted(held->x[i].y, 1));
-        top = max(max(top, lt_counted(held->x[i].z, 1)), lt_counted(held->x[i].w, 1));
+        const float4 x = held->x[i];
+        top = max(top, max(lt_counted(x.x, 1, flags), lt_counted(x.y, 1, flags)));
+        top = max(top, max(lt_counted(x.z, 1, flags), lt_counted(x.w, 1, flags)));
     }
     return top;
 }
@@ -386,7 +401,7 @@ void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_l
     if (16 * item < block->n_elems) {
         top = lt_greatest_sixteen(held);
         if (top >= LT_INFINITY) {
-            top = lt_greatest_finite(held);
+            top = lt_greatest_counted(held, launch->flags);
         }
     }
     tops[item] = top;
@@ -416,6 +431,7 @@ lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
     for (uint i = 0; i < n_tops; i++) {
         top = max(top, tops[i]);
     }
+    top = lt_is_finite(top) ? top : 0;
     return lt_scale_of(lt_scale_from_stat(top, scope.n_elems, false));
 }
 

@@ -104,10 +104,12 @@ void lt_survey4(float4 x, uint4 codes, lt_scale scale, uint elem, uint count, ul
         }
 #if LT_DST != LATHE_CL_I1
         /* A missing element is 0. */
-        const int4 saturated = fabs(x * scale.inverse) >= LT_BOUND + 0.5f;
-        const int n_saturated = -(saturated.x + saturated.y + saturated.z + saturated.w);
+        const float4 scaled = fabs(x * scale.inverse);
+        const float beyond = LT_BOUND + 0.5f;
+        const uint n_saturated = (uint)(scaled.x >= beyond) + (uint)(scaled.y >= beyond) +
+                                 (uint)(scaled.z >= beyond) + (uint)(scaled.w >= beyond);
         if (n_saturated > 0) {
-            (void)atomic_add(report + 1, (uint)n_saturated);
+            (void)atomic_add(report + 1, n_saturated);
         }
 #endif
     }

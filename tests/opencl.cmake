@@ -42,6 +42,14 @@ function(lathe_opencl_environment name)
     endif()
 endfunction()
 
+# lathe_opencl_caches(TEST): the same for a test that has its own environment otherwise.
+function(lathe_opencl_caches name)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+        "LATHE_TEST_POCL=${lathe_opencl_dir}/pocl-cache")
+    set_tests_properties(${name} PROPERTIES
+        RESOURCE_LOCK opencl FIXTURES_REQUIRED opencl_programs)
+endfunction()
+
 # A plain program, or a script around one.
 function(lathe_opencl_program name)
     lathe_test_program(${name} ${ARGN})
@@ -85,19 +93,25 @@ if(NOT lathe_tsan)
         lathe_test(${name} ${name}.c INTERNAL)
         target_compile_definitions(${name} PRIVATE LT_HAVE_OPENCL=1)
         target_link_libraries(${name} PRIVATE OpenCL::OpenCL)
+        lathe_opencl_caches(${name})
         set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
             "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
     endforeach()
+    if(TARGET lathe_cli)
+        lathe_opencl_caches(cli_opencl)
+    endif()
 endif()
 
-lathe_opencl_program(opencl_pairs opencl_pairs.c)
-lathe_add_test(opencl_pairs $<TARGET_FILE:opencl_pairs>)
-set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs)
-lathe_opencl_environment(opencl_pairs)
+if(NOT lathe_tsan)
+    lathe_opencl_program(opencl_pairs opencl_pairs.c)
+    lathe_add_test(opencl_pairs $<TARGET_FILE:opencl_pairs>)
+    set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs)
+    lathe_opencl_environment(opencl_pairs)
 
-lathe_opencl_program(test_opencl_faults test_opencl_faults.c)
-lathe_add_test(test_opencl_faults $<TARGET_FILE:test_opencl_faults>)
-lathe_opencl_environment(test_opencl_faults)
+    lathe_opencl_program(test_opencl_faults test_opencl_faults.c)
+    lathe_add_test(test_opencl_faults $<TARGET_FILE:test_opencl_faults>)
+    lathe_opencl_environment(test_opencl_faults)
+endif()
 
 lathe_opencl_program(stress_opencl stress_opencl.c)
 lathe_add_test(stress_opencl "${CMAKE_CURRENT_SOURCE_DIR}/run_stress.sh"
@@ -122,6 +136,10 @@ foreach(name IN ITEMS convert convert_faults convert_large convert_modes)
     lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
 endforeach()
 
+if(lathe_tsan)
+    return()
+endif()
+
 # ---- an example
 
 lathe_opencl_program(example_opencl_queue "${PROJECT_SOURCE_DIR}/examples/opencl_queue.c")
@@ -130,6 +148,9 @@ lathe_opencl_environment(example_opencl_queue)
 
 # ---- other drivers, where they are installed
 
+if(LATHE_SANITIZE)
+    return()
+endif()
 foreach(other IN ITEMS oclgrind rusticl)
     lathe_add_test(${other} "${CMAKE_CURRENT_SOURCE_DIR}/run_${other}.sh"
         $<TARGET_FILE:opencl_pairs>)

@@ -28,9 +28,10 @@ if ! "$LATHE" --version >/dev/null; then
     exit 1
 fi
 unset POSIXLY_CORRECT
-# Compiled programs stay out of the user's folders, and out of those of tests that run beside this.
-export XDG_CACHE_HOME=$work/cache POCL_CACHE_DIR=$work/pocl
-mkdir "$POCL_CACHE_DIR"
+# Compiled programs stay out of the user's folders, and out of those of tests that run beside this;
+# LATHE_TEST_POCL names a folder that POCL has filled already, and that nobody else uses meanwhile.
+export XDG_CACHE_HOME=$work/cache POCL_CACHE_DIR=${LATHE_TEST_POCL:-$work/pocl}
+mkdir -p "$POCL_CACHE_DIR"
 export LSAN_OPTIONS=suppressions=$here/../opencl_lsan.supp:print_suppressions=0
 
 tests=("$@")
