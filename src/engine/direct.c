@@ -24,7 +24,7 @@ typedef struct window {
     double *stats;
 } window;
 
-enum { N_WINDOWS = 2, LEAST_WINDOW = 8192 };
+enum { N_WINDOWS = 2, LEAST_WINDOW = 32768 };
 
 typedef struct direct {
     lt_backend *backend;
@@ -72,7 +72,10 @@ static void close_operand(lt_backend *backend, operand *op) {
 static uint64_t window_tiles(const direct *d, uint64_t tile) {
     uint64_t left = d->plan.pass.tiling.n_tiles - tile;
     uint64_t share = d->backend->is_remote ? lt_max(left / 4, LEAST_WINDOW) : left;
-    return lt_min(lt_min(share, left), d->backend->stats_window);
+    /* Sampled tiles lie so far apart that more of them would be beyond a launch's 2^32 elements. */
+    bool is_sampled = d->plan.pass.tiling.sampled;
+    uint64_t most = is_sampled ? LT_STATS_WINDOW : d->backend->stats_window;
+    return lt_min(lt_min(share, left), most);
 }
 
 static lathe_status submit_window(direct *d, window *w, uint64_t tile) {
