@@ -87,9 +87,9 @@ Test(convert_faults, the_first_lost_element_is_named) {
     }
 }
 
-/* Which of two faults is reported depends on the data and the target alone. */
-/* The CPU's engines agree on one of the two. A device looks for scales of longer scopes in a pass
- * of their own, and may meet the other one first. */
+/* Which of two faults is reported depends on the data and the target alone, on the CPU. A device
+ * looks for the scales of longer scopes in a pass of their own, and may meet the other one first.
+ */
 static void check_either(const convert_case *c, const lathe_target *target, size_t engine,
                          const oracle_result *expected, lathe_status status, uint64_t nan) {
 #ifdef TEST_OPENCL

@@ -144,7 +144,8 @@ typedef struct lathe_convert_stats {
 
 /* Converts `source` to `target`. The source is only read. `stats` may be NULL. A device tensor
  * converts on its own engine, and gives one; HOST and PINNED tensors convert on the engine's device
- * as well, in chunks, or in place where the device shares the host's memory.
+ * as well, in chunks, or in place where the device shares the host's memory. A device tensor's own
+ * scales are taken as they are, unchecked.
  *
  * The result, which the caller releases, is a new tensor; but where the source already is what the
  * target asks for (same dtype, granularity, group_size and row_dims), it is the source itself with
@@ -164,8 +165,9 @@ LATHE_API lathe_status lathe_convert(lathe_engine *engine, const lathe_tensor *s
 /* The same into an existing tensor that matches the target: same shape, dtype, granularity,
  * group_size and row_dims, not read-only, its memory apart from the source's. For recycled outputs.
  * Either side may be a device tensor of this engine.
- * Errors: as lathe_convert, and INCOMPATIBLE_TYPES, READ_ONLY. After NON_FINITE, DATA_LOSS or
- * CORRUPT_DATA the contents of `result` are unspecified; after any other error they are untouched.
+ * Errors: as lathe_convert, and INCOMPATIBLE_TYPES, READ_ONLY. After NON_FINITE, DATA_LOSS,
+ * CORRUPT_DATA or, with require_device, DEVICE the contents of `result` are unspecified; after any
+ * other error they are untouched.
  */
 LATHE_API lathe_status lathe_convert_into(lathe_engine *engine, const lathe_tensor *source,
                                           const lathe_target *target, lathe_tensor *result,
