@@ -23,6 +23,7 @@ target_link_libraries(cl_fault_layer PRIVATE OpenCL::OpenCL Threads::Threads)
 set(lathe_opencl_environment
     "OPENCL_LAYERS=$<TARGET_FILE:cl_fault_layer>"
     "POCL_CACHE_DIR=${lathe_opencl_dir}/pocl-cache"
+    "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}"
     "POCL_EXTRA_BUILD_FLAGS=-cl-opt-disable" # compiles five times as fast: 64 pairs in minutes
     "LATHE_TEST_CACHE=${lathe_opencl_dir}/programs"
     "LATHE_TEST_DEVICE=${LATHE_TEST_DEVICE}"
@@ -37,7 +38,8 @@ endif()
 # after opencl_pairs, alone on the device.
 function(lathe_opencl_environment name)
     set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT ${lathe_opencl_environment} ${ARGN})
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK opencl SKIP_RETURN_CODE 77)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK opencl SKIP_RETURN_CODE 77
+        LABELS opencl)
     if(NOT name STREQUAL "opencl_pairs")
         set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED opencl_programs)
     endif()
@@ -156,5 +158,5 @@ endif()
 foreach(other IN ITEMS oclgrind rusticl)
     lathe_add_test(${other} "${CMAKE_CURRENT_SOURCE_DIR}/run_${other}.sh"
         $<TARGET_FILE:opencl_pairs>)
-    set_tests_properties(${other} PROPERTIES SKIP_RETURN_CODE 77)
+    set_tests_properties(${other} PROPERTIES SKIP_RETURN_CODE 77 LABELS opencl)
 endforeach()
