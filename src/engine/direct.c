@@ -14,6 +14,7 @@ typedef struct operand {
     lt_span span;
     lt_buffer wrapped_data; /* zero: the buffers are the tensor's own */
     lt_buffer wrapped_scales;
+    float *copied_scales; /* the tensor's, where the backend has a copy of them; else NULL */
 } operand;
 
 /* A stats window in flight: two of them, so that the host folds one while the device does the next.
@@ -43,6 +44,39 @@ static lathe_status wrap(lt_backend *backend, void *host, uint64_t n_bytes, lt_b
     return backend->ops->buffer_wrap(backend, host, n_bytes, buffer);
 }
 
+/* Moves the copy of an operand's scales: to the backend, or back. */
+static lathe_status move_scales(lt_backend *backend, const operand *op, bool back) {
+    const lt_backend_ops *ops = backend->ops;
+    const lt_buffer *buffer = &op->wrapped_scales;
+    lt_queue *queue = NULL;
+    if (op->copied_scales == NULL) {
+        return LATHE_OK;
+    }
+    lathe_status status = ops->queue_open(backend, &queue);
+    if (status == LATHE_OK) {
+        status = back ? ops->download(backend, queue, buffer, 0, op->copied_scales, buffer->n_bytes)
+                      : ops->upload(backend, queue, buffer, 0, op->copied_scales, buffer->n_bytes);
+    }
+    if (status == LATHE_OK) {
+        status = ops->finish(backend, queue);
+    }
+    ops->queue_close(backend, queue);
+    return status;
+}
+
+/* Scales are few: where they lie so that they cannot be used in place, they are copied. */
+static lathe_status open_scales(lt_backend *backend, const lathe_tensor *tensor, operand *out) {
+    uint64_t n_bytes = tensor->layout.n_scales * sizeof(float);
+    lathe_status status = wrap(backend, tensor->scales, n_bytes, &out->wrapped_scales);
+    if (status == LATHE_NOT_SUPPORTED) {
+        status =
+            backend->ops->buffer_create(backend, LT_MEMORY_DEVICE, n_bytes, &out->wrapped_scales);
+        out->copied_scales = status == LATHE_OK ? tensor->scales : NULL;
+    }
+    out->span.scales = &out->wrapped_scales;
+    return status;
+}
+
 static lathe_status open_operand(lt_backend *backend, const lathe_tensor *tensor, operand *out) {
     const lt_layout *layout = &tensor->layout;
     if (tensor->memory == LATHE_MEMORY_DEVICE) {
@@ -54,12 +88,7 @@ static lathe_status open_operand(lt_backend *backend, const lathe_tensor *tensor
     }
     lathe_status status = wrap(backend, tensor->data, layout->n_bytes, &out->wrapped_data);
     out->span.data = &out->wrapped_data;
-    if (status == LATHE_OK && layout->n_scales > 0) {
-        status =
-            wrap(backend, tensor->scales, layout->n_scales * sizeof(float), &out->wrapped_scales);
-        out->span.scales = &out->wrapped_scales;
-    }
-    return status;
+    return status == LATHE_OK && layout->n_scales > 0 ? open_scales(backend, tensor, out) : status;
 }
 
 static void close_operand(lt_backend *backend, operand *op) {
@@ -200,7 +229,7 @@ static lathe_status show_host(direct *d) {
     lathe_status status = LATHE_OK;
     for (int i = 0; status == LATHE_OK && d->backend->is_remote && i < 2; i++) {
         const lt_buffer *buffer = buffers[i];
-        if (buffer->device == NULL) {
+        if (buffer->device == NULL || buffer->is_owned) {
             continue;
         }
         status = ops->map(d->backend, d->queue, buffer, 0, buffer->n_bytes, LT_ACCESS_READ);
@@ -251,7 +280,13 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
         status = open_operand(backend, result, &d.dst);
     }
     if (status == LATHE_OK) {
+        status = move_scales(backend, &d.src, false);
+    }
+    if (status == LATHE_OK) {
         status = run_passes(&d);
+    }
+    if (status == LATHE_OK) {
+        status = move_scales(backend, &d.dst, true);
     }
     *n_saturated = atomic_load(&d.outcome.n_saturated);
     close_operand(backend, &d.src);
@@ -274,6 +309,9 @@ lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const l
     d.plan = lt_plan_make(backend, &source->layout, &layout, target, 0);
     lt_outcome_init(&d.outcome);
     status = open_operand(backend, source, &d.src);
+    if (status == LATHE_OK) {
+        status = move_scales(backend, &d.src, false);
+    }
     if (status == LATHE_OK) {
         status = find_scales(&d);
     }
