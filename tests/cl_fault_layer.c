@@ -713,14 +713,15 @@ const test_cl_layer *test_cl_layer_get(void) {
 
 /* ---- what the loader calls */
 
-EXPORT cl_int CL_API_CALL clGetLayerInfo(cl_layer_info info, size_t n, void *value, size_t *size) {
+EXPORT cl_int CL_API_CALL clGetLayerInfo(cl_layer_info param_name, size_t param_value_size,
+                                         void *param_value, size_t *param_value_size_ret) {
     static const char name[] = "lathe test faults";
     const cl_layer_api_version version = CL_LAYER_API_VERSION_100;
-    switch (info) {
+    switch (param_name) {
     case CL_LAYER_API_VERSION:
-        return give(&version, sizeof version, n, value, size);
+        return give(&version, sizeof version, param_value_size, param_value, param_value_size_ret);
     case CL_LAYER_NAME:
-        return give(name, sizeof name, n, value, size);
+        return give(name, sizeof name, param_value_size, param_value, param_value_size_ret);
     default:
         return CL_INVALID_VALUE;
     }
@@ -787,19 +788,20 @@ EXPORT cl_int CL_API_CALL clGetLayerInfo(cl_layer_info info, size_t n, void *val
     X(clEnqueueMarkerWithWaitList)                                                                 \
     X(clEnqueueBarrierWithWaitList)
 
-EXPORT cl_int CL_API_CALL clInitLayer(cl_uint n_entries, const cl_icd_dispatch *target,
-                                      cl_uint *n_entries_ret, const cl_icd_dispatch **layer_ret) {
+EXPORT cl_int CL_API_CALL clInitLayer(cl_uint num_entries, const cl_icd_dispatch *target_dispatch,
+                                      cl_uint *num_entries_ret,
+                                      const cl_icd_dispatch **layer_dispatch_ret) {
     static cl_icd_dispatch layer;
-    const size_t n_bytes = (size_t)n_entries * sizeof(void *);
-    if (n_entries_ret == NULL || layer_ret == NULL || n_bytes > sizeof layer) {
+    const size_t n_bytes = (size_t)num_entries * sizeof(void *);
+    if (num_entries_ret == NULL || layer_dispatch_ret == NULL || n_bytes > sizeof layer) {
         return CL_INVALID_VALUE;
     }
-    memcpy(&layer, target, n_bytes);
-    driver = target;
+    memcpy(&layer, target_dispatch, n_bytes);
+    driver = target_dispatch;
 #define OVERRIDE(name) layer.name = fault_##name;
     FUNCTIONS(OVERRIDE)
 #undef OVERRIDE
-    *n_entries_ret = n_entries;
-    *layer_ret = &layer;
+    *num_entries_ret = num_entries;
+    *layer_dispatch_ret = &layer;
     return CL_SUCCESS;
 }

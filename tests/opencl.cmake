@@ -24,7 +24,6 @@ set(lathe_opencl_environment
     "OPENCL_LAYERS=$<TARGET_FILE:cl_fault_layer>"
     "POCL_CACHE_DIR=${lathe_opencl_dir}/pocl-cache"
     "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}"
-    "POCL_EXTRA_BUILD_FLAGS=-cl-opt-disable" # compiles five times as fast: 64 pairs in minutes
     "LATHE_TEST_CACHE=${lathe_opencl_dir}/programs"
     "LATHE_TEST_DEVICE=${LATHE_TEST_DEVICE}"
     "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
@@ -49,7 +48,7 @@ endfunction()
 function(lathe_opencl_caches name)
     set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
         "LATHE_TEST_POCL=${lathe_opencl_dir}/pocl-cache"
-        "POCL_EXTRA_BUILD_FLAGS=-cl-opt-disable")
+        "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}")
     set_tests_properties(${name} PROPERTIES
         RESOURCE_LOCK opencl FIXTURES_REQUIRED opencl_programs)
 endfunction()
