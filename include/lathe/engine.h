@@ -3,68 +3,17 @@
 #ifndef LATHE_ENGINE_H
 #define LATHE_ENGINE_H
 
+#include <lathe/config.h>
 #include <lathe/device.h>
 #include <lathe/export.h>
 #include <lathe/pool.h>
+#include <lathe/quality.h>
 #include <lathe/status.h>
 #include <lathe/tensor.h>
 #include <stddef.h>
 #include <stdint.h>
 
 LATHE_BEGIN_DECLS
-
-/* The caller's own threads. parallel_for calls task(task_ctx, i) once for every i in [0, n_tasks),
- * in any order, on any threads, and returns when all have returned. It may be called from several
- * threads at once, and is not called at all where the work is a single task or n_threads is 1. */
-typedef struct lathe_executor {
-    void *ctx;
-    void (*parallel_for)(void *ctx, size_t n_tasks, void (*task)(void *task_ctx, size_t i),
-                         void *task_ctx);
-    uint32_t n_threads; /* how many tasks run at once, at least 1 */
-} lathe_executor;
-
-/* What an engine has to say. */
-typedef enum lathe_notice_level {
-    LATHE_NOTICE_INFO = 0,    /* for the curious: why the CPU is used, say */
-    LATHE_NOTICE_WARNING = 1, /* something is wrong with a device; conversions go on without it */
-} lathe_notice_level;
-
-/* Receives one line of text, which lives until it returns. Called from any thread, several at once;
- * it must not use the engine. */
-typedef void lathe_notice_fn(void *ctx, lathe_notice_level level, const char *text);
-
-/* The caller's own OpenCL context: lathe/opencl.h. */
-struct lathe_opencl_device;
-
-/* Begins with struct_size = sizeof(lathe_config); a zero field means its default. */
-typedef struct lathe_config {
-    size_t struct_size;
-    uint32_t n_threads; /* CPU threads, the caller's included; default: as many as the process may
-                           use. Not with an executor. */
-    lathe_isa isa;      /* the highest CPU kernels to use; default: the best there are */
-    uint64_t memory_budget_bytes; /* of the engine's pool; default: no limit. Not with a pool. */
-    const lathe_allocator *allocator; /* of the engine's pool; copied. Not with a pool. */
-    lathe_pool *pool;                 /* default: a pool of the engine's own. Retained. */
-    const lathe_executor *executor;   /* default: threads of the engine's own. Copied; its ctx must
-                                         outlive the engine. */
-    /* Where to convert. "cpu"; "opencl": a GPU before any other device, and the CPU where there is
-     * none; "opencl:N", "opencl:gpu", "opencl:cpu", "opencl:accelerator" or "opencl:TEXT", TEXT
-     * being part of a device's or its platform's name in any case: that one, or NOT_FOUND. NULL or
-     * "auto" is the CPU: data in the host's memory is converted there before it has crossed a bus
-     * and back.
-     */
-    const char *device;
-    /* 1: what the device cannot do fails with DEVICE; default: the CPU does it then. With "opencl",
-     * also that there is no device. */
-    uint32_t require_device;
-    /* A folder for compiled OpenCL programs, made if need be, safe to share and to delete. Default:
-     * none, and programs are compiled anew by each engine. Users expect
-     * $XDG_CACHE_HOME/lathe (~/.cache/lathe), which is what the tool gives. */
-    const char *program_cache_dir;
-    const struct lathe_opencl_device *opencl_device; /* a context to use; not with `device` */
-    lathe_notice_fn *notice;                         /* default: nobody listens */
-    void *notice_ctx;
-} lathe_config;
 
 /* An engine is thread-safe: any number of threads may convert through one. Its own threads do not
  * survive a fork: a child process makes its own engine. */
@@ -136,10 +85,13 @@ LATHE_API lathe_status lathe_tensor_map(lathe_engine *engine, lathe_tensor *tens
 /* Ends it, and gives the device what was written. Errors: INVALID_ARGUMENT (not mapped), DEVICE. */
 LATHE_API lathe_status lathe_tensor_unmap(lathe_engine *engine, lathe_tensor *tensor);
 
-/* What a conversion counted. The caller sets struct_size. */
+/* What a conversion counted. The caller sets struct_size, and zeroes or sets `quality`. */
 typedef struct lathe_convert_stats {
     size_t struct_size;
     uint64_t n_saturated; /* FAST quality: elements beyond the clamp bound; 0 otherwise */
+    /* Set by the caller: NULL, or where to report how far the result is from the source, which the
+     * conversion then measures in its own pass. Its struct_size is set, too. */
+    lathe_quality_report *quality;
 } lathe_convert_stats;
 
 /* Converts `source` to `target`. The source is only read. `stats` may be NULL. A device tensor

@@ -20,10 +20,13 @@
 
 #include <lathe/async.h>
 #include <lathe/checkpoint.h>
+#include <lathe/config.h>
 #include <lathe/device.h>
 #include <lathe/dtype.h>
 #include <lathe/engine.h>
+#include <lathe/plan.h>
 #include <lathe/pool.h>
+#include <lathe/quality.h>
 #include <lathe/status.h>
 #include <lathe/tensor.h>
 #include <lathe/version.h>

@@ -26,6 +26,13 @@ static lathe_status fill(lathe_engine *engine, const lathe_config *config) {
     engine->require_device = config->require_device != 0;
     engine->notice = config->notice;
     engine->notice_ctx = config->notice_ctx;
+    engine->streaming = config->streaming;
+    engine->batch = config->batch;
+    engine->pipeline_cache_bytes = config->pipeline_cache_bytes;
+    engine->metrics = lt_metrics_create(engine->pool);
+    if (engine->metrics == NULL) {
+        return lt_error()->status;
+    }
     lathe_status status = lt_cpu_backend_create(config, engine->pool, &engine->cpu);
     if (status == LATHE_OK) {
         status = lt_engine_open_device(engine, config);
@@ -74,6 +81,7 @@ void lathe_engine_free(lathe_engine *engine) {
         lt_async_destroy(engine->async);
         lt_backend_release(engine->device);
         lt_backend_release(engine->cpu);
+        lt_metrics_destroy(engine->metrics, pool);
         lt_pool_delete(pool, engine);
         lathe_pool_release(pool);
     }

@@ -4,6 +4,7 @@
 #define LT_ENGINE_ENGINE_H
 
 #include "backend.h"
+#include "metrics/metrics.h"
 #include <lathe/engine.h>
 
 struct lt_async;
@@ -16,6 +17,10 @@ struct lathe_engine {
     lathe_notice_fn *notice; /* NULL: nobody listens */
     void *notice_ctx;
     struct lt_async *async; /* runs asynchronous conversions */
+    lt_metrics *metrics;
+    lathe_streaming_config streaming; /* as configured: zero fields are defaults */
+    lathe_batch_config batch;
+    uint64_t pipeline_cache_bytes;
 };
 
 /* Checks a config's own fields. Errors: INVALID_ARGUMENT. */
