@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The block kernel: a work-group takes whole rows, or a part of one, so that it can find scales
- * before it encodes. Regular blocks are held in registers; any other comes through local memory,
- * which makes it indifferent to how the source's rows lie. */
+ * before it encodes. Blocks come through local memory, which makes the kernel indifferent to how
+ * the source's rows lie; regular ones with scales of their own are for linear.cl. */
 #include "stream.cl"
 
 /* A block is made of parts of LT_WIDTH elements; no part has elements of two rows or scopes. */
 #define LT_PARTS (LATHE_CL_BLOCK_ELEMS / LT_WIDTH)
 
 /* Elements in local memory. Four words of padding after each 32 keep work-items that are some
- * scopes or parts apart on different banks. */
-#define LT_BLOCK_WORDS (LATHE_CL_BLOCK_ELEMS / 32 * 36)
+ * scopes or parts apart on different banks; BITNET158's twenties are so without. */
+#if LT_DST == LATHE_CL_BITNET158
+#define LT_BANK_WORDS 32
+#else
+#define LT_BANK_WORDS 36
+#endif
+#define LT_BLOCK_WORDS (LATHE_CL_BLOCK_ELEMS / 32 * LT_BANK_WORDS)
 
 uint lt_padded(uint elem) {
-    return elem + (elem >> 5 << 2);
+    return elem + (elem >> 5) * (LT_BANK_WORDS - 32);
 }
 
 /* The rows and columns of the launch that a work-group takes. */
@@ -151,7 +156,7 @@ lt_scope lt_scope_at(const lt_block *block, const lt_scopes *scopes, const lathe
 
 /* Local memory. */
 typedef struct lt_memory {
-    float4 x[LT_BLOCK_WORDS / 4]; /* elements */
+    float4 x[LT_BLOCK_WORDS / 4];           /* elements */
     uint4 words[LATHE_CL_BLOCK_ELEMS / 16]; /* greatest magnitudes, or trits */
     uint lanes[LATHE_STAT_LANES * 8];
     uint eighths[LATHE_CL_BLOCK_SCOPES * 8];
@@ -181,8 +186,7 @@ uint lt_counted(float x, float factor, ulong flags) {
 /* What one of a scope's work-items finds: the statistic of lane `item`, or of the eight lanes item,
  * item + 8, ... */
 uint lt_scope_share(const lt_block *block, lt_scope scope, uint items, uint item, float factor,
-                    ulong flags, __local const lt_memory *memory) {
-    __local const float *x = (__local const float *)memory->x;
+                    ulong flags, __local const float *x) {
     const uint begin = scope.row * block->n_cols + scope.col;
     const uint end = begin + scope.n_elems;
     if (items == LATHE_STAT_LANES) {
@@ -219,7 +223,8 @@ void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_
                 const lt_scope scope = lt_scope_at(block, scopes, launch, shared);
                 const uint share =
                     lt_scope_share(block, scope, scopes->items, item & (scopes->items - 1),
-                                   attempt == 0 ? 1.0f : LATHE_STAT_SHRINK, launch->flags, memory);
+                                   attempt == 0 ? 1.0f : LATHE_STAT_SHRINK, launch->flags,
+                                   (__local const float *)memory->x);
                 if (scopes->items == 8) {
                     memory->eighths[item] = share;
                 } else {
@@ -232,8 +237,8 @@ void lt_find_scales(const lt_block *block, const lt_scopes *scopes, const lathe_
             barrier(CLK_LOCAL_MEM_FENCE);
             if (scopes->items != 8) {
                 if (item < LT_GROUP / 8) {
-                    memory->eighths[item] = lt_fold8_local(
-                        memory->lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
+                    memory->eighths[item] =
+                        lt_fold8_local(memory->lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
                 }
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
@@ -268,233 +273,18 @@ lt_scale lt_block_scale(const lt_block *block, const lt_scopes *scopes, const la
                           (uint)launch->dst.first_col + block->col + part.col};
 #if LT_DST >= LATHE_CL_I8
     if ((launch->flags & LATHE_CL_OWN_SCALES) != 0) {
-        return memory->found[part.row * scopes->per_row +
-                             lt_div(part.col, &launch->dst.scale_elems)];
+        return memory
+            ->found[part.row * scopes->per_row + lt_div(part.col, &launch->dst.scale_elems)];
     }
 #endif
     return lt_target_scale(&launch->dst, dst_scales, spot);
 }
 
-__global uchar *lt_block_out(__global uchar *dst, const lt_block *block,
-                             const lathe_launch *launch, uint row, uint col) {
+__global uchar *lt_block_out(__global uchar *dst, const lt_block *block, const lathe_launch *launch,
+                             uint row, uint col) {
     return dst + lt_row_offset(&launch->dst, block->row + row) +
            lt_target_byte((uint)launch->dst.first_col + block->col + col);
 }
-
-#define LT_HAS_LINEAR (LT_DST >= LATHE_CL_I8 && LT_GROUP == LATHE_CL_GROUP)
-
-#if LT_HAS_LINEAR
-
-/* ---- regular blocks, a part of one row: each work-item holds 16 elements side by side, all of one
- * scope, whose scale it works out for itself once it can see the scope's statistic */
-
-typedef struct lt_sixteen {
-    float4 x[4];
-} lt_sixteen;
-
-lt_sixteen lt_hold_sixteen(__global const uchar *src, __global const float *scales,
-                           const lathe_launch *launch, uint elem, __global uint *report) {
-    const lt_spot spot = lt_spot_of(&launch->src, elem);
-    __global const uchar *row = src + lt_row_offset(&launch->src, spot.row);
-    const lt_raw8 low = lt_fetch8(row, spot.col);
-    const lt_raw8 high = lt_fetch8(row, spot.col + 8);
-    const float scale = lt_source_scale(&launch->src, scales, spot);
-    const lt_raw4 raw[4] = {LT_RAW_LOW(low), LT_RAW_HIGH(low), LT_RAW_LOW(high),
-                            LT_RAW_HIGH(high)};
-    lt_sixteen held;
-#pragma unroll
-    for (uint i = 0; i < 4; i++) {
-        lt_check4(raw[i], elem + 4 * i, spot.col + 4 * i, launch->flags, report);
-        held.x[i] = lt_decode4(raw[i], spot.col + 4 * i, scale);
-    }
-    return held;
-}
-
-uint lt_greatest_sixteen(const lt_sixteen *held) {
-    const uint4 two = max(as_uint4(held->x[0]) & LT_MAGNITUDE, as_uint4(held->x[1]) & LT_MAGNITUDE);
-    const uint4 more =
-        max(as_uint4(held->x[2]) & LT_MAGNITUDE, as_uint4(held->x[3]) & LT_MAGNITUDE);
-    const uint4 four = max(two, more);
-    return max(max(four.x, four.y), max(four.z, four.w));
-}
-
-/* Reports NaNs and infinities. */
-void lt_check_sixteen(const lt_sixteen *held, uint elem, ulong flags, __global uint *report) {
-    if ((flags & LATHE_CL_NONFINITE_ERROR) != 0 && lt_greatest_sixteen(held) >= LT_INFINITY) {
-        for (uint i = 0; i < 4; i++) {
-            lt_check_finite4(held->x[i], elem + 4 * i, report);
-        }
-    }
-}
-
-#if LT_IS_MEAN
-
-/* Leaves eight lanes of each scope in memory->eighths. */
-void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
-                   const lt_sixteen *held, uint item, __local lt_memory *memory) {
-    __local float *x = (__local float *)memory->x;
-    if (16 * item < block->n_elems) {
-#pragma unroll
-        for (uint i = 0; i < 4; i++) {
-            *(__local float4 *)(x + lt_padded(16 * item + 4 * i)) = held->x[i];
-        }
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const uint items = scopes->items;
-    for (uint i = item; i < scopes->n_scopes * items; i += LT_GROUP) {
-        const lt_scope scope = lt_scope_at(block, scopes, launch, i / items);
-        const uint share = lt_scope_share(block, scope, items, i & (items - 1), 1.0f,
-                                          launch->flags, memory);
-        if (items == 8) {
-            memory->eighths[i] = share;
-        } else {
-            memory->lanes[i] = share;
-        }
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (items != 8) {
-        if (item < scopes->n_scopes * 8) {
-            memory->eighths[item] =
-                lt_fold8_local(memory->lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-}
-
-lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
-                         const lathe_launch *launch, uint index, __local const lt_memory *memory) {
-    const lt_scope scope = lt_scope_at(block, scopes, launch, index);
-    uint stat = lt_fold8_local(memory->eighths + 8 * index, 1);
-    const bool is_shrunk = !lt_is_finite(stat);
-    if (is_shrunk) {
-        uint eighths[8];
-        for (uint i = 0; i < 8; i++) {
-            eighths[i] =
-                lt_scope_share(block, scope, 8, i, LATHE_STAT_SHRINK, launch->flags, memory);
-        }
-        stat = lt_fold8(eighths);
-        stat = lt_is_finite(stat) ? stat : 0;
-    }
-    return lt_scale_of(lt_scale_from_stat(stat, scope.n_elems, is_shrunk));
-}
-
-#else
-
-uint lt_greatest_counted(const lt_sixteen *held, ulong flags) {
-    uint top = 0;
-    for (uint i = 0; i < 4; i++) {
-        const float4 x = held->x[i];
-        top = max(top, max(lt_counted(x.x, 1, flags), lt_counted(x.y, 1, flags)));
-        top = max(top, max(lt_counted(x.z, 1, flags), lt_counted(x.w, 1, flags)));
-    }
-    return top;
-}
-
-/* Leaves the greatest magnitude of each work-item's elements in memory->words and, where scopes are
- * made of eight work-items', that of each eight behind them. */
-#define LT_ALL_EIGHTS LT_GROUP
-
-void lt_add_linear(const lt_block *block, const lt_scopes *scopes, const lathe_launch *launch,
-                   const lt_sixteen *held, uint item, __local lt_memory *memory) {
-    __local uint *tops = (__local uint *)memory->words;
-    uint top = 0;
-    if (16 * item < block->n_elems) {
-        top = lt_greatest_sixteen(held);
-        if (top >= LT_INFINITY) {
-            top = lt_greatest_counted(held, launch->flags);
-        }
-    }
-    tops[item] = top;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (scopes->n_elems > 256 && scopes->n_elems % 128 == 0) {
-        if (item < LT_GROUP / 8) {
-            top = 0;
-#pragma unroll
-            for (uint i = 0; i < 8; i++) {
-                top = max(top, tops[8 * item + i]);
-            }
-            tops[LT_ALL_EIGHTS + item] = top;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-}
-
-lt_scale lt_linear_scale(const lt_block *block, const lt_scopes *scopes,
-                         const lathe_launch *launch, uint index, __local const lt_memory *memory) {
-    const lt_scope scope = lt_scope_at(block, scopes, launch, index);
-    const bool by_eights = scopes->n_elems > 256 && scopes->n_elems % 128 == 0;
-    const uint step = by_eights ? 128 : 16;
-    __local const uint *tops = (__local const uint *)memory->words +
-                               (by_eights ? LT_ALL_EIGHTS : 0) + scope.col / step;
-    const uint n_tops = (scope.n_elems + step - 1) / step;
-    uint top = 0;
-    for (uint i = 0; i < n_tops; i++) {
-        top = max(top, tops[i]);
-    }
-    top = lt_is_finite(top) ? top : 0;
-    return lt_scale_of(lt_scale_from_stat(top, scope.n_elems, false));
-}
-
-#endif
-
-#if LT_DST != LATHE_CL_BITNET158
-void lt_store_sixteen(__global uchar *out, const uint4 *codes) {
-#if LT_DST == LATHE_CL_I8
-    *(__global uint4 *)out = (uint4)(lt_pack4(codes[0], 8), lt_pack4(codes[1], 8),
-                                     lt_pack4(codes[2], 8), lt_pack4(codes[3], 8));
-#elif LT_DST == LATHE_CL_I4
-    *(__global uint2 *)out = (uint2)(lt_pack4(codes[0], 4) | lt_pack4(codes[1], 4) << 16,
-                                     lt_pack4(codes[2], 4) | lt_pack4(codes[3], 4) << 16);
-#elif LT_DST == LATHE_CL_I2
-    *(__global uint *)out = lt_pack4(codes[0], 2) | lt_pack4(codes[1], 2) << 8 |
-                            lt_pack4(codes[2], 2) << 16 | lt_pack4(codes[3], 2) << 24;
-#else
-    *(__global ushort *)out = (ushort)(lt_pack4(codes[0], 1) | lt_pack4(codes[1], 1) << 4 |
-                                       lt_pack4(codes[2], 1) << 8 | lt_pack4(codes[3], 1) << 12);
-#endif
-}
-#endif
-
-/* Leaves a BITNET158 block's digits in memory->words, and stores the others. */
-void lt_linear_block(const lt_block *block, __global const uchar *src,
-                     __global const float *src_scales, __global uchar *dst,
-                     __global float *dst_scales, const lathe_launch *launch, uint item,
-                     __local lt_memory *memory, __global uint *report) {
-    const lt_scopes scopes = lt_scopes_of(block, launch);
-    const uint col = 16 * item;
-    const uint elem = block->elem + col;
-    const bool is_held = col < block->n_elems;
-    lt_sixteen held;
-    if (is_held) {
-        held = lt_hold_sixteen(src, src_scales, launch, elem, report);
-    } else {
-        held.x[0] = held.x[1] = held.x[2] = held.x[3] = (float4)(0.0f);
-    }
-    lt_check_sixteen(&held, elem, launch->flags, report);
-    lt_add_linear(block, &scopes, launch, &held, item, memory);
-    if (!is_held) {
-        return;
-    }
-    const uint index = lt_div(col, &launch->dst.scale_elems);
-    const lt_scale scale = lt_linear_scale(block, &scopes, launch, index, memory);
-    if (index * scopes.n_elems == col) {
-        const lt_spot spot = {block->row, (uint)launch->dst.first_col + block->col + col};
-        dst_scales[lt_scale_index(&launch->dst, spot)] = scale.scale;
-    }
-    uint4 codes[4];
-#pragma unroll
-    for (uint i = 0; i < 4; i++) {
-        codes[i] = lt_convert4(held.x[i], scale, elem + 4 * i, 4, launch->flags, report);
-    }
-#if LT_DST == LATHE_CL_BITNET158
-    memory->words[item] = (uint4)(lt_trits4(codes[0]), lt_trits4(codes[1]), lt_trits4(codes[2]),
-                                  lt_trits4(codes[3]));
-#else
-    lt_store_sixteen(lt_block_out(dst, block, launch, 0, col), codes);
-#endif
-}
-
-#endif
 
 #if LT_DST == LATHE_CL_BITNET158
 /* Packs and stores the block's digits, which its parts have left in memory->words. */
@@ -521,9 +311,9 @@ void lt_store_block_trits(const lt_block *block, __global uchar *dst, const lath
 /* ---- any block: through local memory */
 
 /* Loads vectors, which the host has found to be possible. */
-void lt_load_vectors(const lt_block *block, __global const uchar *src,
-                     __global const float *scales, const lathe_launch *launch, uint item,
-                     __local float *x, __global uint *report) {
+void lt_load_vectors(const lt_block *block, __global const uchar *src, __global const float *scales,
+                     const lathe_launch *launch, uint item, __local float *x,
+                     __global uint *report) {
     const ulong flags = launch->flags;
 #pragma unroll 2
     for (uint i = item; i < LT_PARTS; i += LT_GROUP) {
@@ -562,9 +352,9 @@ void lt_check_block(const lt_block *block, uint item, __local const float *x,
 
 /* Leaves a BITNET158 block's digits in memory->words, and stores the others. */
 void lt_any_block(const lt_block *block, __global const uchar *src,
-                  __global const float *src_scales, __global uchar *dst,
-                  __global float *dst_scales, const lathe_launch *launch, uint item,
-                  __local lt_memory *memory, __global uint *report) {
+                  __global const float *src_scales, __global uchar *dst, __global float *dst_scales,
+                  const lathe_launch *launch, uint item, __local lt_memory *memory,
+                  __global uint *report) {
     const ulong flags = launch->flags;
     __local float *x = (__local float *)memory->x;
     lt_scopes scopes = {0, 0, 0, 0, 0};
@@ -587,10 +377,9 @@ void lt_any_block(const lt_block *block, __global const uchar *src,
     for (uint i = item; i < LT_PARTS; i += LT_GROUP) {
         const lt_part part = lt_part_of(block, launch, i);
         if (part.count > 0) {
-            const lt_scale scale =
-                lt_block_scale(block, &scopes, launch, part, memory, dst_scales);
-            const lt_words codes = lt_convert(lt_get_local(x, part), scale,
-                                              block->elem + part.at, part.count, flags, report);
+            const lt_scale scale = lt_block_scale(block, &scopes, launch, part, memory, dst_scales);
+            const lt_words codes = lt_convert(lt_get_local(x, part), scale, block->elem + part.at,
+                                              part.count, flags, report);
 #if LT_DST == LATHE_CL_BITNET158
             ((__local uint *)memory->words)[i] = lt_trits4(codes);
 #else
@@ -613,15 +402,7 @@ lathe_block(__global const uchar *restrict src, __global const float *restrict s
     const uint item = (uint)get_local_id(0);
     const lt_block block = lt_block_of(&launch, (uint)get_group_id(0));
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-#if LT_HAS_LINEAR
-    if ((launch.flags & LATHE_CL_LINEAR) != 0) {
-        lt_linear_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
-    } else {
-        lt_any_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
-    }
-#else
     lt_any_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory, report);
-#endif
 #if LT_DST == LATHE_CL_BITNET158
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_store_block_trits(&block, dst, &launch, item, &memory);

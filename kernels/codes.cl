@@ -2,14 +2,35 @@
 /* Codes of the quantized types: unpacking and packing four at a time, and rounding to them. */
 #include "floats.cl"
 
-/* Codes of four consecutive elements from the bits that hold them, the first one lowest. */
+/* Numbers of four consecutive elements from the bits that hold them, the first one lowest. Codes
+ * are two's complement: with the sign's bit the other way round, a code is not negative. Put into
+ * the low bits of the number 2^23, where it is, it needs a scaling and a subtraction. Both are
+ * exact, so that mad is, too: devices shift and convert fewer integers at a time than they add
+ * floats. */
+#define LT_BIASED 0x4b000000u
 
-int4 lt_codes_of_i4(uint bits) {
-    return (int4)((int)bits) << (int4)(28, 24, 20, 16) >> 28;
+float4 lt_numbers_of_i8(uint bits) {
+    const uint4 low =
+        (uint4)(bits, bits, bits >> 16, bits >> 16) & (uint4)(0xff, 0xff00, 0xff, 0xff00);
+    const uint4 biased =
+        low ^ (uint4)(LT_BIASED ^ 0x80, LT_BIASED ^ 0x8000, LT_BIASED ^ 0x80, LT_BIASED ^ 0x8000);
+    return mad(as_float4(biased), (float4)(1, 0x1p-8f, 1, 0x1p-8f),
+               -(float4)(0x800080, 0x8080, 0x800080, 0x8080));
 }
 
-int4 lt_codes_of_i2(uint bits) {
-    return (int4)((int)bits) << (int4)(30, 28, 26, 24) >> 30;
+float4 lt_numbers_of_i4(uint bits) {
+    const uint4 biased =
+        ((uint4)(bits) & (uint4)(0xf, 0xf0, 0xf00, 0xf000)) ^
+        (uint4)(LT_BIASED ^ 8, LT_BIASED ^ 0x80, LT_BIASED ^ 0x800, LT_BIASED ^ 0x8000);
+    return mad(as_float4(biased), (float4)(1, 0x1p-4f, 0x1p-8f, 0x1p-12f),
+               -(float4)(0x800008, 0x80008, 0x8008, 0x808));
+}
+
+float4 lt_numbers_of_i2(uint bits) {
+    const uint4 biased = ((uint4)(bits) & (uint4)(3, 0xc, 0x30, 0xc0)) ^
+                         (uint4)(LT_BIASED ^ 2, LT_BIASED ^ 8, LT_BIASED ^ 0x20, LT_BIASED ^ 0x80);
+    return mad(as_float4(biased), (float4)(1, 0x1p-2f, 0x1p-4f, 0x1p-6f),
+               -(float4)(0x800002, 0x200002, 0x80002, 0x20002));
 }
 
 /* I1: scale where the bit is 1, else -scale. */
@@ -18,26 +39,23 @@ float4 lt_signed_of_i1(uint bits, float scale) {
     return as_float4(as_uint(scale) ^ minus);
 }
 
-/* BITNET158: the digits from `first`, 0 to 4, on in two bytes. As a fraction of 3^10, the two hold
- * ten digits; multiplied by a power of 3 and cut to 32 bits, the digits above the fourth wanted one
- * are gone, and each further multiplication by 3 brings the next one down to the integer part.
- * 72736 is 2^32 / 3^10, rounded up; the error stays below the last digit. */
-int4 lt_codes_of_trits(uint low, uint high, uint first) {
-    const uint power = first == 0   ? 729u * 72736u
-                       : first == 1 ? 243u * 72736u
-                       : first == 2 ? 81u * 72736u
-                       : first == 3 ? 27u * 72736u
-                                    : 9u * 72736u;
-    int4 digits;
-    ulong part = (ulong)((low + LATHE_BITNET158_BYTE_VALUES * high) * power) * 3;
-    digits.w = (int)(part >> 32);
-    part = (part & 0xffffffff) * 3;
-    digits.z = (int)(part >> 32);
-    part = (part & 0xffffffff) * 3;
-    digits.y = (int)(part >> 32);
-    part = (part & 0xffffffff) * 3;
-    digits.x = (int)(part >> 32);
-    return digits - 1;
+/* BITNET158: the five codes of a byte in the low half of the word, and of one in the upper half, as
+ * I2 has them: ten bits each. With f_k = byte / 3^k, rounded down, digit k is f_k - 3 f_{k+1}, so
+ * that the digits in fields of two bits are f_0 + f_1 + 4 f_2 + 16 f_3 + 64 f_4. Each factor is 2^9
+ * / 3^k or 2^14 / 3^k, rounded up, by so little that the quotients of 0 to 255 are right. 1 more in
+ * each field and its upper bit the other way round: digit - 1. */
+uint lt_codes_of_trits(uint bytes) {
+    const uint fields = bytes + (bytes * 171 >> 9 & 0x007f007f) + (bytes * 57 >> 7 & 0x007c007c) +
+                        (bytes * 19 >> 5 & 0x00f000f0) + (bytes * 203 >> 8 & 0x00c000c0);
+    return (fields + 0x01550155) ^ 0x02aa02aa;
+}
+
+/* A byte's codes, with a mark where no encoder emits it. */
+#define LT_CORRUPT 0x80000000u
+
+uint lt_trits_entry(uint byte) {
+    return (lt_codes_of_trits(byte) & 0x3ff) |
+           (byte < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_CORRUPT);
 }
 
 /* Five digits, 0 to 2, in bytes of which the first is the lowest of `four`. The product's upper

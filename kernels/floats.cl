@@ -12,42 +12,37 @@
 /* Where a vector comparison holds, a, else b. */
 #define LT_SELECT(condition, a, b) select((b), (a), (condition))
 
-uint4 lt_f16_of_f32(uint4 f32) {
-    const uint4 magnitude = f32 & LT_MAGNITUDE;
-    /* Adding just under half of the last kept place, and one more if that place is odd, carries
-     * exactly where rounding to nearest even goes up; the exponent's bias falls from 127 to 15. */
-    uint4 f16 = ((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) - ((127 - 15) << 10);
-    /* Below 2^-14, in units of 2^-24: the last place of numbers from 0.5 on. */
-    const uint4 small = as_uint4(as_float4(magnitude) + 0.5f) - as_uint(0.5f);
-    f16 = LT_SELECT(magnitude < 0x38800000u, small, f16);
-    f16 = LT_SELECT(magnitude >= 0x47800000u, (uint4)(0x7c00), f16);
-    f16 = LT_SELECT(magnitude > LT_INFINITY, 0x7e00 | (magnitude >> 13 & 0x3ff), f16);
-    return f16 | (f32 >> 16 & 0x8000);
-}
+/* F16 and F32 of what is no NaN: what devices have instructions for. A NaN may become any. */
 
-uint4 lt_f32_of_f16(uint4 f16) {
-    /* The sign in its place, the rest ten places lower than F32 has it: then the product raises the
-     * exponent's bias, of subnormals too. */
-    const uint4 low = as_uint4(as_int4(f16 << 16) >> 3) & 0x8fffe000u;
-    uint4 f32 = as_uint4(as_float4(low) * 0x1p112f);
-    if (any((f16 & 0x7c00) == 0x7c00)) {
-        const uint4 magnitude = f16 & 0x7fff;
-        f32 |= LT_SELECT(magnitude >= 0x7c00, (uint4)(LT_INFINITY), (uint4)(0));
-        f32 |= LT_SELECT(magnitude > 0x7c00, (uint4)(0x400000), (uint4)(0));
-    }
-    return f32;
-}
-
-/* As lt_f32_of_f16, but a NaN may be any: what devices have an instruction for. */
-float4 lt_number_of_f16(ushort4 f16) {
+float4 lt_number_of_f16(uint2 f16) {
     return vload_half4(0, (const half *)&f16);
 }
 
-/* As lt_f16_of_f32 and lt_bf16_of_f32, for what is no NaN. */
 uint4 lt_f16_of_number(float4 x) {
     ushort4 f16;
     vstore_half4_rte(x, 0, (half *)&f16);
     return convert_uint4(f16);
+}
+
+uint4 lt_f16_of_f32(uint4 f32) {
+    const uint4 f16 = lt_f16_of_number(as_float4(f32));
+    if (any(isnan(as_float4(f32)))) {
+        const uint4 nan = 0x7e00 | (f32 >> 13 & 0x3ff) | (f32 >> 16 & 0x8000);
+        return LT_SELECT((f32 & LT_MAGNITUDE) > LT_INFINITY, nan, f16);
+    }
+    return f16;
+}
+
+/* Two elements in each word. */
+uint4 lt_f32_of_f16(uint2 f16) {
+    const uint4 f32 = as_uint4(lt_number_of_f16(f16));
+    if (any(isnan(as_float4(f32)))) {
+        const uint4 bits =
+            (uint4)(f16.x << 16, f16.x & 0xffff0000u, f16.y << 16, f16.y & 0xffff0000u);
+        const uint4 nan = (bits & 0x80000000u) | 0x7fc00000u | (bits >> 3 & 0x3fe000);
+        return LT_SELECT((f32 & LT_MAGNITUDE) > LT_INFINITY, nan, f32);
+    }
+    return f32;
 }
 
 uint4 lt_bf16_of_number(float4 x) {

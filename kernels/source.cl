@@ -7,13 +7,14 @@
 /* Elements that a work-item loads and encodes at once. */
 #define LT_WIDTH LATHE_CL_WIDTH(LT_SRC, LT_DST)
 
+/* For a divisor below 2^31. */
+uint lt_div_32(uint n, const lathe_div *div) {
+    const uint high = mul_hi(n, (uint)div->magic);
+    return (high + ((n - high) >> (uint)(div->magic >> 32 & 0xff))) >> (uint)(div->magic >> 40);
+}
+
 uint lt_div(ulong n, const lathe_div *div) {
-    if (div->magic == 0) {
-        return n >= div->by;
-    }
-    const uint low = (uint)n;
-    const uint high = mul_hi(low, (uint)div->magic);
-    return (high + ((low - high) >> (uint)(div->magic >> 32 & 0xff))) >> (uint)(div->magic >> 40);
+    return div->magic == 0 ? n >= div->by : lt_div_32((uint)n, div);
 }
 
 typedef struct lt_spot {
@@ -40,8 +41,15 @@ ulong lt_scale_index(const lathe_side *side, lt_spot spot) {
     if (side->scale_elems.by == 0) {
         return side->scale_offset;
     }
-    const ulong at = spot.col + (spot.row == 0 ? side->scale_phase : 0);
-    return side->scale_offset + spot.row * side->scales_per_row + lt_div(at, &side->scale_elems);
+    if (side->scale_elems.magic == 0) {
+        const ulong at = spot.col + (spot.row == 0 ? side->scale_phase : 0);
+        return side->scale_offset + spot.row * side->scales_per_row +
+               lt_div(at, &side->scale_elems);
+    }
+    /* Fewer than 2^31 elements to a scale, and fewer than 2^32 scales. */
+    const uint at = spot.col + (spot.row == 0 ? (uint)side->scale_phase : 0);
+    return side->scale_offset +
+           (spot.row * (uint)side->scales_per_row + lt_div_32(at, &side->scale_elems));
 }
 
 /* Records a fault at an element of the launch. */
@@ -56,9 +64,8 @@ uint lt_load_16(__global const uchar *at) {
 }
 
 uint lt_load_32(__global const uchar *at) {
-    return ((size_t)at & 3) == 0
-               ? *(__global const uint *)at
-               : at[0] | (uint)at[1] << 8 | (uint)at[2] << 16 | (uint)at[3] << 24;
+    return ((size_t)at & 3) == 0 ? *(__global const uint *)at
+                                 : at[0] | (uint)at[1] << 8 | (uint)at[2] << 16 | (uint)at[3] << 24;
 }
 
 /* lt_raw4 and lt_raw8 are what holds four and eight consecutive elements, the first in a column
@@ -91,24 +98,25 @@ float lt_decode1(uint raw, uint col, float scale) {
 
 #elif LT_SRC == LATHE_CL_F16 || LT_SRC == LATHE_CL_BF16
 
-typedef ushort4 lt_raw4;
-typedef ushort8 lt_raw8;
+typedef uint2
+    lt_raw4; /* words: vectors of more than 8 bytes that are made of less are loaded in parts */
+typedef uint4 lt_raw8;
 
 lt_raw4 lt_fetch4(__global const uchar *row, uint col) {
-    return *(__global const ushort4 *)(row + (ulong)col * 2);
+    return *(__global const uint2 *)(row + (ulong)col * 2);
 }
 
 lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
-    return as_ushort8(*(__global const uint4 *)(row + (ulong)col * 2));
+    return *(__global const uint4 *)(row + (ulong)col * 2);
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
 #if LT_SRC == LATHE_CL_F16 && LT_DST >= LATHE_CL_I8
     return lt_number_of_f16(raw);
 #elif LT_SRC == LATHE_CL_F16
-    return as_float4(lt_f32_of_f16(convert_uint4(raw)));
+    return as_float4(lt_f32_of_f16(raw));
 #else
-    return as_float4(convert_uint4(raw) << 16);
+    return as_float4((uint4)(raw.x << 16, raw.x & 0xffff0000u, raw.y << 16, raw.y & 0xffff0000u));
 #endif
 }
 
@@ -117,7 +125,7 @@ uint lt_load1(__global const uchar *row, uint col) {
 }
 
 float lt_decode1(uint raw, uint col, float scale) {
-    return lt_decode4((ushort4)((ushort)raw), col, scale).x;
+    return lt_decode4((uint2)(raw, 0), col, scale).x;
 }
 
 #elif LT_SRC == LATHE_CL_I8
@@ -134,7 +142,7 @@ lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
-    return convert_float4(as_char4(raw)) * scale;
+    return lt_numbers_of_i8(raw) * scale;
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
@@ -161,7 +169,7 @@ lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
-    return convert_float4(lt_codes_of_i4(raw)) * scale;
+    return lt_numbers_of_i4(raw) * scale;
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
@@ -188,7 +196,7 @@ lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
-    return convert_float4(lt_codes_of_i2(raw)) * scale;
+    return lt_numbers_of_i2(raw) * scale;
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
@@ -245,7 +253,8 @@ lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
 }
 
 float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
-    return convert_float4(lt_codes_of_trits(raw & 0xff, (uint)raw >> 8, col % 5)) * scale;
+    const uint two = lt_codes_of_trits((raw & 0xff) | (uint)(raw & 0xff00) << 8);
+    return lt_numbers_of_i2(((two & 0x3ff) | (two >> 6 & 0xffc00)) >> 2 * (col % 5)) * scale;
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
@@ -253,7 +262,7 @@ uint lt_load1(__global const uchar *row, uint col) {
 }
 
 float lt_decode1(uint raw, uint col, float scale) {
-    return convert_float4(lt_codes_of_trits(raw, raw, col % 5)).x * scale;
+    return lt_numbers_of_i2(lt_codes_of_trits(raw) >> 2 * (col % 5)).x * scale;
 }
 
 #endif

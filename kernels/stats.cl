@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stats kernel: the statistic of each tile, in the order of docs/numerics.md. */
-#include "block.cl"
+#include "linear.cl"
 
 #define LT_TILE_ITEMS LATHE_CL_TILE_ITEMS(LT_SRC)
 #define LT_TILE_LANES (LATHE_STAT_LANES / LT_TILE_ITEMS)
@@ -119,10 +119,9 @@ void lt_whole_tile(uint *stats, __global const uchar *src, __global const float 
         lt_spot spots[LT_CODE_STEPS];
 #pragma unroll
         for (uint step = 0; step < LT_CODE_STEPS; step++) {
-            spots[step] =
-                lt_spot_of(&launch->src, tile.elem + i + step * LATHE_STAT_LANES);
-            raw[step] = lt_fetch4(src + lt_row_offset(&launch->src, spots[step].row),
-                                  spots[step].col);
+            spots[step] = lt_spot_of(&launch->src, tile.elem + i + step * LATHE_STAT_LANES);
+            raw[step] =
+                lt_fetch4(src + lt_row_offset(&launch->src, spots[step].row), spots[step].col);
         }
 #pragma unroll
         for (uint step = 0; step < LT_CODE_STEPS; step++) {

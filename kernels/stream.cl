@@ -1,7 +1,261 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stream kernel: rows that lie alike on both sides, aligned for vectors, with their scales in
- * place. */
+ * place. A work-item takes a unit in each step; what it loads for all of them is on its way before
+ * the first is needed, scales too. */
 #include "target.cl"
+
+/* The scale at a place of a side that has more than one. The host sees to it that there are fewer
+ * than 2^31 elements to a scale, and phase 0 where there are several rows. */
+float lt_given_scale(const lathe_side *side, __global const float *scales, lt_spot spot) {
+    const uint in_row = lt_div_32(spot.col + (uint)side->scale_phase, &side->scale_elems);
+    return scales[side->scale_offset + (spot.row * (uint)side->scales_per_row + in_row)];
+}
+
+/* Where a unit of the launch begins in its row. */
+lt_spot lt_unit_spot(const lathe_launch *launch, uint unit) {
+    lt_spot spot = {0, unit * LT_UNIT};
+    if (launch->n_rows > 1) {
+        spot.row = lt_div_32(unit, &launch->row_units);
+        spot.col = (unit - spot.row * (uint)launch->row_units.by) * LT_UNIT;
+    }
+    return spot;
+}
+
+lt_spot lt_moved(lt_spot spot, const lathe_side *side) {
+    spot.col += (uint)side->first_col;
+    return spot;
+}
+
+#if LT_DST != LATHE_CL_BITNET158
+
+#define LT_UNIT_STEPS (LATHE_CL_GROUP * LATHE_CL_PAIR_STEPS(LT_SRC, LT_DST) / LT_GROUP)
+
+/* What holds a unit. */
+#if LT_SRC == LATHE_CL_BITNET158
+
+/* Its two or three bytes, the last one perhaps twice. */
+typedef uchar4 lt_held;
+
+lt_held lt_hold(__global const uchar *row, uint col) {
+    const uint byte = col / 5;
+#if LT_UNIT == 8
+    return (uchar4)(row[byte], row[byte + 1], row[(col + 7) / 5], 0);
+#else
+    return (uchar4)(row[byte], row[(col + 3) / 5], 0, 0);
+#endif
+}
+
+/* The unit's codes as I2 has them. Bytes that no encoder emits are reported. */
+uint lt_held_codes(lt_held held, uint col, uint elem, __local const uint *table,
+                   __global uint *report) {
+    const uint low = table[held.x];
+    const uint middle = table[held.y];
+#if LT_UNIT == 8
+    const uint high = table[held.z];
+#else
+    const uint high = 0;
+#endif
+    const uint digit = col % 5;
+    if (((low | middle | high) & LT_CORRUPT) != 0) {
+        const uint bytes_before = (low & LT_CORRUPT) != 0 ? 0 : (middle & LT_CORRUPT) != 0 ? 1 : 2;
+        lt_fault(report, elem - digit + 5 * bytes_before, LATHE_CL_FAULT_CORRUPT_DATA);
+    }
+    return (low | middle << 10 | high << 20) >> 2 * digit;
+}
+
+#else
+
+typedef lt_raw lt_held;
+#define lt_hold LT_FETCH
+
+#endif
+
+/* ---- sources of two bits and less, to F16 and BF16: the bits of all values of a code are known
+ * once the scale's are */
+
+#define LT_FEW_VALUES (LT_SRC >= LATHE_CL_I2 && (LT_DST == LATHE_CL_F16 || LT_DST == LATHE_CL_BF16))
+
+#if LT_FEW_VALUES
+
+uint lt_bits_of_number(float x) {
+#if LT_DST == LATHE_CL_F16
+    return lt_f16_of_number((float4)(x)).x;
+#else
+    return lt_bf16_of_number((float4)(x)).x;
+#endif
+}
+
+/* Eight codes, as I1 or I2 has them, times `scale`, whose sign is what a code 0 has. */
+uint4 lt_few_values(uint codes, float scale) {
+    const uint one = lt_bits_of_number(fabs(scale));
+    const uint sign = (uint)(as_int(scale) >> 31) & 0x80008000u;
+#if LT_SRC == LATHE_CL_I1
+    const uint spread = (codes & 0x55) | (codes & 0xaa) << 15;
+    return ((uint4)(spread << 15, spread << 13, spread << 11, spread << 9) & 0x80008000u) ^
+           (one * 0x10001 ^ sign ^ 0x80008000u);
+#else
+    const uint spread = (codes & 0x3333) | (codes & 0xcccc) << 14;
+    const uint4 pairs = (uint4)(spread, spread >> 4, spread >> 8, spread >> 12);
+    uint4 bits = (pairs & 0x00010001) * one + (pairs & 0x00020002) * 0x4000;
+#if LT_SRC == LATHE_CL_I2
+    /* -2, which no encoder emits here */
+    bits += (pairs >> 1 & ~pairs & 0x00010001) * lt_bits_of_number(2 * fabs(scale));
+#endif
+    return bits ^ sign;
+#endif
+}
+
+#endif
+
+/* Converts and stores a whole unit, without a survey. */
+void lt_stream_unit(lt_held held, __global uchar *at, lt_spot from, float source, lt_scale target,
+                    uint elem, __local const uint *table, __global uint *report) {
+#if LT_FEW_VALUES && LT_SRC == LATHE_CL_BITNET158
+    *(__global uint4 *)at =
+        lt_few_values(lt_held_codes(held, from.col, elem, table, report), source);
+#elif LT_FEW_VALUES
+    *(__global uint4 *)at = lt_few_values(held, source);
+#elif LT_SRC == LATHE_CL_BITNET158
+    const uint codes = lt_held_codes(held, from.col, elem, table, report);
+#if LT_UNIT == 8
+    const float8 x = (float8)(lt_numbers_of_i2(codes), lt_numbers_of_i2(codes >> 8)) * source;
+    lt_store_unit(at, (uint8)(lt_encode4(x.lo, target), lt_encode4(x.hi, target)));
+#else
+    lt_store_unit(at, lt_encode4(lt_numbers_of_i2(codes) * source, target));
+#endif
+#elif LT_UNIT == 8
+    const float4 low = lt_decode4(LT_RAW_LOW(held), from.col, source);
+    const float4 high = lt_decode4(LT_RAW_HIGH(held), from.col + 4, source);
+    lt_store_unit(at, (uint8)(lt_encode4(low, target), lt_encode4(high, target)));
+#else
+    lt_store_unit(at, lt_encode4(lt_decode4(held, from.col, source), target));
+#endif
+}
+
+/* Any unit, from its start, with all that the launch asks for. */
+void lt_careful_unit(__global const uchar *src, __global const float *src_scales,
+                     __global uchar *dst, __global const float *dst_scales,
+                     const lathe_launch *launch, lt_spot spot, __global uint *report) {
+    const lt_spot from = lt_moved(spot, &launch->src);
+    const lt_spot to = lt_moved(spot, &launch->dst);
+    const uint elem = spot.row * (uint)launch->n_cols + spot.col;
+    const uint count = min((uint)launch->n_cols - spot.col, (uint)LT_UNIT);
+    __global const uchar *row = src + lt_row_offset(&launch->src, spot.row);
+    __global uchar *at = dst + lt_row_offset(&launch->dst, spot.row) + lt_target_byte(to.col);
+    const float source = lt_source_scale(&launch->src, src_scales, from);
+    const lt_scale target = lt_target_scale(&launch->dst, dst_scales, to);
+    if (count == LT_UNIT) {
+        const lt_floats x =
+            lt_decode(LT_FETCH(row, from.col), from.col, source, elem, launch->flags, report);
+        lt_store_unit(at, lt_convert(x, target, elem, LT_UNIT, launch->flags, report));
+    } else {
+        const lt_floats x =
+            lt_decode_some(row, from.col, count, source, elem, launch->flags, report);
+        lt_store_part(at, lt_convert(x, target, elem, count, launch->flags, report), count);
+    }
+}
+
+/* The units of a group, all of them whole, those of a step in one row, and nothing asked for on
+ * top: but for the column, every work-item's place is the group's. */
+void lt_stream_group(__global const uchar *restrict src, __global const float *restrict src_scales,
+                     __global uchar *restrict dst, __global const float *restrict dst_scales,
+                     const lathe_launch *launch, uint first, uint item, __local uint *table,
+                     __global uint *report) {
+    lt_held held[LT_UNIT_STEPS];
+    float sources[LT_UNIT_STEPS]; /* their scales, on either side */
+    float targets[LT_UNIT_STEPS];
+
+#pragma unroll
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const lt_spot base = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->src);
+        held[step] =
+            lt_hold(src + lt_row_offset(&launch->src, base.row), base.col + item * LT_UNIT);
+    }
+#if LT_SRC >= LATHE_CL_I8
+    if (launch->src.scale_elems.by == 0) {
+        sources[0] = src_scales[launch->src.scale_offset];
+#pragma unroll
+        for (uint step = 1; step < LT_UNIT_STEPS; step++) {
+            sources[step] = sources[0];
+        }
+    } else {
+#pragma unroll
+        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+            lt_spot from = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->src);
+            from.col += item * LT_UNIT;
+            sources[step] = lt_given_scale(&launch->src, src_scales, from);
+        }
+    }
+#endif
+#if LT_DST >= LATHE_CL_I8
+    const bool one_target = launch->dst.scale_elems.by == 0;
+    lt_scale target;
+    if (one_target) {
+        target = lt_scale_of(dst_scales[launch->dst.scale_offset]);
+    } else {
+#pragma unroll
+        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+            lt_spot to = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->dst);
+            to.col += item * LT_UNIT;
+            targets[step] = lt_given_scale(&launch->dst, dst_scales, to);
+        }
+    }
+#else
+    const lt_scale target = {1, 1, 0};
+#endif
+#if LT_SRC == LATHE_CL_BITNET158
+    for (uint i = item; i < 256; i += LT_GROUP) {
+        table[i] = lt_trits_entry(i);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+#pragma unroll
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const lt_spot base = lt_unit_spot(launch, first + step * LT_GROUP);
+        const lt_spot to = lt_moved(base, &launch->dst);
+        lt_spot from = lt_moved(base, &launch->src);
+        from.col += item * LT_UNIT;
+#if LT_DST >= LATHE_CL_I8
+        if (!one_target) {
+            target = lt_scale_of(targets[step]);
+        }
+#endif
+        lt_stream_unit(held[step],
+                       dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col) +
+                           item * (uint)lt_target_byte(LT_UNIT),
+                       from, LT_SRC >= LATHE_CL_I8 ? sources[step] : 1, target,
+                       base.row * (uint)launch->n_cols + base.col + item * LT_UNIT, table, report);
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_stream(__global const uchar *restrict src, __global const float *restrict src_scales,
+             __global uchar *restrict dst, __global float *restrict dst_scales,
+             __global uint *reports, lathe_launch launch) {
+    const uint item = (uint)get_local_id(0);
+    const uint first = (uint)get_group_id(0) * (LT_GROUP * LT_UNIT_STEPS);
+    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
+#if LT_SRC == LATHE_CL_BITNET158
+    __local uint table[256];
+#else
+    __local uint *table = 0;
+#endif
+
+    if ((launch.flags & LATHE_CL_REGULAR) != 0 &&
+        first + LT_GROUP * LT_UNIT_STEPS <= (uint)launch.n_cols / LT_UNIT * (uint)launch.n_rows) {
+        lt_stream_group(src, src_scales, dst, dst_scales, &launch, first, item, table, report);
+        return;
+    }
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const uint unit = first + step * LT_GROUP + item;
+        if (unit < (uint)launch.n_units) {
+            lt_careful_unit(src, src_scales, dst, dst_scales, &launch, lt_unit_spot(&launch, unit),
+                            report);
+        }
+    }
+}
+
+#else
 
 /* The scales of a side that has one for all are looked up once. */
 typedef struct lt_scales {
@@ -35,72 +289,6 @@ lt_scales lt_scales_at(const lt_scales *common, const lathe_launch *launch,
     }
     return scales;
 }
-
-/* Where a unit of the launch begins in its row. */
-lt_spot lt_unit_spot(const lathe_launch *launch, uint unit) {
-    lt_spot spot = {0, unit * LT_UNIT};
-    if (launch->n_rows > 1) {
-        spot.row = lt_div(unit, &launch->row_units);
-        spot.col = (unit - spot.row * (uint)launch->row_units.by) * LT_UNIT;
-    }
-    return spot;
-}
-
-#if LT_DST != LATHE_CL_BITNET158
-
-#define LT_UNIT_STEPS (LATHE_CL_GROUP * LATHE_CL_PAIR_STEPS(LT_SRC, LT_DST) / LT_GROUP)
-
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_stream(__global const uchar *restrict src, __global const float *restrict src_scales,
-             __global uchar *restrict dst, __global float *restrict dst_scales,
-             __global uint *reports, lathe_launch launch) {
-    const uint n_units = (uint)launch.n_units;
-    const uint n_cols = (uint)launch.n_cols;
-    const uint src_col = (uint)launch.src.first_col;
-    const uint dst_col = (uint)launch.dst.first_col;
-    const ulong flags = launch.flags;
-    const uint first = (uint)get_group_id(0) * (LT_GROUP * LT_UNIT_STEPS) + (uint)get_local_id(0);
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-    lt_raw raw[LT_UNIT_STEPS];
-    lt_spot spots[LT_UNIT_STEPS];
-
-    /* All loads are on their way before the first is needed. */
-#pragma unroll
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        const uint unit = first + step * LT_GROUP;
-        spots[step] = lt_unit_spot(&launch, unit);
-        if (unit < n_units && spots[step].col + LT_UNIT <= n_cols) {
-            raw[step] = LT_FETCH(src + lt_row_offset(&launch.src, spots[step].row),
-                                 src_col + spots[step].col);
-        }
-    }
-    const lt_scales common = lt_common_scales(&launch, src_scales, dst_scales);
-#pragma unroll
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        if (first + step * LT_GROUP >= n_units) {
-            return;
-        }
-        const lt_spot from = {spots[step].row, src_col + spots[step].col};
-        const lt_spot to = {spots[step].row, dst_col + spots[step].col};
-        const uint elem = spots[step].row * n_cols + spots[step].col;
-        const uint count = n_cols - spots[step].col;
-        const lt_scales scales =
-            lt_scales_at(&common, &launch, src_scales, dst_scales, from, to);
-        __global uchar *at = dst + lt_row_offset(&launch.dst, to.row) + lt_target_byte(to.col);
-        if (count >= LT_UNIT) {
-            const lt_floats x =
-                lt_decode(raw[step], from.col, scales.source, elem, flags, report);
-            lt_store_unit(at, lt_convert(x, scales.target, elem, LT_UNIT, flags, report));
-        } else {
-            const lt_floats x =
-                lt_decode_some(src + lt_row_offset(&launch.src, from.row), from.col, count,
-                               scales.source, elem, flags, report);
-            lt_store_part(at, lt_convert(x, scales.target, elem, count, flags, report), count);
-        }
-    }
-}
-
-#else
 
 /* A work-item takes a unit of 20 elements, four at a time: what they load together lies in the same
  * cache lines, and what they store is 20 times less than F32. */

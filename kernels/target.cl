@@ -70,7 +70,7 @@ float4 lt_back4(uint4 codes, lt_scale scale) {
 #if LT_DST == LATHE_CL_F32
     return as_float4(codes);
 #elif LT_DST == LATHE_CL_F16
-    return as_float4(lt_f32_of_f16(codes));
+    return as_float4(lt_f32_of_f16((uint2)(codes.x | codes.y << 16, codes.z | codes.w << 16)));
 #elif LT_DST == LATHE_CL_BF16
     return as_float4(codes << 16);
 #elif LT_DST == LATHE_CL_I1
@@ -225,7 +225,7 @@ void lt_store_unit(__global uchar *at, uint4 codes) {
 #elif LT_DST == LATHE_CL_I8
     *(__global uchar4 *)at = convert_uchar4(codes & 0xff);
 #else
-    *(__global ushort4 *)at = convert_ushort4(codes);
+    *(__global uint2 *)at = codes.even | codes.odd << 16;
 #endif
 }
 
@@ -237,7 +237,7 @@ void lt_store_part(__global uchar *at, uint4 codes, uint count) {
 
 void lt_store_unit(__global uchar *at, uint8 codes) {
 #if LT_DST == LATHE_CL_I8
-    *(__global uchar8 *)at = convert_uchar8(codes & 0xff);
+    *(__global uint2 *)at = (uint2)(lt_pack4(codes.lo, 8), lt_pack4(codes.hi, 8));
 #elif LT_DST == LATHE_CL_I4
     *(__global uint *)at = lt_pack4(codes.lo, 4) | lt_pack4(codes.hi, 4) << 16;
 #elif LT_DST == LATHE_CL_I2
@@ -245,7 +245,7 @@ void lt_store_unit(__global uchar *at, uint8 codes) {
 #elif LT_DST == LATHE_CL_I1
     *at = (uchar)(lt_pack4(codes.lo, 1) | lt_pack4(codes.hi, 1) << 4);
 #else
-    *(__global uint4 *)at = as_uint4(convert_ushort8(codes));
+    *(__global uint4 *)at = codes.even | codes.odd << 16;
 #endif
 }
 

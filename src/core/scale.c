@@ -6,6 +6,7 @@
 #include "core/dtype.h"
 #include "lathe_constants.h"
 #include <float.h>
+#include <math.h>
 
 uint64_t lt_scope_stride(lathe_quality quality, uint64_t n_elems) {
     uint64_t tiles = lt_ceil_div(n_elems, LATHE_STAT_TILE);
@@ -32,8 +33,7 @@ lt_tiling lt_tiling_of(const lt_layout *target, lathe_quality quality) {
     return tiling;
 }
 
-/* The elements of a scope: the last one of a row may be short. */
-static uint64_t scope_length(const lt_tiling *tiling, uint64_t scope) {
+uint64_t lt_tiling_scope_elems(const lt_tiling *tiling, uint64_t scope) {
     uint64_t first = (scope % tiling->scopes_per_row) * tiling->scope_elems;
     uint64_t row_end = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
     return lt_min(tiling->scope_elems, row_end - first);
@@ -43,7 +43,7 @@ void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uin
     uint64_t scope = tile / tiling->tiles_per_scope;
     uint64_t row = scope / tiling->scopes_per_row;
     uint64_t scope_first = (scope % tiling->scopes_per_row) * tiling->scope_elems;
-    uint64_t length = scope_length(tiling, scope);
+    uint64_t length = lt_tiling_scope_elems(tiling, scope);
     uint64_t stride = lt_scope_stride(tiling->quality, length);
     uint64_t offset = (tile % tiling->tiles_per_scope) * stride * LATHE_STAT_TILE;
     uint64_t begin = lt_min(offset, length);
@@ -55,7 +55,7 @@ void lt_tiling_tile(const lt_tiling *tiling, uint64_t tile, uint64_t *first, uin
  * one that is not empty are full. */
 static uint64_t run_elems(const lt_tiling *tiling, uint64_t scope, uint64_t first,
                           uint64_t n_tiles) {
-    uint64_t length = scope_length(tiling, scope);
+    uint64_t length = lt_tiling_scope_elems(tiling, scope);
     uint64_t step = lt_scope_stride(tiling->quality, length) * LATHE_STAT_TILE;
     uint64_t filled = lt_ceil_div(length, step);
     uint64_t end = lt_min(first + n_tiles, filled);
@@ -126,22 +126,54 @@ static double fold_stats(lt_scale_rule rule, double total, const double *stats, 
     return total;
 }
 
+/* Counts the next tiles of a scope, and stores its scale if they were the last. */
+static void fold_on(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, uint64_t n_tiles,
+                    float *scales) {
+    uint64_t scope = fold->n_tiles / tiling->tiles_per_scope;
+    uint64_t first = fold->n_tiles % tiling->tiles_per_scope;
+    fold->n_elems += run_elems(tiling, scope, first, n_tiles);
+    fold->n_tiles += n_tiles;
+    if (first + n_tiles == tiling->tiles_per_scope) {
+        scales[scope] = lt_scale_from_stat(dtype, fold->total, fold->n_elems);
+        fold->total = 0;
+        fold->n_elems = 0;
+    }
+}
+
 void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const double *stats,
                    uint64_t n_tiles, float *scales) {
     lt_scale_rule rule = lt_dtype_traits_of(dtype)->rule;
     while (n_tiles > 0) {
-        uint64_t scope = fold->n_tiles / tiling->tiles_per_scope;
         uint64_t first = fold->n_tiles % tiling->tiles_per_scope;
         uint64_t count = lt_min(tiling->tiles_per_scope - first, n_tiles);
         fold->total = fold_stats(rule, fold->total, stats, count);
-        fold->n_elems += run_elems(tiling, scope, first, count);
-        fold->n_tiles += count;
+        fold_on(fold, tiling, dtype, count, scales);
         stats += count;
         n_tiles -= count;
-        if (first + count == tiling->tiles_per_scope) {
-            scales[scope] = lt_scale_from_stat(dtype, fold->total, fold->n_elems);
-            fold->total = 0;
-            fold->n_elems = 0;
-        }
     }
+}
+
+/* The exponent of a number's last bit; the greatest for 0. */
+static int32_t lowest_bit(double x) {
+    int exponent = 0;
+    uint64_t number = (uint64_t)ldexp(frexp(x, &exponent), DBL_MANT_DIG);
+    return number == 0 ? INT32_MAX : exponent - DBL_MANT_DIG + (int32_t)__builtin_ctzll(number);
+}
+
+bool lt_fold_sum(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const lt_tile_sum *sum,
+                 uint64_t n_tiles, float *scales) {
+    if (lt_dtype_traits_of(dtype)->rule == LT_RULE_ABSMAX) {
+        fold->total = fold->total > sum->value ? fold->total : sum->value;
+    } else {
+        /* What has been folded is one more addend. A sum that rounds is not below the bound. */
+        int32_t before = lowest_bit(fold->total);
+        int32_t lowest = sum->lowest < before ? sum->lowest : before;
+        double total = fold->total + sum->value;
+        if (!sum->is_exact || (total > 0 && total >= ldexp(1, lowest + DBL_MANT_DIG))) {
+            return false;
+        }
+        fold->total = total;
+    }
+    fold_on(fold, tiling, dtype, n_tiles, scales);
+    return true;
 }

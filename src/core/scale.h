@@ -23,6 +23,10 @@ typedef struct lt_tiling {
 /* With that quality, a scope of n_elems elements takes its statistic from one tile in how many? */
 uint64_t lt_scope_stride(lathe_quality quality, uint64_t n_elems);
 
+/* How many elements a scope, numbered over the whole tensor, has: the last one of a row may be
+ * short. */
+uint64_t lt_tiling_scope_elems(const lt_tiling *tiling, uint64_t scope);
+
 /* The tiling of a quantized target's layout. */
 lt_tiling lt_tiling_of(const lt_layout *target, lathe_quality quality);
 
@@ -43,6 +47,26 @@ typedef struct lt_fold {
  * complete by then at scales[its index]. */
 void lt_fold_tiles(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const double *stats,
                    uint64_t n_tiles, float *scales);
+
+/* What tiles of one scope come to, where a device has folded them.
+ *
+ * A maximum has no order. Nor has a sum of which no addition rounds: let every addend be a whole
+ * multiple of 2^lowest, none of them negative, and their sum below 2^(lowest + 53). Then whatever
+ * the order, every partial sum is a multiple of 2^lowest, too, and not greater than the whole: a
+ * whole number below 2^53 times a power of two, which a double holds exactly. So each addition in
+ * double gives exactly that, and the canonical order gives the same number as any other. Where the
+ * sum is not known to be so small, the tiles are folded one by one. */
+typedef struct lt_tile_sum {
+    bool is_set;    /* else the tiles' statistics are there, and the rest of this is not */
+    bool is_exact;  /* a sum whose additions do not round; a maximum is */
+    int32_t lowest; /* of a sum that is exact: see above */
+    double value;
+} lt_tile_sum;
+
+/* Folds the next n_tiles tiles, which belong to one scope, from what they come to, in place of
+ * lt_fold_tiles. Returns false, and does nothing, where additions might round. */
+bool lt_fold_sum(lt_fold *fold, const lt_tiling *tiling, lathe_dtype dtype, const lt_tile_sum *sum,
+                 uint64_t n_tiles, float *scales);
 
 /* The scale of a scope from its statistic: the greatest absolute value, or the sum over n_elems
  * elements, whichever the dtype's rule asks for. */
