@@ -5,6 +5,7 @@
 
 #include <lathe/export.h>
 #include <lathe/status.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,12 @@ typedef struct lathe_pool_config {
     size_t struct_size;
     uint64_t budget_bytes;            /* default: no limit */
     const lathe_allocator *allocator; /* copied; default: the system, huge pages for large blocks */
+    /* 1: pressure also comes from the kernel's files, as far as they are there (below). Default: it
+     * does not, so that what a pool does depends on its callers alone. */
+    uint32_t pressure_files;
+    uint32_t pressure_interval_ms; /* they are read at most that often; default 200 */
+    const char *cgroup_dir;        /* copied; a folder of cgroup v2; default: that of the process */
+    const char *psi_file;          /* copied; default: /proc/pressure/memory */
 } lathe_pool_config;
 
 /* A pool is a reference-counted object; every function is thread-safe. */
@@ -58,6 +65,76 @@ LATHE_API lathe_status lathe_pool_free(lathe_pool *pool, void *block);
  * used first. Returns the bytes given back. */
 LATHE_API uint64_t lathe_pool_trim(lathe_pool *pool, uint64_t keep_bytes);
 
+/* ---- pressure */
+
+/* How short memory is.
+ *
+ * Of a budget, in_use and cached bytes together: LOW from 0.70 of it on, MEDIUM from 0.80, HIGH
+ * from 0.90, CRITICAL from 0.95. A level is left below 0.65, 0.75, 0.85 and 0.925, so that it does
+ * not flicker.
+ *
+ * From the kernel's files, where the pool's config asks for them: the same shares of a cgroup's
+ * memory.max, with memory.current less the file cache that memory.stat says; and the stalls that
+ * memory.pressure and /proc/pressure/memory report over ten seconds: LOW from some=10% on, MEDIUM
+ * from some=25%, HIGH from full=10%, CRITICAL from full=25%, each left below half of that. They are
+ * read when lathe_pool_pressure is called, and when a block of 1 MiB or more is taken from the
+ * system.
+ *
+ * The pool's level is the highest of all. From MEDIUM on it trims itself: for its budget's sake, to
+ * below 0.75 of it, as far as that is cached; for the system's, as lathe_pool_trim_level does, each
+ * time that the files are read. */
+typedef enum lathe_pressure {
+    LATHE_PRESSURE_NONE = 0,
+    LATHE_PRESSURE_LOW = 1,
+    LATHE_PRESSURE_MEDIUM = 2,
+    LATHE_PRESSURE_HIGH = 3,
+    LATHE_PRESSURE_CRITICAL = 4,
+} lathe_pressure;
+
+/* "none", "low", "medium", "high" or "critical"; "invalid" for any other number. Static.
+ * Thread-safe. */
+LATHE_API const char *lathe_pressure_name(lathe_pressure level);
+
+/* The level, after a look at the files if it is time for one. NONE if pool is NULL. */
+LATHE_API lathe_pressure lathe_pool_pressure(lathe_pool *pool);
+
+/* Gives cached blocks back as suits a level: nothing, a quarter, half, three quarters or all of the
+ * bytes, the least recently used first. Returns the bytes given back. */
+LATHE_API uint64_t lathe_pool_trim_level(lathe_pool *pool, lathe_pressure level);
+
+/* Called when the pool's level has changed, on the thread that changed it, one call at a time for
+ * one pool. Changes that follow each other quickly may be told as one. It may use the pool, but
+ * must not drop its last reference. */
+typedef void lathe_pressure_fn(void *ctx, lathe_pool *pool, lathe_pressure level);
+
+/* Adds a callback; at most LATHE_POOL_MAX_CALLBACKS. Errors: INVALID_ARGUMENT, NOT_SUPPORTED (too
+ * many). */
+enum { LATHE_POOL_MAX_CALLBACKS = 8 };
+LATHE_API lathe_status lathe_pool_on_pressure(lathe_pool *pool, lathe_pressure_fn *fn, void *ctx);
+
+/* Removes it; a call that is under way on another thread has returned by then. Errors:
+ * INVALID_ARGUMENT (it is not there). */
+LATHE_API lathe_status lathe_pool_off_pressure(lathe_pool *pool, lathe_pressure_fn *fn, void *ctx);
+
+/* ---- statistics */
+
+/* Kinds of blocks. */
+typedef enum lathe_pool_kind {
+    LATHE_POOL_HOST = 0,   /* ordinary memory */
+    LATHE_POOL_PINNED = 1, /* host memory that a device reaches by itself */
+    LATHE_POOL_DEVICE = 2, /* a device's own */
+} lathe_pool_kind;
+
+enum { LATHE_POOL_KINDS = 3 };
+
+/* The blocks of one kind; bytes of block capacity. */
+typedef struct lathe_pool_kind_stats {
+    uint64_t in_use_bytes;
+    uint64_t cached_bytes;
+    uint64_t peak_bytes; /* the greatest in_use + cached so far */
+    uint64_t n_live;
+} lathe_pool_kind_stats;
+
 /* All in bytes of block capacity unless named otherwise. */
 typedef struct lathe_pool_stats {
     size_t struct_size;
@@ -72,6 +149,12 @@ typedef struct lathe_pool_stats {
     uint64_t n_misses;        /* allocations served by the allocator */
     uint64_t n_refused;       /* allocations that failed */
     uint64_t n_trimmed;       /* cached blocks given back to the system */
+    uint64_t n_pressure_changes;
+    lathe_pressure pressure; /* without a look at the files */
+    /* The share of the pool's memory that nobody has asked for: 1 - requested / (in_use + cached);
+     * 0 where there is none. What rounding up to block sizes costs, and what the cache holds. */
+    double fragmentation;
+    lathe_pool_kind_stats kinds[LATHE_POOL_KINDS]; /* by lathe_pool_kind */
 } lathe_pool_stats;
 
 /* Fills *stats, whose struct_size the caller has set, with one consistent snapshot.

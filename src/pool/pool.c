@@ -6,25 +6,19 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "pool/block_table.h"
+#include "pool/pool_state.h"
 #include "pool/size_class.h"
 #include "pool/system_allocator.h"
 #include <inttypes.h>
-#include <pthread.h>
 #include <string.h>
 
 /* Blocks of a page or more begin on one, so that devices that share the host's memory can use them
  * where they are. */
 enum { BLOCK_ALIGNMENT = 64, PAGE_BYTES = 4096 };
 
-struct lathe_pool {
-    pthread_mutex_t mutex; /* guards everything below but host.allocator, and all other sources */
-    lt_pool_source host;   /* ordinary memory, the pool's own records included */
-    uint64_t n_references; /* the callers'; live blocks keep the pool alive too */
-    lt_block_table table;
-    lt_block *oldest; /* cached blocks of all sources */
-    lt_block *newest;
-    lathe_pool_stats stats;
-};
+/* New blocks of this size cost so much by themselves that a look at the kernel's files costs little
+ * beside them. */
+#define LOOK_BYTES ((size_t)1 << 20)
 
 static lathe_status check_config(const lathe_pool_config *config) {
     if (config->struct_size != sizeof *config) {
@@ -35,7 +29,18 @@ static lathe_status check_config(const lathe_pool_config *config) {
     if (allocator != NULL && (allocator->allocate == NULL || allocator->release == NULL)) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "pool config: allocator lacks a function");
     }
+    if (config->pressure_files > 1) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "pool config pressure_files: %u is neither 0 nor 1",
+                       (unsigned)config->pressure_files);
+    }
     return LATHE_OK;
+}
+
+static void destroy(lathe_pool *pool) {
+    lathe_allocator allocator = pool->host.allocator;
+    lt_pool_pressure_destroy(pool);
+    (void)pthread_mutex_destroy(&pool->mutex);
+    allocator.release(allocator.ctx, pool, sizeof *pool);
 }
 
 lathe_status lathe_pool_create(const lathe_pool_config *config, lathe_pool **pool) {
@@ -65,6 +70,11 @@ lathe_status lathe_pool_create(const lathe_pool_config *config, lathe_pool **poo
     made->stats.struct_size = sizeof made->stats;
     made->stats.budget_bytes = config->budget_bytes == 0 ? UINT64_MAX : config->budget_bytes;
     (void)pthread_mutex_init(&made->mutex, NULL); /* cannot fail with default attributes on Linux */
+    status = lt_pool_pressure_init(made, config);
+    if (status != LATHE_OK) {
+        destroy(made);
+        return status;
+    }
     *pool = made;
     return LATHE_OK;
 }
@@ -117,18 +127,22 @@ static void list_add(lathe_pool *pool, lt_block *block) {
     pool->newest = block;
 }
 
+static lathe_pool_kind_stats *kind_stats(lathe_pool *pool, const lt_pool_source *source) {
+    return &pool->stats.kinds[source->kind];
+}
+
 /* Gives a cached block back to its source. Mutex held. */
 static void give_back(lathe_pool *pool, lt_block *block) {
     const lathe_allocator *allocator = &block->source->allocator;
     list_remove(pool, block);
     pool->stats.cached_bytes -= block->capacity;
+    kind_stats(pool, block->source)->cached_bytes -= block->capacity;
     pool->stats.n_trimmed++;
     allocator->release(allocator->ctx, block->memory, block->capacity);
     lt_block_table_remove(&pool->table, block);
 }
 
-/* Mutex held. */
-static uint64_t trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
+uint64_t lt_pool_trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
     uint64_t cached_bytes = pool->stats.cached_bytes;
     while (pool->stats.cached_bytes > keep_bytes) {
         give_back(pool, pool->oldest);
@@ -140,14 +154,12 @@ static uint64_t trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
 static void unlock_and_destroy_if_unused(lathe_pool *pool) {
     bool unused = pool->n_references == 0 && pool->stats.n_live == 0;
     if (unused) {
-        (void)trim_locked(pool, 0);
+        (void)lt_pool_trim_locked(pool, 0);
         lt_block_table_destroy(&pool->table);
     }
     (void)pthread_mutex_unlock(&pool->mutex);
     if (unused) {
-        lathe_allocator allocator = pool->host.allocator;
-        (void)pthread_mutex_destroy(&pool->mutex);
-        allocator.release(allocator.ctx, pool, sizeof *pool);
+        destroy(pool);
     }
 }
 
@@ -183,7 +195,7 @@ static lt_block *take_new(lathe_pool *pool, lt_pool_source *source, size_t capac
     size_t alignment = capacity < PAGE_BYTES ? BLOCK_ALIGNMENT : PAGE_BYTES;
     void *memory = allocator->allocate(allocator->ctx, capacity, alignment);
     if (memory == NULL && pool->stats.cached_bytes > 0) {
-        (void)trim_locked(pool, 0);
+        (void)lt_pool_trim_locked(pool, 0);
         memory = allocator->allocate(allocator->ctx, capacity, alignment);
     }
     if (memory == NULL) {
@@ -210,17 +222,19 @@ static lathe_status take_block(lathe_pool *pool, lt_pool_source *source, size_t 
         return refuse(pool, n_bytes, "the pool");
     }
     lathe_pool_stats *stats = &pool->stats;
+    lathe_pool_kind_stats *kind = kind_stats(pool, source);
     lt_block *block = source->cached[size_class];
     if (block != NULL) {
         list_remove(pool, block);
         stats->cached_bytes -= capacity;
+        kind->cached_bytes -= capacity;
         stats->n_hits++;
     } else {
         uint64_t left = stats->budget_bytes - stats->in_use_bytes;
         if (capacity > left) {
             return refuse(pool, capacity, "the pool's budget");
         }
-        (void)trim_locked(pool, left - capacity);
+        (void)lt_pool_trim_locked(pool, left - capacity);
         block = take_new(pool, source, capacity, size_class);
         if (block == NULL) {
             return refuse(pool, capacity, source == &pool->host ? "the system" : "the device");
@@ -233,6 +247,9 @@ static lathe_status take_block(lathe_pool *pool, lt_pool_source *source, size_t 
     stats->requested_bytes += n_bytes;
     stats->peak_in_use_bytes = lt_max(stats->peak_in_use_bytes, stats->in_use_bytes);
     stats->peak_bytes = lt_max(stats->peak_bytes, stats->in_use_bytes + stats->cached_bytes);
+    kind->n_live++;
+    kind->in_use_bytes += capacity;
+    kind->peak_bytes = lt_max(kind->peak_bytes, kind->in_use_bytes + kind->cached_bytes);
     *out = block;
     return LATHE_OK;
 }
@@ -241,11 +258,20 @@ static lathe_status alloc_from(lathe_pool *pool, lt_pool_source *source, size_t 
                                void **block) {
     lt_block *taken = NULL;
     (void)pthread_mutex_lock(&pool->mutex);
+    uint64_t n_misses = pool->stats.n_misses;
     lathe_status status = take_block(pool, source, n_bytes, &taken);
     void *memory = status == LATHE_OK ? taken->memory : NULL;
+    bool is_new = pool->stats.n_misses != n_misses;
+    bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
     if (status == LATHE_OK) {
         *block = memory;
+    }
+    if (has_news) {
+        lt_pool_tell(pool);
+    }
+    if (is_new && n_bytes >= LOOK_BYTES) {
+        lt_pool_look(pool);
     }
     return status;
 }
@@ -272,7 +298,11 @@ void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source) {
             give_back(pool, source->cached[i]);
         }
     }
+    bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
+    if (has_news) {
+        lt_pool_tell(pool);
+    }
 }
 
 const lathe_allocator *lt_pool_allocator(const lathe_pool *pool) {
@@ -297,8 +327,17 @@ lathe_status lathe_pool_free(lathe_pool *pool, void *block) {
     pool->stats.in_use_bytes -= found->capacity;
     pool->stats.requested_bytes -= found->requested;
     pool->stats.cached_bytes += found->capacity;
+    lathe_pool_kind_stats *kind = kind_stats(pool, found->source);
+    kind->n_live--;
+    kind->in_use_bytes -= found->capacity;
+    kind->cached_bytes += found->capacity;
     list_add(pool, found);
+    /* Nobody listens to a pool that only its blocks keep. */
+    bool has_news = pool->n_references > 0 && lt_pool_settle(pool);
     unlock_and_destroy_if_unused(pool);
+    if (has_news) {
+        lt_pool_tell(pool);
+    }
     return LATHE_OK;
 }
 
@@ -307,8 +346,12 @@ uint64_t lathe_pool_trim(lathe_pool *pool, uint64_t keep_bytes) {
         return 0;
     }
     (void)pthread_mutex_lock(&pool->mutex);
-    uint64_t given_back = trim_locked(pool, keep_bytes);
+    uint64_t given_back = lt_pool_trim_locked(pool, keep_bytes);
+    bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
+    if (has_news) {
+        lt_pool_tell(pool);
+    }
     return given_back;
 }
 
@@ -319,7 +362,10 @@ lathe_status lathe_pool_get_stats(lathe_pool *pool, lathe_pool_stats *stats) {
     }
     (void)pthread_mutex_lock(&pool->mutex);
     *stats = pool->stats;
+    stats->pressure = lt_pool_level(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
+    uint64_t held = stats->in_use_bytes + stats->cached_bytes;
+    stats->fragmentation = held == 0 ? 0 : 1 - (double)stats->requested_bytes / (double)held;
     return LATHE_OK;
 }
 

@@ -14,6 +14,7 @@ struct lt_block;
  * of the pool while it lives. */
 typedef struct lt_pool_source {
     lathe_allocator allocator; /* called with the pool locked: it must not use the pool */
+    lathe_pool_kind kind;      /* for the statistics */
     struct lt_block *cached[LT_SIZE_CLASS_COUNT]; /* the pool's */
 } lt_pool_source;
 
@@ -24,6 +25,12 @@ lathe_status lt_pool_source_alloc(lathe_pool *pool, lt_pool_source *source, uint
 
 /* Gives the source's cached blocks back; none of its blocks is live. */
 void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source);
+
+/* Makes n_bytes what a live block is asked for, and gives what is beyond them back to the system
+ * and to the budget, as far as the block is a mapping of its own; the rest stays where it is.
+ * Returns the bytes that the block has then; 0, and nothing happens, if it is no live block of the
+ * pool, or shorter than n_bytes. */
+size_t lt_pool_shrink(lathe_pool *pool, const void *memory, size_t n_bytes);
 
 /* The allocator of the pool's own blocks, which a source may use too. It lives as long as the pool.
  */

@@ -36,15 +36,26 @@ static void *map_huge(size_t n_bytes) {
     return memory + head;
 }
 
-static void *system_allocate(void *ctx, size_t n_bytes, size_t alignment) {
-    (void)ctx;
+static void *map_small(size_t n_bytes) {
+    void *memory = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+#if defined(MADV_NOHUGEPAGE)
     if (n_bytes >= 2 * HUGE_PAGE) {
+        (void)madvise(memory, n_bytes, MADV_NOHUGEPAGE); /* some systems give them unasked */
+    }
+#endif
+    return memory;
+}
+
+/* ctx: not NULL for small pages alone. */
+static void *system_allocate(void *ctx, size_t n_bytes, size_t alignment) {
+    if (n_bytes >= 2 * HUGE_PAGE && ctx == NULL) {
         return map_huge(n_bytes);
     }
     if (n_bytes >= MAP_THRESHOLD) {
-        void *memory =
-            mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return memory == MAP_FAILED ? NULL : memory;
+        return map_small(n_bytes);
     }
     void *memory = NULL;
     return posix_memalign(&memory, alignment, n_bytes) == 0 ? memory : NULL;
@@ -59,7 +70,23 @@ static void system_release(void *ctx, void *memory, size_t n_bytes) {
     }
 }
 
+size_t lt_system_shrink(void *memory, size_t n_bytes, size_t new_bytes) {
+    size_t kept = new_bytes < MAP_THRESHOLD ? MAP_THRESHOLD : new_bytes;
+    if (n_bytes < MAP_THRESHOLD || kept >= n_bytes) {
+        return n_bytes;
+    }
+    return munmap((uint8_t *)memory + kept, n_bytes - kept) == 0 ? kept : n_bytes;
+}
+
 const lathe_allocator lt_system_allocator = {
+    .allocate = system_allocate,
+    .release = system_release,
+};
+
+static char small_pages; /* its address is what tells the two apart */
+
+const lathe_allocator lt_small_page_allocator = {
+    .ctx = &small_pages,
     .allocate = system_allocate,
     .release = system_release,
 };

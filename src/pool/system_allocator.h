@@ -9,4 +9,12 @@
  * memory back at once, and the largest ask for huge pages. */
 extern const lathe_allocator lt_system_allocator;
 
+/* The same, but none asks for huge pages: less memory where blocks are used in part. */
+extern const lathe_allocator lt_small_page_allocator;
+
+/* Gives the end of what the allocator has given, n_bytes, back to the system: at least new_bytes
+ * stay. Returns how many do: n_bytes if it was no mapping; never so few that it would not be one.
+ */
+size_t lt_system_shrink(void *memory, size_t n_bytes, size_t new_bytes);
+
 #endif

@@ -12,15 +12,14 @@ static void free_pool_blocks(void *ctx, void *data, float *scales) {
     lt_pool_delete(pool, scales);
 }
 
-lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
-                            const lt_layout *layout) {
-    lathe_tensor *tensor = lt_pool_new(pool, sizeof *tensor);
-    if (tensor == NULL) {
-        return NULL;
-    }
+void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_desc *desc,
+                    const lt_layout *layout) {
+    static atomic_uint_fast64_t n_made;
     atomic_init(&tensor->n_references, 1);
+    tensor->id = atomic_fetch_add_explicit(&n_made, 1, memory_order_relaxed) + 1;
     tensor->pool = pool; /* which this block keeps alive */
     tensor->layout = *layout;
+    tensor->capacity = layout->n_bytes;
     tensor->n_dims = desc->n_dims;
     tensor->row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
     if (lathe_dtype_is_quantized(desc->dtype)) {
@@ -29,6 +28,14 @@ lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
     }
     if (desc->n_dims > 0) {
         memcpy(tensor->shape, desc->shape, desc->n_dims * sizeof desc->shape[0]);
+    }
+}
+
+lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
+                            const lt_layout *layout) {
+    lathe_tensor *tensor = lt_pool_new(pool, sizeof *tensor);
+    if (tensor != NULL) {
+        lt_tensor_init(tensor, pool, desc, layout);
     }
     return tensor;
 }
@@ -56,6 +63,7 @@ lathe_status lathe_tensor_create(lathe_pool *pool, const lathe_tensor_desc *desc
     if (made == NULL) {
         return lt_error()->status;
     }
+    made->owns_memory = true;
     made->free_fn = free_pool_blocks;
     made->free_ctx = pool;
     if (layout.n_bytes > 0) {
@@ -114,8 +122,11 @@ void lathe_tensor_release(lathe_tensor *tensor) {
         atomic_fetch_sub_explicit(&tensor->n_references, 1, memory_order_acq_rel) > 1) {
         return;
     }
+    bool is_part = tensor->is_part; /* whose struct may be gone after free_fn */
     if (tensor->free_fn != NULL) {
         tensor->free_fn(tensor->free_ctx, tensor->data, tensor->scales);
     }
-    lt_pool_delete(tensor->pool, tensor);
+    if (!is_part) {
+        lt_pool_delete(tensor->pool, tensor);
+    }
 }
