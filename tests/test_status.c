@@ -29,6 +29,7 @@ static const pinned all[] = {
     {13, "CANCELLED"},
     {14, "DEVICE"},
     {15, "NOT_FOUND"},
+    {16, "SHARED"},
 };
 enum { N_STATUSES = sizeof all / sizeof all[0] };
 
@@ -56,7 +57,7 @@ Test(status, texts_differ) {
 }
 
 Test(status, other_numbers_are_unknown) {
-    static const int wrong[] = {-1, 16, 1000, INT_MAX, INT_MIN};
+    static const int wrong[] = {-1, 17, 1000, INT_MAX, INT_MIN};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         volatile int number = wrong[i];
         CHECK(strcmp(lathe_status_name((lathe_status)number), "UNKNOWN") == 0, "%d", wrong[i]);

@@ -26,7 +26,8 @@ LATHE_BEGIN_DECLS
     X(EXISTS, 12, "the output exists already")                                                     \
     X(CANCELLED, 13, "the caller's callback asked to stop")                                        \
     X(DEVICE, 14, "a device or its driver failed")                                                 \
-    X(NOT_FOUND, 15, "no such file, tensor or device")
+    X(NOT_FOUND, 15, "no such file, tensor or device")                                             \
+    X(SHARED, 16, "the tensor's memory is in use through another reference or view")
 
 typedef enum lathe_status {
 #define LATHE_STATUS_ENUM(name, number, text) LATHE_##name = number,

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include <float.h>
 #include <inttypes.h>
+#include <lathe/pipeline.h>
 
 #include <string.h>
 
@@ -58,7 +59,28 @@ const void *lathe_tensor_data(const lathe_tensor *tensor) {
     return tensor->layout.n_bytes == 0 ? NULL : tensor->data;
 }
 
+/* The counter is not part of what const promises to leave alone. */
+static atomic_uint_fast64_t *version_of(const lathe_tensor *tensor) {
+    const lathe_tensor *owner = tensor->root != NULL ? tensor->root : tensor;
+    return (atomic_uint_fast64_t *)(uintptr_t)&owner->version;
+}
+
+void lt_tensor_touch(const lathe_tensor *tensor) {
+    (void)atomic_fetch_add_explicit(version_of(tensor), 1, memory_order_relaxed);
+}
+
+uint64_t lt_tensor_version(const lathe_tensor *tensor) {
+    return atomic_load_explicit(version_of(tensor), memory_order_relaxed);
+}
+
+void lathe_tensor_touch(lathe_tensor *tensor) {
+    if (tensor != NULL) {
+        lt_tensor_touch(tensor);
+    }
+}
+
 void *lathe_tensor_mutable_data(lathe_tensor *tensor) {
+    lt_tensor_touch(tensor);
     bool hidden = tensor->read_only || tensor->mapped_read_only || tensor->layout.n_bytes == 0;
     return hidden ? NULL : tensor->data;
 }
@@ -68,6 +90,7 @@ const float *lathe_tensor_scales(const lathe_tensor *tensor) {
 }
 
 float *lathe_tensor_mutable_scales(lathe_tensor *tensor) {
+    lt_tensor_touch(tensor);
     bool hidden = tensor->read_only || tensor->mapped_read_only || tensor->layout.n_scales == 0;
     return hidden ? NULL : tensor->scales;
 }

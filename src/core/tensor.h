@@ -11,7 +11,9 @@ struct lt_device_memory;
 
 struct lathe_tensor {
     atomic_size_t n_references;
-    lathe_pool *pool; /* that this struct is a block of */
+    uint64_t id;                  /* no other tensor of the process has it, now or later */
+    atomic_uint_fast64_t version; /* of the contents: how often they have been open to change */
+    lathe_pool *pool;             /* that this struct is a block of */
     lt_layout layout;
     uint32_t n_dims;
     uint32_t row_dims; /* at least 1 */
@@ -25,6 +27,10 @@ struct lathe_tensor {
     bool mapped_read_only;
     lathe_free_fn *free_fn; /* NULL: nothing to free */
     void *free_ctx;
+    bool owns_memory;   /* data and scales are blocks or buffers of its own, which free_fn frees */
+    uint64_t capacity;  /* bytes from the data's beginning on that are the tensor's */
+    lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
+    bool is_part;       /* this struct lies in a block with others', which free_fn looks after */
     struct lt_device_memory *on_device; /* PINNED and DEVICE: engine/device_tensor.h; else NULL */
 };
 
@@ -33,10 +39,19 @@ struct lathe_tensor {
 lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
                             const lt_layout *layout);
 
+/* The same in memory of the caller's, which is zeroed. */
+void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_desc *desc,
+                    const lt_layout *layout);
+
 /* True if the tensor is what the description, whose layout is given, says: a conversion to it would
  * change nothing. Shapes are not looked at. */
 bool lt_tensor_is(const lathe_tensor *tensor, const lathe_tensor_desc *desc,
                   const lt_layout *layout);
+
+/* Counts a change of the contents, and the version after it. A view's are its root's. const says
+ * that the tensor stays what it is, not what it holds. */
+void lt_tensor_touch(const lathe_tensor *tensor);
+uint64_t lt_tensor_version(const lathe_tensor *tensor);
 
 /* The description of an existing tensor; its shape points into the tensor. */
 lathe_tensor_desc lt_tensor_desc_of(const lathe_tensor *tensor);
