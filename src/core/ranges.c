@@ -54,8 +54,8 @@ lt_ranges lt_ranges_cut(const lt_layout *layout, uint64_t target_elems, uint64_t
 
 lt_range lt_ranges_at(const lt_ranges *ranges, uint64_t index) {
     uint64_t i = ranges->last_first ? ranges->n_ranges - 1 - index : index;
-    uint64_t row = i / ranges->ranges_per_row * ranges->rows_per_range;
-    uint64_t col = i % ranges->ranges_per_row * ranges->cols_per_range;
+    uint64_t row = ranges->first_row + i / ranges->ranges_per_row * ranges->rows_per_range;
+    uint64_t col = ranges->first_col + i % ranges->ranges_per_row * ranges->cols_per_range;
     return (lt_range){
         .row = row,
         .n_rows = lt_min(ranges->rows_per_range, ranges->n_rows - row),

@@ -23,6 +23,8 @@ typedef struct lt_ranges {
     uint64_t cols_per_range;
     uint64_t ranges_per_row; /* 1 where whole rows are taken */
     uint64_t n_ranges;
+    uint64_t first_row; /* where range 0 begins; n_rows and row_elems are where the last ones end */
+    uint64_t first_col;
     bool last_first; /* range 0 is the one at the tensor's end */
 } lt_ranges;
 
