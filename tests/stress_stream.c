@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* INTERNAL (includes headers of src/): a plain program for the thread sanitizer. Four threads
- * stream tensors through streamers of their own on one engine, some with faults in the data,
- * failing sinks or cancellation. Prints what went wrong; exits 0 if nothing did. */
+ * stream tensors on one engine, through streamers of their own, the public functions and streams
+ * that they feed, read ahead and in order or not, some with faults in the data, failing sinks or
+ * cancellation; one pool has a budget, and tells about pressure. Prints what went wrong; exits 0 if
+ * nothing did. */
 #include "core/error.h"
 #include "engine/streaming.h"
 #include "support.h"
@@ -117,6 +119,110 @@ static void stream_one(caller *self, lt_streamer *streamer, test_rng *rng) {
     }
 }
 
+/* ---- the public forms */
+
+static lathe_status public_write(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes) {
+    return write_bytes(ctx, offset, bytes, n_bytes);
+}
+
+static int public_progress(void *ctx, uint64_t done, uint64_t total) {
+    caller *self = ctx;
+    (void)total;
+    self->n_done = done;
+    return self->cancels && done > 1000000;
+}
+
+/* A producer may convert with the same engine while its stream waits for bytes. */
+static lathe_status convert_meanwhile(const caller *self) {
+    static const uint64_t shape[] = {N_ELEMS};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 1, .shape = shape};
+    const lathe_target target = {.struct_size = sizeof target, .dtype = LATHE_F16};
+    lathe_tensor *source = NULL;
+    lathe_tensor *result = NULL;
+    lathe_status status =
+        lathe_tensor_wrap(lathe_engine_pool(engine), &desc, (void *)(uintptr_t)self->bytes, NULL,
+                          LATHE_WRAP_READ_ONLY, NULL, NULL, &source);
+    if (status == LATHE_OK) {
+        status = lathe_convert(engine, source, &target, &result, NULL);
+    }
+    lathe_tensor_release(result);
+    lathe_tensor_release(source);
+    return status;
+}
+
+static lathe_status feed(lathe_stream *stream, const caller *self, test_rng *rng) {
+    const uint64_t n = (uint64_t)N_ELEMS * 4;
+    lathe_status status = LATHE_OK;
+    for (uint64_t at = 0; at < n && status == LATHE_OK;) {
+        uint64_t piece = 1 + test_random_below(rng, 300001);
+        piece = piece < n - at ? piece : n - at;
+        status = lathe_stream_feed(stream, self->bytes + at, (size_t)piece);
+        if (status == LATHE_OK && at == 0) {
+            status = convert_meanwhile(self);
+        }
+        at += piece;
+    }
+    return status;
+}
+
+static lathe_status feed_rounds(const lathe_tensor_desc *desc, const lathe_target *target,
+                                const lathe_sink *sink, const lathe_stream_options *options,
+                                const caller *self, test_rng *rng) {
+    lathe_stream *stream = NULL;
+    lathe_status status = lathe_stream_begin(engine, desc, target, sink, options, &stream);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    status = feed(stream, self, rng);
+    if (status == LATHE_OK && lathe_stream_n_rounds(stream) == 2) {
+        status = lathe_stream_rewind(stream);
+        status = status == LATHE_OK ? feed(stream, self, rng) : status;
+    }
+    bool is_finished = status != LATHE_OK || lathe_stream_finish(stream, NULL) == LATHE_OK;
+    lathe_stream_free(stream);
+    return is_finished ? status : lathe_last_error()->status;
+}
+
+static void stream_in_public(caller *self, test_rng *rng) {
+    static const uint64_t shape[] = {ROWS, COLS};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
+    const lathe_target target = {.struct_size = sizeof target,
+                                 .dtype = (lathe_dtype)(LATHE_F16 + test_random_below(rng, 7)),
+                                 .granularity = (lathe_granularity)test_random_below(rng, 2)};
+    const lathe_source source = {.struct_size = sizeof source,
+                                 .kind = LATHE_END_CALLBACK,
+                                 .ctx = self,
+                                 .read = read_bytes,
+                                 .read_scales = read_no_scales};
+    const lathe_sink sink = {.struct_size = sizeof sink,
+                             .kind = LATHE_END_CALLBACK,
+                             .ctx = self,
+                             .write = public_write,
+                             .write_scales = write_scales,
+                             .in_order = (uint32_t)test_random_below(rng, 2)};
+    const lathe_stream_options options = {
+        .struct_size = sizeof options,
+        .streaming = {.chunk_bytes = 65536 + test_random_below(rng, 1000000),
+                      .parallel_chunks = (uint32_t)test_random_below(rng, 4),
+                      .prefetch_chunks = (uint32_t)test_random_below(rng, 3),
+                      .buffer_bytes = UINT64_C(4) << 20},
+        .progress = public_progress,
+        .progress_ctx = self};
+    self->sink_fails = false;
+    self->cancels = test_random_below(rng, 4) == 0;
+    lathe_status status =
+        test_random_below(rng, 2) == 0
+            ? lathe_stream_convert(engine, &desc, &target, &source, &sink, &options, NULL)
+            : feed_rounds(&desc, &target, &sink, &options, self, rng);
+    if (self->cancels ? status != LATHE_CANCELLED : status != LATHE_OK) {
+        fail("a public stream ended otherwise");
+    } else if (!self->cancels && !equals_direct(self, &desc, &target)) {
+        fail("a public stream gives other bytes than a direct conversion");
+    }
+}
+
 static void *call(void *ctx) {
     caller *self = ctx;
     test_rng rng = {self->seed};
@@ -130,8 +236,15 @@ static void *call(void *ctx) {
         stream_one(self, streamer, &rng);
         stream_one(self, streamer, &rng);
         lt_streamer_free(streamer);
+        stream_in_public(self, &rng);
     }
     return NULL;
+}
+
+static void listen(void *ctx, lathe_pool *pool, lathe_pressure level) {
+    uint64_t *n_told = ctx; /* not atomic: one call at a time */
+    (*n_told)++;
+    (void)lathe_pool_trim_level(pool, level);
 }
 
 static void run(const lathe_config *config, const uint8_t *bytes) {
@@ -177,6 +290,21 @@ int main(void) {
     for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
         run(&configs[i], bytes);
     }
+    uint64_t n_told = 0;
+    const lathe_pool_config budget = {.struct_size = sizeof budget,
+                                      .budget_bytes = UINT64_C(36) << 20,
+                                      .pressure_files = 1,
+                                      .pressure_interval_ms = 1};
+    lathe_config config = {.struct_size = sizeof config, .n_threads = 2};
+    if (lathe_pool_create(&budget, &config.pool) != LATHE_OK ||
+        lathe_pool_on_pressure(config.pool, listen, &n_told) != LATHE_OK) {
+        abort();
+    }
+    run(&config, bytes);
+    if (lathe_pool_off_pressure(config.pool, listen, &n_told) != LATHE_OK || n_told == 0) {
+        fail("nobody was told about pressure");
+    }
+    lathe_pool_release(config.pool);
     free(bytes);
     if (allocator.n_live != 0 || allocator.misused) {
         fail("memory is left");

@@ -7,6 +7,7 @@
 #include <lathe/engine.h>
 #include <lathe/export.h>
 #include <lathe/status.h>
+#include <lathe/stream.h>
 #include <lathe/tensor.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -90,10 +91,6 @@ typedef struct lathe_rule {
     const char *glob;
     lathe_dtype dtype; /* 0: keep the tensor as it is */
 } lathe_rule;
-
-/* Called from one thread at a time, after every chunk. Returns 0 to go on; anything else cancels.
- */
-typedef int lathe_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 
 /* Begins with struct_size; a zero field means its default. */
 typedef struct lathe_checkpoint_options {

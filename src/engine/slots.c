@@ -3,6 +3,7 @@
 #include "engine/slots.h"
 
 #include "core/checked.h"
+#include "lathe_constants.h"
 
 /* A cache line or two, and what every device asks of a vector. */
 enum { SIDE_ALIGNMENT = 128 };
@@ -46,27 +47,35 @@ static lt_part bound(const lt_layout *layout, uint64_t n_elems) {
     return most;
 }
 
-static uint64_t aligned(uint64_t offset) {
+uint64_t lt_slot_aligned(uint64_t offset) {
     return lt_ceil_div(offset, SIDE_ALIGNMENT) * SIDE_ALIGNMENT;
 }
 
 lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst) {
-    lt_slot_map map = {.src_scales = aligned(src->n_bytes)};
+    lt_slot_map map = {.src_scales = lt_slot_aligned(src->n_bytes)};
     map.src_end =
         src->n_scales == 0 ? src->n_bytes : map.src_scales + src->n_scales * sizeof(float);
-    map.dst_data = aligned(map.src_end);
-    map.dst_scales = map.dst_data + aligned(dst->n_bytes);
+    map.dst_data = lt_slot_aligned(map.src_end);
+    map.dst_scales = map.dst_data + lt_slot_aligned(dst->n_bytes);
     map.dst_end = dst->n_scales == 0 ? map.dst_data + dst->n_bytes
                                      : map.dst_scales + dst->n_scales * sizeof(float);
     return map;
 }
 
-static bool fits(const lt_plan *plan, uint64_t slot_bytes, const lt_ranges *chunks) {
+uint64_t lt_slot_chunk_bytes(const lt_plan *plan, const lt_ranges *chunks) {
     uint64_t n_elems = chunks->rows_per_range * chunks->cols_per_range;
     lt_part src = bound(&plan->pass.src, n_elems);
     lt_part dst = bound(&plan->pass.dst, n_elems);
     dst.n_scales = plan->pass.own_scales ? dst.n_scales : 0;
-    return lt_slot_map_of(&src, &dst).dst_end <= slot_bytes;
+    return lt_slot_map_of(&src, &dst).dst_end;
+}
+
+uint64_t lt_slot_tile_bytes(const lt_plan *plan, uint64_t n_tiles) {
+    uint64_t per_piece = plan->pass.tiling.sampled ? 1 : n_tiles;
+    uint64_t n_pieces = plan->pass.tiling.sampled ? n_tiles : 1;
+    lt_part src = bound(&plan->pass.src, per_piece * LATHE_STAT_TILE);
+    return n_pieces *
+           (lt_slot_aligned(src.n_bytes) + lt_slot_aligned(src.n_scales * sizeof(float)));
 }
 
 bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
@@ -78,7 +87,8 @@ bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_byte
         n_elems = lt_ceil_div(n_elems, 2);
         *chunks = lt_ranges_cut(dst, n_elems, scale_elems);
         uint64_t both_sides = bound(&plan->pass.src, n_elems).n_bytes + bound(dst, n_elems).n_bytes;
-        if ((both_sides <= ideal_bytes || n_elems == 1) && fits(plan, slot_bytes, chunks)) {
+        if ((both_sides <= ideal_bytes || n_elems == 1) &&
+            lt_slot_chunk_bytes(plan, chunks) <= slot_bytes) {
             return true;
         }
     } while (n_elems > 1);

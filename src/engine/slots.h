@@ -27,10 +27,23 @@ typedef struct lt_part {
 
 lt_part lt_part_of(const lt_layout *layout, uint64_t elem, uint64_t n_elems);
 
+/* The most sampled tiles, between which the source is not read, that a slot takes at once. */
+enum { LT_SAMPLED_TILES = 8 };
+
+/* Bytes that n_tiles tiles of a stats pass take in a slot, at most: one run of elements, or as many
+ * pieces where they are sampled. */
+uint64_t lt_slot_tile_bytes(const lt_plan *plan, uint64_t n_tiles);
+
 /* Cuts the target of a plan into chunks that fit a slot, of about ideal_bytes on both sides
  * together. False if a single scope, or the least chunk, does not fit. */
 bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
                    lt_ranges *chunks);
+
+/* Bytes that a slot needs for chunks cut so. */
+uint64_t lt_slot_chunk_bytes(const lt_plan *plan, const lt_ranges *chunks);
+
+/* Where the next piece of a slot may begin. */
+uint64_t lt_slot_aligned(uint64_t offset);
 
 /* The slot of a chunk with these parts. A pass that does not find its own scales keeps the target's
  * elsewhere: their number is 0 then. */

@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include <lathe/engine.h>
+#include <lathe/plan.h>
 
 /* Where bytes come from. Called from several threads at once, for any range inside the tensor,
  * twice for the same range where statistics are needed first. A failure is recorded with lt_fail.
@@ -15,6 +16,8 @@ typedef struct lt_source {
     lathe_status (*read)(void *ctx, uint64_t offset, void *buffer, size_t n_bytes);
     lathe_status (*read_scales)(void *ctx, uint64_t first, float *scales, size_t n_scales);
     const uint8_t *pinned; /* the data, where the device transfers from it by itself; else NULL */
+    bool in_order; /* bytes are read once, one after another, by one thread at a time; scales as
+                      ever */
 } lt_source;
 
 /* Where bytes go. Called from several threads at once, once for every byte and scale, in any order.
@@ -24,6 +27,8 @@ typedef struct lt_sink {
     lathe_status (*write)(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes);
     lathe_status (*write_scales)(void *ctx, uint64_t first, const float *scales, size_t n_scales);
     uint8_t *pinned; /* likewise */
+    bool in_order;   /* bytes, and scales, are written by ascending offset, by one thread at a time;
+                        a chunk's bytes before its scales */
 } lt_sink;
 
 /* Called from one thread at a time with the bytes that were read since the last call. Returns 0 to
@@ -42,6 +47,20 @@ typedef struct lt_streamer lt_streamer;
 lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
                                 lt_streamer **streamer);
 
+/* What a streamer for one conversion is made for. */
+typedef struct lt_streamer_options {
+    const lathe_tensor_desc *from;
+    const lathe_target *target;
+    bool has_scales;               /* the target's are given: no statistics */
+    lathe_streaming_config config; /* of the call; the engine's and the defaults in its zeros */
+} lt_streamer_options;
+
+/* Likewise, with slots no larger than the chunks of that conversion need. Where the pool has less
+ * left than that, it makes do with it. Errors: those of lathe_convert about the description and the
+ * target, and INSUFFICIENT_MEMORY, DEVICE. */
+lathe_status lt_streamer_open(lathe_engine *engine, const lt_streamer_options *options,
+                              lt_streamer **streamer);
+
 /* NULL is legal. */
 void lt_streamer_free(lt_streamer *streamer);
 
@@ -53,11 +72,23 @@ uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_
 /* Converts one tensor, and counts it. The bytes and scales are those of lathe_convert, whatever the
  * chunks; chunks that the device fails at are converted by the CPU, unless the engine requires the
  * device. On an error the sink has received some bytes or none. One call at a time on one streamer.
- * Errors: those of lathe_convert, of the source and the sink; CANCELLED. */
+ * Errors: those of lathe_convert, of the source and the sink; CANCELLED; NOT_SUPPORTED (a source in
+ * order that would have to be read twice). */
 lathe_status lt_streamer_convert(lt_streamer *streamer, const lathe_tensor_desc *from,
                                  const lathe_target *target, const lt_source *source,
                                  const lt_sink *sink, const lt_progress *progress,
                                  lathe_convert_stats *stats);
+
+/* The same with the target's scales given, all of them, which the sink gets too. NULL: none. */
+lathe_status lt_streamer_convert_with(lt_streamer *streamer, const lathe_tensor_desc *from,
+                                      const lathe_target *target, const float *scales,
+                                      const lt_source *source, const lt_sink *sink,
+                                      const lt_progress *progress, lathe_convert_stats *stats);
+
+/* Records the streamer's last conversion, which took ns. */
+void lt_streamer_record(const lt_streamer *streamer, const lathe_tensor_desc *from,
+                        const lathe_target *target, uint64_t n_saturated, uint64_t ns,
+                        lathe_status status);
 
 /* Copies n_bytes from source to sink, likewise. */
 lathe_status lt_streamer_copy(lt_streamer *streamer, uint64_t n_bytes, const lt_source *source,
