@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The batch kernel: one launch for many tensors. A table says which tensor a work-group belongs to
+ * and how that one lies, in the terms of the block kernel. Only programs with LT_BATCH have it. */
+#ifdef LT_BATCH
+
+#include "fold.cl"
+
+/* Parts that each work-item of a block takes. */
+#define LT_BLOCK_STEPS (LT_PARTS / LT_GROUP)
+
+#if LT_DST != LATHE_CL_BITNET158
+
+/* A block with known scales and aligned vectors on both sides: each work-item stores what it has
+ * loaded, once all of its loads are on their way. */
+void lt_direct_block(const lt_block *block, __global const uchar *src,
+                     __global const float *src_scales, __global uchar *dst,
+                     __global const float *dst_scales, const lathe_launch *launch, uint item,
+                     __global uint *report) {
+    const ulong flags = launch->flags;
+    lt_part parts[LT_BLOCK_STEPS];
+    lt_spot spots[LT_BLOCK_STEPS];
+    lt_raw raw[LT_BLOCK_STEPS];
+#pragma unroll
+    for (uint step = 0; step < LT_BLOCK_STEPS; step++) {
+        parts[step] = lt_part_of(block, launch, item + step * LT_GROUP);
+        spots[step] = lt_spot_of(&launch->src, block->elem + parts[step].at);
+        if (parts[step].count == LT_WIDTH) {
+            raw[step] =
+                LT_FETCH(src + lt_row_offset(&launch->src, spots[step].row), spots[step].col);
+        }
+    }
+#pragma unroll
+    for (uint step = 0; step < LT_BLOCK_STEPS; step++) {
+        const lt_part part = parts[step];
+        if (part.count == 0) {
+            continue;
+        }
+        const lt_spot from = spots[step];
+        const lt_spot to = {block->row + part.row,
+                            (uint)launch->dst.first_col + block->col + part.col};
+        const uint elem = block->elem + part.at;
+        const float scale = lt_source_scale(&launch->src, src_scales, from);
+        const lt_scale target = lt_target_scale(&launch->dst, dst_scales, to);
+        __global uchar *out = lt_block_out(dst, block, launch, part.row, part.col);
+        if (part.count == LT_WIDTH) {
+            const lt_floats x = lt_decode(raw[step], from.col, scale, elem, flags, report);
+            lt_store_unit(out, lt_convert(x, target, elem, LT_WIDTH, flags, report));
+        } else {
+            const lt_floats x =
+                lt_decode_some(src + lt_row_offset(&launch->src, from.row), from.col, part.count,
+                               scale, elem, flags, report);
+            lt_store_part(out, lt_convert(x, target, elem, part.count, flags, report),
+                          part.count);
+        }
+    }
+}
+
+#endif
+
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_batch(__global const uchar *restrict src, __global const float *restrict src_scales,
+            __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+            __global const uchar *table, ulong launches, ulong entries, ulong owners) {
+#if LT_HAS_LINEAR
+    __local lt_either_memory memory;
+#else
+    __local struct {
+        lt_memory any;
+    } memory;
+#endif
+    const uint item = (uint)get_local_id(0);
+    const uint group = (uint)get_group_id(0);
+    const uint owner = ((__global const uint *)(table + owners))[group];
+    const lathe_entry entry = ((__global const lathe_entry *)(table + entries))[owner];
+    lathe_launch launch = ((__global const lathe_launch *)(table + launches))[entry.launch];
+    launch.src.data_offset += entry.src_data;
+    launch.src.scale_offset += entry.src_scales;
+    launch.dst.data_offset += entry.dst_data;
+    launch.dst.scale_offset += entry.dst_scales;
+    const lt_block block = lt_block_of(&launch, group - (uint)entry.first_group);
+    __global uint *report = reports + owner * LATHE_CL_REPORT_WORDS;
+#if LT_DST != LATHE_CL_BITNET158
+    const ulong vectors = LATHE_CL_SRC_VECTOR | LATHE_CL_DST_VECTOR;
+    if ((launch.flags & (vectors | LATHE_CL_OWN_SCALES)) == vectors) {
+        lt_direct_block(&block, src, src_scales, dst, dst_scales, &launch, item, report);
+        return;
+    }
+#endif
+#if LT_HAS_LINEAR
+    if ((launch.flags & LATHE_CL_LINEAR) != 0) {
+        lt_linear_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory.linear,
+                        report);
+        return;
+    }
+#endif
+    lt_any_block(&block, src, src_scales, dst, dst_scales, &launch, item, &memory.any, report);
+#if LT_DST == LATHE_CL_BITNET158
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_store_block_trits(&block, dst, &launch, item, &memory.any);
+#endif
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Slabs: many tensors and their memory in few blocks, which the last of them gives back. */
+#ifndef LT_ENGINE_SLAB_H
+#define LT_ENGINE_SLAB_H
+
+#include "core/tensor.h"
+#include "engine/engine.h"
+
+typedef struct lt_slab lt_slab;
+
+/* Where data and scales begin in a slab: what every device asks of a vector. */
+enum { LT_SLAB_ALIGNMENT = 128 };
+
+/* What a good slab has at most, data and scales, unless one tensor takes more. */
+#define LT_HOST_SLAB_BYTES (UINT64_C(4) << 20)
+#define LT_DEVICE_SLAB_BYTES (UINT64_C(64) << 20)
+
+/* Bytes that a tensor of that layout takes of a slab's memory. */
+uint64_t lt_slab_bytes(const lt_layout *layout);
+
+/* Where a tensor's scales begin, from where its data does. */
+uint64_t lt_slab_scales_at(const lt_layout *layout);
+
+/* A slab for n_tensors tensors with n_bytes of memory: of the host, or of the engine's device if it
+ * has one. The caller owns one reference, each tensor that is taken another. Errors:
+ * INSUFFICIENT_MEMORY, DEVICE. */
+lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_tensors,
+                            uint64_t n_bytes, lt_slab **slab);
+
+/* Tensor number `index` of the slab, with one reference: as `like`, which was made by
+ * lt_tensor_init, with its memory `offset` bytes into the slab's. Once for each index; of different
+ * ones, by any threads at once. */
+lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset);
+
+/* Where that tensor will be. */
+const void *lt_slab_place(const lt_slab *slab, size_t index);
+
+/* Drops the caller's reference. NULL is legal. */
+void lt_slab_drop(lt_slab *slab);
+
+#endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Many small tensors in one launch: a table in the device's memory describes them. */
+#include "opencl/batch.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include <string.h>
+
+/* Of each array of a table. */
+enum { TABLE_ALIGNMENT = 128 };
+
+/* The offsets of words that kernels load at once are alike modulo this in all tensors that share a
+ * lathe_launch. */
+enum { WORD_ALIGNMENT = 16 };
+
+/* Where a table's arrays begin, in bytes: reports come first. */
+typedef struct table_map {
+    uint64_t launches;
+    uint64_t entries;
+    uint64_t owners;
+    uint64_t n_bytes;
+    uint64_t n_groups;
+} table_map;
+
+/* ---- programs that may be used */
+
+static lathe_status run_check(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
+    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
+    uint_fast64_t n_before = atomic_load(n_errors);
+    lathe_status status = backend->check_many(backend->check_ctx, src, dst);
+    bool is_wrong = status == LATHE_DEVICE && atomic_load(n_errors) == n_before;
+    if (status == LATHE_OK || is_wrong) {
+        const lathe_error error = *lt_error();
+        lt_cl_programs_judge(&backend->many, src, dst, status == LATHE_OK);
+        *lt_error() = error;
+    }
+    return status;
+}
+
+/* Has a pair's batch kernel checked once, whatever the number of threads that need it. */
+static lathe_status ensure_trust(lt_cl_backend *backend, const lt_cl_program *program,
+                                 lathe_dtype src, lathe_dtype dst) {
+    bool *is_checking = &backend->is_checking_many[src][dst];
+    lathe_status status = LATHE_OK;
+    (void)pthread_mutex_lock(&backend->mutex);
+    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
+        if (*is_checking) {
+            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
+            continue;
+        }
+        *is_checking = true;
+        (void)pthread_mutex_unlock(&backend->mutex);
+        status = run_check(backend, src, dst);
+        (void)pthread_mutex_lock(&backend->mutex);
+        *is_checking = false;
+        (void)pthread_cond_broadcast(&backend->checked);
+    }
+    (void)pthread_mutex_unlock(&backend->mutex);
+    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
+        status = lt_fail(LATHE_DEVICE,
+                         "%s computes other bits than the reference for many tensors from %s to %s",
+                         backend->device.info.name, lathe_dtype_name(src), lathe_dtype_name(dst));
+    }
+    return status;
+}
+
+/* The queue's own kernel object, which no other thread uses. */
+static lathe_status get_kernel(lt_queue *queue, const lt_work *work, cl_kernel *kernel) {
+    lt_cl_backend *backend = queue->backend;
+    lathe_dtype src = work->pass->src.dtype;
+    lathe_dtype dst = work->pass->dst.dtype;
+    lt_cl_program *program = NULL;
+    lathe_status status = lt_cl_programs_get(&backend->many, src, dst, &program);
+    if (status == LATHE_OK && !work->is_trial && backend->check_many != NULL &&
+        atomic_load(&program->trust) != LT_CL_TRUSTED) {
+        status = ensure_trust(backend, program, src, dst);
+    }
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    cl_kernel *slot = &queue->many_kernels[src][dst];
+    cl_int error = CL_SUCCESS;
+    if (*slot == NULL) {
+        cl_program built = program->program;
+        (void)pthread_mutex_lock(&backend->mutex);
+        cl_kernel made = clCreateKernel(built, "lathe_batch", &error);
+        (void)pthread_mutex_unlock(&backend->mutex);
+        *slot = error == CL_SUCCESS ? made : NULL;
+    }
+    *kernel = *slot;
+    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
+}
+
+/* ---- the table */
+
+/* True if a launch that was made for one work serves the other, offsets apart. */
+static bool same_launch(const lt_work *a, const lt_work *b) {
+    return a->pass == b->pass &&
+           a->src.data_offset % WORD_ALIGNMENT == b->src.data_offset % WORD_ALIGNMENT &&
+           a->dst.data_offset % WORD_ALIGNMENT == b->dst.data_offset % WORD_ALIGNMENT;
+}
+
+static lt_cl_launch launch_of(const lt_work *work) {
+    const lt_range range = lt_ranges_at(work->ranges, work->first_range);
+    return lt_cl_launch_blocks(work, &range);
+}
+
+static uint64_t aligned(uint64_t offset) {
+    return lt_ceil_div(offset, TABLE_ALIGNMENT) * TABLE_ALIGNMENT;
+}
+
+static table_map map_table(const lt_work *works, size_t n_works) {
+    table_map map = {0};
+    uint64_t n_launches = 0;
+    lt_cl_launch launch = {0};
+    for (size_t i = 0; i < n_works; i++) {
+        if (i == 0 || !same_launch(&works[i - 1], &works[i])) {
+            launch = launch_of(&works[i]);
+            n_launches++;
+        }
+        map.n_groups += launch.n_groups;
+    }
+    map.launches = aligned(n_works * LATHE_CL_REPORT_WORDS * sizeof(uint32_t));
+    map.entries = map.launches + aligned(n_launches * sizeof(lathe_launch));
+    map.owners = map.entries + aligned(n_works * sizeof(lathe_entry));
+    map.n_bytes = map.owners + aligned(map.n_groups * sizeof(uint32_t));
+    return map;
+}
+
+/* Entry `entry` of a work whose launch was made for the work `like`. */
+static lathe_entry entry_of(const lt_work *work, const lt_work *like) {
+    return (lathe_entry){
+        .src_data = work->src.data_offset - like->src.data_offset,
+        .src_scales = work->src.scale_offset - like->src.scale_offset,
+        .dst_data = work->dst.data_offset - like->dst.data_offset,
+        .dst_scales = work->dst.scale_offset - like->dst.scale_offset,
+    };
+}
+
+static void fill_table(uint8_t *table, const table_map *map, const lt_work *works, size_t n_works) {
+    uint32_t *reports = (uint32_t *)(void *)table;
+    lathe_launch *launches = (lathe_launch *)(void *)(table + map->launches);
+    lathe_entry *entries = (lathe_entry *)(void *)(table + map->entries);
+    uint32_t *owners = (uint32_t *)(void *)(table + map->owners);
+    const lt_work *like = NULL;
+    lt_cl_launch launch = {0};
+    uint64_t n_launches = 0;
+    uint64_t n_groups = 0;
+    for (size_t i = 0; i < n_works; i++) {
+        if (i == 0 || !same_launch(&works[i - 1], &works[i])) {
+            like = &works[i];
+            launch = launch_of(like);
+            launches[n_launches++] = launch.args;
+        }
+        entries[i] = entry_of(&works[i], like);
+        entries[i].launch = n_launches - 1;
+        entries[i].first_group = n_groups;
+        for (uint64_t k = 0; k < launch.n_groups; k++) {
+            owners[n_groups++] = (uint32_t)i;
+        }
+        reports[LATHE_CL_REPORT_WORDS * i] = LATHE_CL_NO_FAULT;
+        reports[LATHE_CL_REPORT_WORDS * i + 1] = 0;
+    }
+}
+
+void lt_cl_destroy_table(lt_queue *queue) {
+    lt_cl_memory *memory = &queue->backend->memory;
+    lt_cl_buffer_destroy(memory, &queue->table);
+    lt_cl_buffer_destroy(memory, &queue->table_host);
+}
+
+/* Makes room for a table, on the device and where the host writes it. */
+static lathe_status prepare(lt_queue *queue, uint64_t n_bytes) {
+    lt_cl_memory *memory = &queue->backend->memory;
+    if (queue->table.n_bytes >= n_bytes) {
+        return LATHE_OK;
+    }
+    lt_cl_destroy_table(queue);
+    lathe_status status =
+        lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &queue->table_host);
+    if (status == LATHE_OK) {
+        status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->table);
+    }
+    return status == LATHE_OK ? LATHE_OK : lt_cl_queue_give_up(queue, status);
+}
+
+/* ---- the launch */
+
+static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
+    return span->scales != NULL ? span->scales->device : queue->reports.device;
+}
+
+static cl_int set_args(cl_kernel kernel, const lt_queue *queue, const lt_work *work,
+                       const table_map *map) {
+    const cl_mem buffers[] = {
+        work->src.data->device,       scales_of(queue, &work->src), work->dst.data->device,
+        scales_of(queue, &work->dst), queue->table.device, /* the reports, which it begins with */
+        queue->table.device,
+    };
+    const cl_ulong places[] = {map->launches, map->entries, map->owners};
+    const cl_uint n_buffers = sizeof buffers / sizeof buffers[0];
+    const cl_uint n_places = sizeof places / sizeof places[0];
+    cl_int error = CL_SUCCESS;
+    for (cl_uint i = 0; error == CL_SUCCESS && i < n_buffers; i++) {
+        error = clSetKernelArg(kernel, i, sizeof buffers[i], &buffers[i]);
+    }
+    for (cl_uint i = 0; error == CL_SUCCESS && i < n_places; i++) {
+        error = clSetKernelArg(kernel, n_buffers + i, sizeof places[i], &places[i]);
+    }
+    return error;
+}
+
+static lathe_status launch_table(lt_queue *queue, const lt_work *work, const table_map *map) {
+    cl_kernel kernel = NULL;
+    lathe_status status = get_kernel(queue, work, &kernel);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    cl_int error = set_args(kernel, queue, work, map);
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    }
+    size_t local = queue->backend->device.group_size;
+    size_t global = (size_t)map->n_groups * local;
+    cl_event event = NULL;
+    error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
+                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
+    if (status == LATHE_OK) {
+        lt_count(&queue->backend->counters->n_launches, 1);
+    }
+    return status;
+}
+
+lathe_status lt_cl_submit_many(lt_backend *backend, lt_queue *queue, const lt_work *works,
+                               size_t n_works) {
+    lathe_status status = lt_cl_queue_check(queue);
+    if (status == LATHE_OK && queue->n_many > 0) {
+        status = lt_cl_finish(backend, queue);
+    }
+    if (status != LATHE_OK || n_works == 0) {
+        return status;
+    }
+    const table_map map = map_table(works, n_works);
+    status = prepare(queue, map.n_bytes);
+    if (status == LATHE_OK) {
+        fill_table(queue->table_host.host, &map, works, n_works);
+        status =
+            lt_cl_upload(backend, queue, &queue->table, 0, queue->table_host.host, map.n_bytes);
+    }
+    if (status == LATHE_OK) {
+        status = launch_table(queue, &works[0], &map);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    queue->many = works;
+    queue->n_many = n_works;
+    return lt_cl_queue_flush(queue);
+}
+
+/* ---- what it reports */
+
+lathe_status lt_cl_land_table(lt_queue *queue) {
+    if (queue->n_many == 0) {
+        return LATHE_OK;
+    }
+    cl_event event = NULL;
+    cl_int error = clEnqueueReadBuffer(queue->commands, queue->table.device, CL_FALSE, 0,
+                                       queue->n_many * LATHE_CL_REPORT_WORDS * sizeof(uint32_t),
+                                       queue->table_host.host, lt_cl_n_wait(queue),
+                                       lt_cl_wait_list(queue), &event);
+    return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
+}
+
+void lt_cl_deliver_table(lt_queue *queue) {
+    const uint32_t *words = queue->table_host.host;
+    const lathe_launch args = {.fault_base = UINT64_C(0) - LATHE_CL_FAULT_MARGIN};
+    for (size_t i = 0; i < queue->n_many; i++) {
+        lt_cl_launch_report(&args, words + LATHE_CL_REPORT_WORDS * i, queue->many[i].outcome);
+    }
+    queue->n_many = 0;
+}
