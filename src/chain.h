@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chains: several conversions after one another whose intermediate values are never stored. The
+ * pipeline strategy makes them, and a backend runs them. */
+#ifndef LT_CHAIN_H
+#define LT_CHAIN_H
+
+#include "backend.h"
+#include "lathe_constants.h"
+
+enum { LT_CHAIN_MAX_STEPS = 16, LT_CHAIN_RUNGS = LATHE_I4_MAX };
+
+/* One conversion of a chain. */
+typedef struct lt_chain_step {
+    /* From the values before the step, as the chain holds them, to the layout that the step's
+     * target has. own_scales: the scopes lie whole inside the chain's blocks. */
+    lt_pass pass;
+    /* How the chain holds the values after the step: in F32, F16, BF16 or I8 codes, so that any
+     * element can be the first, with the scopes of pass.dst. Not of the last step. */
+    lt_layout held;
+    float *scales;           /* pass.dst.n_scales of them, on the host, where they are found before
+                                the step runs; NULL: own_scales, or there are none */
+    uint64_t n_block_scales; /* own_scales, but for the last step: of a block, at most */
+    lt_outcome outcome;
+} lt_chain_step;
+
+typedef struct lt_chain {
+    uint32_t n_steps; /* at least 1 */
+    lt_chain_step steps[LT_CHAIN_MAX_STEPS];
+    lt_layout src;
+    lt_ranges blocks; /* what goes through all steps at once: the CPU's */
+    uint64_t block_elems;
+    bool last_first; /* the source's end is in the caches */
+    /* What one thread of the CPU holds: two parts in which steps' values take turns, then the
+     * scales that it finds. */
+    uint64_t tile_bytes;
+    uint64_t part_bytes[2];
+    /* The whole chain, from F32 to I4, is a ladder with these rungs (cpu/kernels.h): how to get
+     * from the source to the result at once, unless faults are looked for. */
+    bool is_ladder;
+    float rungs[LT_CHAIN_RUNGS];
+} lt_chain;
+
+/* Where the memory of a chain's source and result is, and what is to be done. */
+struct lt_chain_work {
+    lt_chain *chain;
+    lt_span src;
+    lt_span dst; /* convert: of the last step */
+    /* Stats: so many steps come before the values that are looked at. Convert: the chain's own
+     * number; or fewer, whose values are checked and not kept. */
+    uint32_t n_steps;
+    const lt_pass *pass; /* stats: of the statistics; its tiling says which tiles there are */
+    lt_outcome *outcome; /* stats: of the values that are looked at */
+    uint64_t first_tile; /* stats */
+    uint64_t n_tiles;
+    double *stats;
+    uint8_t *tiles;   /* n_tasks times tile_bytes, for the CPU */
+    uint32_t n_tasks; /* at least 1 */
+    bool is_trial;    /* of the self-check: runs kernels that have not passed it yet */
+};
+
+/* How many of the first n_steps steps are to be run on elements from `elem` on: an earlier step's
+ * fault is what is reported, so that later steps need not run, nor the step itself beyond it. */
+uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_steps, uint64_t elem);
+
+#endif

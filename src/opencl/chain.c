@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chains on a device: from a chain to launches of the chain kernel, and its programs. */
+#include "opencl/chain_kernel.h"
+
+#include "chain.h"
+#include "core/checked.h"
+#include "core/error.h"
+#include "lathe_chain.h"
+#include "opencl/release.h"
+#include "pool/pool.h"
+#include <stdio.h>
+#include <string.h>
+
+/* The programs of chains that go through the same types on the way. */
+struct lt_cl_chain_programs {
+    struct lt_cl_chain_programs *next;
+    lathe_dtype steps[LATHE_CL_CHAIN_STEPS]; /* 0: none */
+    char options[64];
+    bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
+    lt_cl_programs programs;
+};
+
+/* ---- programs that may be used */
+
+static struct lt_cl_chain_programs *find_programs(const lt_cl_backend *backend,
+                                                  const lathe_dtype *steps) {
+    struct lt_cl_chain_programs *one = backend->chains;
+    while (one != NULL && memcmp(one->steps, steps, sizeof one->steps) != 0) {
+        one = one->next;
+    }
+    return one;
+}
+
+/* Makes an entry; the mutex is held. */
+static lathe_status make_programs(lt_cl_backend *backend, const lathe_dtype *steps) {
+    struct lt_cl_chain_programs *made = lt_pool_new(backend->pool, sizeof *made);
+    if (made == NULL) {
+        return lt_error()->status;
+    }
+    lathe_status status = lt_cl_programs_init(&made->programs, &backend->device, backend->pool,
+                                              backend->counters, backend->programs.cache_dir);
+    if (status != LATHE_OK) {
+        lt_pool_delete(backend->pool, made);
+        return status;
+    }
+    memcpy(made->steps, steps, sizeof made->steps);
+    int n = 0;
+    size_t at = 0;
+    for (; n < LATHE_CL_CHAIN_STEPS && steps[n] != 0; n++) {
+        at += (size_t)snprintf(made->options + at, sizeof made->options - at, " -DLT_STEP_%d=%d",
+                               n + 1, (int)steps[n]);
+    }
+    (void)snprintf(made->options + at, sizeof made->options - at, " -DLT_CHAIN=%d", n);
+    made->programs.options = made->options;
+    made->next = backend->chains;
+    backend->chains = made;
+    return LATHE_OK;
+}
+
+static lathe_status get_programs(lt_cl_backend *backend, const lathe_dtype *steps,
+                                 struct lt_cl_chain_programs **programs) {
+    lathe_status status = LATHE_OK;
+    (void)pthread_mutex_lock(&backend->mutex);
+    if (find_programs(backend, steps) == NULL) {
+        status = make_programs(backend, steps);
+    }
+    *programs = find_programs(backend, steps);
+    (void)pthread_mutex_unlock(&backend->mutex);
+    return status;
+}
+
+void lt_cl_chains_destroy(lt_cl_backend *backend) {
+    while (backend->chains != NULL) {
+        struct lt_cl_chain_programs *next = backend->chains->next;
+        lt_cl_programs_destroy(&backend->chains->programs);
+        lt_pool_delete(backend->pool, backend->chains);
+        backend->chains = next;
+    }
+}
+
+/* The chain's types, from the source to the target; at least one step lies between. */
+static uint32_t types_of(const lt_chain *chain, lathe_dtype types[LT_CHAIN_MAX_STEPS + 1]) {
+    types[0] = chain->src.dtype;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        types[i + 1] = chain->steps[i].pass.dst.dtype;
+    }
+    return chain->n_steps + 1;
+}
+
+/* As for pairs (submit.c): what a failure of the device leaves open is not judged. */
+static lathe_status run_check(lt_cl_backend *backend, struct lt_cl_chain_programs *programs,
+                              const lt_chain *chain) {
+    lathe_dtype types[LT_CHAIN_MAX_STEPS + 1];
+    uint32_t n_types = types_of(chain, types);
+    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
+    uint_fast64_t n_before = atomic_load(n_errors);
+    lathe_status status = backend->check_chain(backend->check_ctx, n_types, types);
+    bool is_wrong = status == LATHE_DEVICE && atomic_load(n_errors) == n_before;
+    if (status == LATHE_OK || is_wrong) {
+        const lathe_error error = *lt_error();
+        lt_cl_programs_judge(&programs->programs, types[0], types[n_types - 1], status == LATHE_OK);
+        *lt_error() = error;
+    }
+    return status;
+}
+
+/* Has a chain's program checked once, whatever the number of threads that need it. */
+static lathe_status ensure_trust(lt_cl_backend *backend, struct lt_cl_chain_programs *programs,
+                                 const lt_cl_program *program, const lt_chain *chain) {
+    bool *is_checking =
+        &programs->is_checking[chain->src.dtype][chain->steps[chain->n_steps - 1].pass.dst.dtype];
+    lathe_status status = LATHE_OK;
+    (void)pthread_mutex_lock(&backend->mutex);
+    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
+        if (*is_checking) {
+            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
+            continue;
+        }
+        *is_checking = true;
+        (void)pthread_mutex_unlock(&backend->mutex);
+        status = run_check(backend, programs, chain);
+        (void)pthread_mutex_lock(&backend->mutex);
+        *is_checking = false;
+        (void)pthread_cond_broadcast(&backend->checked);
+    }
+    (void)pthread_mutex_unlock(&backend->mutex);
+    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
+        status = lt_fail(LATHE_DEVICE, "%s computes other bits than the reference for a chain",
+                         backend->device.info.name);
+    }
+    return status;
+}
+
+/* A kernel object of the caller's. */
+static lathe_status get_kernel(lt_queue *queue, const lt_chain_work *work, cl_kernel *kernel) {
+    lt_cl_backend *backend = queue->backend;
+    const lt_chain *chain = work->chain;
+    lathe_dtype steps[LATHE_CL_CHAIN_STEPS] = {(lathe_dtype)0};
+    struct lt_cl_chain_programs *programs = NULL;
+    lt_cl_program *program = NULL;
+    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
+        steps[i] = chain->steps[i].pass.dst.dtype;
+    }
+    lathe_status status = get_programs(backend, steps, &programs);
+    if (status == LATHE_OK) {
+        status = lt_cl_programs_get(&programs->programs, chain->src.dtype,
+                                    chain->steps[chain->n_steps - 1].pass.dst.dtype, &program);
+    }
+    if (status == LATHE_OK && !work->is_trial && backend->check_chain != NULL &&
+        atomic_load(&program->trust) != LT_CL_TRUSTED) {
+        status = ensure_trust(backend, programs, program, chain);
+    }
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    cl_int error = CL_SUCCESS;
+    cl_program built = program->program;
+    (void)pthread_mutex_lock(&backend->mutex);
+    cl_kernel made = clCreateKernel(built, "lathe_chain_kernel", &error);
+    (void)pthread_mutex_unlock(&backend->mutex);
+    *kernel = error == CL_SUCCESS ? made : NULL;
+    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
+}
+
+/* ---- launches */
+
+/* What a launch needs to know. */
+typedef struct chain_launch {
+    const lt_chain_work *work;
+    lt_queue *queue;
+    lt_pass pass;     /* from the source to the target */
+    lt_buffer scales; /* of the steps in between, on the device */
+    cl_kernel kernel;
+} chain_launch;
+
+static bool is_supported(const lt_chain_work *work) {
+    const lt_chain *chain = work->chain;
+    const lt_pass *last = &chain->steps[chain->n_steps - 1].pass;
+    if (work->n_steps != chain->n_steps || chain->n_steps < 2 ||
+        chain->n_steps > LATHE_CL_CHAIN_STEPS + 1 || last->dst.dtype == LATHE_BITNET158) {
+        return false;
+    }
+    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
+        const lt_pass *pass = &chain->steps[i].pass;
+        bool surveys = pass->quality == LATHE_FAST && pass->dst.n_scales > 0;
+        if (pass->strict || surveys) {
+            return false;
+        }
+    }
+    /* All faults of a launch belong to one step. */
+    return chain->src.dtype != LATHE_BITNET158 || (!last->strict && last->quality != LATHE_FAST);
+}
+
+/* Where the scales of step `index` lie in the launch's rows: what a source in its place would be
+ * told. False if the rows do not lie alike. */
+static bool place_step(const chain_launch *c, uint32_t index, uint64_t first_scale,
+                       const lt_range *part, const lathe_launch *args, lathe_side *side) {
+    const lt_chain_step *step = &c->work->chain->steps[index];
+    const lt_buffer none = {0};
+    lt_pass pass = c->pass;
+    pass.src = step->held;
+    if (step->pass.dst.dtype == LATHE_I1) { /* held as what it decodes to, without its scales */
+        pass.src = step->pass.dst;
+        pass.src.dtype = LATHE_I8;
+        pass.src.unit_elems = 1;
+        pass.src.row_bytes = pass.src.row_elems;
+        pass.src.n_bytes = pass.src.n_elems;
+    }
+    const lt_work like = {
+        .pass = &pass,
+        .src = {.data = &none, .scales = &none, .scale_offset = first_scale},
+        .dst = c->work->dst,
+    };
+    const lt_cl_launch launch = lt_cl_launch_convert(&like, part);
+    *side = launch.args.src;
+    return pass.src.n_scales == 0 ||
+           (launch.kernel == LT_CL_STREAM && launch.args.n_rows == args->n_rows &&
+            launch.args.n_cols == args->n_cols);
+}
+
+static lathe_status fill_reports(lt_queue *queue) {
+    static const uint32_t fresh[LATHE_CL_REPORT_WORDS] = {LATHE_CL_NO_FAULT, 0};
+    cl_event event = NULL;
+    cl_int error = clEnqueueFillBuffer(queue->commands, queue->reports.device, fresh, sizeof fresh,
+                                       0, LT_CL_MAX_LAUNCHES * sizeof fresh, lt_cl_n_wait(queue),
+                                       lt_cl_wait_list(queue), &event);
+    lathe_status status = lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
+    queue->is_dirty = status != LATHE_OK;
+    return status;
+}
+
+static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
+    return span->scales != NULL ? span->scales->device : queue->reports.device;
+}
+
+static cl_int set_args(const chain_launch *c, const lathe_launch *launch,
+                       const lathe_chain *chain) {
+    const lt_chain_work *work = c->work;
+    const cl_mem buffers[] = {
+        work->src.data->device, scales_of(c->queue, &work->src),
+        work->dst.data->device, scales_of(c->queue, &work->dst),
+        c->scales.device,       c->queue->reports.device,
+    };
+    const cl_uint n_buffers = sizeof buffers / sizeof buffers[0];
+    cl_int error = CL_SUCCESS;
+    for (cl_uint i = 0; error == CL_SUCCESS && i < n_buffers; i++) {
+        error = clSetKernelArg(c->kernel, i, sizeof buffers[i], &buffers[i]);
+    }
+    if (error == CL_SUCCESS) {
+        error = clSetKernelArg(c->kernel, n_buffers, sizeof *launch, launch);
+    }
+    return error == CL_SUCCESS ? clSetKernelArg(c->kernel, n_buffers + 1, sizeof *chain, chain)
+                               : error;
+}
+
+/* The launch of a part of the target; NOT_SUPPORTED if its rows do not lie alike. */
+static lathe_status make_launch(const chain_launch *c, const lt_range *part, lathe_launch *args,
+                                lathe_chain *sides) {
+    const lt_chain *chain = c->work->chain;
+    const lt_work work = {.pass = &c->pass, .src = c->work->src, .dst = c->work->dst};
+    const lt_cl_launch launch = lt_cl_launch_convert(&work, part);
+    bool alike = launch.kernel == LT_CL_STREAM;
+    uint64_t first_scale = 0;
+    *args = launch.args;
+    for (uint32_t i = 0; alike && i + 1 < chain->n_steps; i++) {
+        alike = place_step(c, i, first_scale, part, args, &sides->steps[i]);
+        first_scale += chain->steps[i].pass.dst.n_scales;
+    }
+    return alike ? LATHE_OK
+                 : lt_fail(LATHE_NOT_SUPPORTED, "the rows of the chain do not lie alike");
+}
+
+static lathe_status launch_part(const chain_launch *c, const lt_range *part) {
+    lt_queue *queue = c->queue;
+    lt_chain *chain = c->work->chain;
+    lathe_chain sides = {0};
+    uint32_t blamed = chain->src.dtype == LATHE_BITNET158 ? 0 : chain->n_steps - 1;
+    lathe_status status = LATHE_OK;
+    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
+        status = lt_cl_finish(&queue->backend->base, queue);
+    }
+    if (status == LATHE_OK && queue->n_launches == 0 && queue->is_dirty) {
+        status = fill_reports(queue);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    lt_cl_pending *pending = &queue->launches[queue->n_launches];
+    *pending = (lt_cl_pending){.outcome = &chain->steps[blamed].outcome};
+    status = make_launch(c, part, &pending->args, &sides);
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    pending->args.report = queue->n_launches;
+    cl_int error = set_args(c, &pending->args, &sides);
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    }
+    size_t local = queue->backend->device.group_size;
+    size_t global = (size_t)lt_ceil_div(pending->args.n_units, local) * local;
+    cl_event event = NULL;
+    error = clEnqueueNDRangeKernel(queue->commands, c->kernel, 1, NULL, &global, &local,
+                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
+    if (status == LATHE_OK) {
+        queue->n_launches++;
+        lt_count(&queue->backend->counters->n_launches, 1);
+    }
+    return status;
+}
+
+static lathe_status launch_all(const chain_launch *c) {
+    const lt_layout *dst = &c->pass.dst;
+    uint64_t max_rows = lt_max(LATHE_CL_MAX_ELEMS / dst->row_elems, 1);
+    uint64_t max_cols = dst->row_elems <= LATHE_CL_MAX_ELEMS
+                            ? dst->row_elems
+                            : LATHE_CL_MAX_ELEMS / LT_COLUMN_QUANTUM * LT_COLUMN_QUANTUM;
+    lathe_status status = LATHE_OK;
+    for (uint64_t row = 0; row < dst->n_rows; row += max_rows) {
+        for (uint64_t col = 0; status == LATHE_OK && col < dst->row_elems; col += max_cols) {
+            const lt_range part = {
+                .row = row,
+                .n_rows = lt_min(max_rows, dst->n_rows - row),
+                .col = col,
+                .n_cols = lt_min(max_cols, dst->row_elems - col),
+            };
+            status = launch_part(c, &part);
+        }
+    }
+    return status;
+}
+
+/* The scales of the steps in between, one after another. */
+static lathe_status upload_scales(chain_launch *c) {
+    const lt_chain *chain = c->work->chain;
+    lt_backend *backend = &c->queue->backend->base;
+    uint64_t n_scales = 0;
+    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
+        n_scales += chain->steps[i].pass.dst.n_scales;
+    }
+    lathe_status status = lt_cl_buffer_create(&c->queue->backend->memory, LT_MEMORY_DEVICE,
+                                              lt_max(n_scales, 1) * sizeof(float), &c->scales);
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(c->queue, status);
+    }
+    uint64_t at = 0;
+    for (uint32_t i = 0; status == LATHE_OK && i + 1 < chain->n_steps; i++) {
+        uint64_t n_bytes = chain->steps[i].pass.dst.n_scales * sizeof(float);
+        if (n_bytes > 0) {
+            status =
+                lt_cl_upload(backend, c->queue, &c->scales, at, chain->steps[i].scales, n_bytes);
+        }
+        at += n_bytes;
+    }
+    return status;
+}
+
+lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work) {
+    if (!is_supported(work)) {
+        return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for this chain");
+    }
+    const lt_chain *chain = work->chain;
+    chain_launch c = {.work = work, .queue = queue, .pass = chain->steps[chain->n_steps - 1].pass};
+    lathe_launch args;
+    lathe_chain sides;
+    c.pass.src = chain->src;
+    const lt_range first = {.n_rows = 1, .n_cols = c.pass.dst.row_elems};
+    lathe_status status = lt_cl_queue_check(queue);
+    if (status == LATHE_OK) { /* before a program is built */
+        status = make_launch(&c, &first, &args, &sides);
+    }
+    if (status == LATHE_OK) {
+        status = get_kernel(queue, work, &c.kernel);
+    }
+    if (status == LATHE_OK) {
+        status = upload_scales(&c);
+    }
+    if (status == LATHE_OK) {
+        status = launch_all(&c);
+    }
+    if (status == LATHE_OK) { /* while the scales are there */
+        status = lt_cl_finish(backend, queue);
+    }
+    lt_cl_buffer_destroy(&queue->backend->memory, &c.scales);
+    if (c.kernel != NULL) {
+        lt_cl_release_kernel(c.kernel);
+    }
+    return status;
+}
+
+lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
+                                      const lt_chain_work *work) {
+    (void)backend;
+    (void)queue;
+    (void)work;
+    return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for statistics along a chain");
+}

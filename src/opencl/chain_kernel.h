@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chains on a device: one kernel through several types. */
+#ifndef LT_OPENCL_CHAIN_KERNEL_H
+#define LT_OPENCL_CHAIN_KERNEL_H
+
+#include "opencl/queue.h"
+
+/* As lt_backend_ops says. NOT_SUPPORTED: more than LATHE_CL_CHAIN_STEPS steps before the last; a
+ * step before it that is strict or FAST; a last one to BITNET158; rows that do not lie alike, or
+ * that vectors cannot begin at; statistics of values after a step. */
+lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
+                                      const lt_chain_work *work);
+
+/* Frees the programs of chains, which nothing uses any more. */
+void lt_cl_chains_destroy(lt_cl_backend *backend);
+
+#endif
