@@ -3,6 +3,7 @@
 #include "engine/plan.h"
 
 #include "core/checked.h"
+#include "core/precise.h"
 
 /* Where neither side has padding or row scales, the tensor is one row, which can be cut anywhere.
  */
@@ -31,12 +32,15 @@ static uint64_t own_scale_run(const lt_layout *to) {
 
 lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
                      const lathe_target *target, uint64_t max_scope_elems) {
+    bool is_precise = lt_precise_applies(to->dtype, target->quality);
+    lathe_quality quality =
+        target->quality == LATHE_PRECISE && !is_precise ? LATHE_BALANCED : target->quality;
     lt_plan made = {
         .pass =
             {
                 .src = *from,
                 .dst = *to,
-                .quality = target->quality,
+                .quality = quality,
                 .nonfinite = target->nonfinite,
                 .strict = target->strict != 0,
                 .beyond_cache = from->n_bytes + to->n_bytes > backend->cache_bytes,
@@ -44,7 +48,7 @@ lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_
         .is_copy = lt_layout_equal(from, to),
     };
     if (lathe_dtype_is_quantized(to->dtype) && !made.is_copy) {
-        made.pass.tiling = lt_tiling_of(to, target->quality);
+        made.pass.tiling = lt_tiling_of(to, quality);
         made.stats_first = to->scale_elems == 0 || own_scale_run(to) > max_scope_elems;
         made.pass.own_scales = !made.stats_first;
     }
