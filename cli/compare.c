@@ -2,7 +2,6 @@
 /* lathe compare: measures how far the values of two checkpoints differ. */
 #include "cli.h"
 #include "decode.h"
-#include <math.h>
 #include <string.h>
 
 typedef struct compare_options {
@@ -49,84 +48,28 @@ static const struct argp argp = {
            "only one file has, or that differs in shape, is an error.",
 };
 
-/* Sums over pairs (a, b) of values. */
+/* What was found about a tensor, or about all. */
 typedef struct difference {
-    uint64_t n_elems;
-    double sum_aa;
-    double sum_bb;
-    double sum_ab;
-    double sum_errors;    /* of (a - b)^2 */
-    double max_abs;       /* of |a - b| */
-    uint64_t n_nonfinite; /* pairs with a NaN or an infinity on one side that the other lacks */
-    bool identical;
+    lathe_quality_report report; /* of values */
+    bool identical;              /* values, or bytes */
 } difference;
-
-static void add_values(difference *total, const float *a, const float *b, size_t n) {
-    double sum_aa = 0;
-    double sum_bb = 0;
-    double sum_ab = 0;
-    double sum_errors = 0;
-    double max_abs = 0;
-    for (size_t i = 0; i < n; i++) {
-        double x = (double)a[i];
-        double y = (double)b[i];
-        if (!isfinite(x) || !isfinite(y)) {
-            /* Equal infinities, or a NaN on both sides, are no difference; neither has a distance.
-             */
-            total->n_nonfinite += !(x == y || (isnan(x) && isnan(y)));
-            continue;
-        }
-        double error = fabs(x - y);
-        sum_aa += x * x;
-        sum_bb += y * y;
-        sum_ab += x * y;
-        sum_errors += error * error;
-        max_abs = error > max_abs ? error : max_abs;
-    }
-    total->n_elems += n;
-    total->sum_aa += sum_aa;
-    total->sum_bb += sum_bb;
-    total->sum_ab += sum_ab;
-    total->sum_errors += sum_errors;
-    total->max_abs = max_abs > total->max_abs ? max_abs : total->max_abs;
-    total->identical = total->identical && max_abs == 0 && total->n_nonfinite == 0;
-}
-
-static void add_difference(difference *total, const difference *part) {
-    total->n_elems += part->n_elems;
-    total->sum_aa += part->sum_aa;
-    total->sum_bb += part->sum_bb;
-    total->sum_ab += part->sum_ab;
-    total->sum_errors += part->sum_errors;
-    total->max_abs = part->max_abs > total->max_abs ? part->max_abs : total->max_abs;
-    total->n_nonfinite += part->n_nonfinite;
-    total->identical = total->identical && part->identical;
-}
-
-static double mean_squared_error(const difference *d) {
-    return d->n_elems != 0 ? d->sum_errors / (double)d->n_elems : 0;
-}
-
-/* Signal to quantization noise in decibels; infinite where there is no noise. */
-static double signal_to_noise(const difference *d) {
-    return d->sum_errors > 0 ? 10 * log10(d->sum_aa / d->sum_errors) : (double)INFINITY;
-}
-
-static double cosine(const difference *d) {
-    if (d->sum_errors == 0) {
-        return 1;
-    }
-    double norms = sqrt(d->sum_aa) * sqrt(d->sum_bb);
-    return norms > 0 ? d->sum_ab / norms : 0;
-}
 
 typedef struct comparison {
     lathe_engine *engine;
     lathe_checkpoint *files[2];
     decode_side sides[2];
-    json_t *json; /* one of these two takes the results */
+    lathe_comparison *total;
+    bool bytes_differ; /* of a tensor that is not decoded */
+    json_t *json;      /* one of these two takes the results */
     cli_table *table;
 } comparison;
+
+static lathe_status report_values(const lathe_comparison *values, difference *d) {
+    d->report = (lathe_quality_report){.struct_size = sizeof(d->report)};
+    lathe_status status = lathe_comparison_report(values, &d->report);
+    d->identical = d->report.max_abs_error == 0 && d->report.n_nonfinite == 0;
+    return status;
+}
 
 static bool same_shape(const lathe_checkpoint_tensor *a, const lathe_checkpoint_tensor *b) {
     return a->n_dims == b->n_dims &&
@@ -167,8 +110,26 @@ static int check_tensors(const comparison *c, const compare_options *options) {
     return CLI_OK;
 }
 
-/* Compares the values of the tensors that c->sides name, in chunks of whole rows where they fit. */
-static lathe_status compare_values(comparison *c, uint64_t n_elems, difference *d) {
+/* Adds the n decoded elements that both sides hold. */
+static lathe_status add_values(comparison *c, uint64_t n, lathe_comparison *values) {
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof(desc), .dtype = LATHE_F32, .n_dims = 1, .shape = &n};
+    lathe_tensor *tensors[2] = {NULL, NULL};
+    lathe_status status = LATHE_OK;
+    for (size_t side = 0; side < 2 && status == LATHE_OK; side++) {
+        status = lathe_tensor_wrap(lathe_engine_pool(c->engine), &desc, c->sides[side].values, NULL,
+                                   LATHE_WRAP_READ_ONLY, NULL, NULL, &tensors[side]);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_comparison_add(values, tensors[0], tensors[1]);
+    }
+    lathe_tensor_release(tensors[0]);
+    lathe_tensor_release(tensors[1]);
+    return status;
+}
+
+/* Adds the values of the tensors that c->sides name, in chunks of whole rows where they fit. */
+static lathe_status add_tensors(comparison *c, uint64_t n_elems, lathe_comparison *values) {
     uint64_t step = decode_step(&c->sides[0], &c->sides[1]);
     for (uint64_t first = 0; first < n_elems; first += step) {
         uint64_t n = n_elems - first < step ? n_elems - first : step;
@@ -178,9 +139,28 @@ static lathe_status compare_values(comparison *c, uint64_t n_elems, difference *
                 return status;
             }
         }
-        add_values(d, c->sides[0].values, c->sides[1].values, (size_t)n);
+        lathe_status status = add_values(c, n, values);
+        if (status != LATHE_OK) {
+            return status;
+        }
     }
     return LATHE_OK;
+}
+
+static lathe_status compare_values(comparison *c, uint64_t n_elems, difference *d) {
+    lathe_comparison *values = NULL;
+    lathe_status status = lathe_comparison_create(c->engine, &values);
+    if (status == LATHE_OK) {
+        status = add_tensors(c, n_elems, values);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_comparison_merge(c->total, values);
+    }
+    if (status == LATHE_OK) {
+        status = report_values(values, d);
+    }
+    lathe_comparison_free(values);
+    return status;
 }
 
 static lathe_status compare_bytes(comparison *c, uint64_t n_bytes, difference *d) {
@@ -196,6 +176,7 @@ static lathe_status compare_bytes(comparison *c, uint64_t n_bytes, difference *d
         }
         d->identical = memcmp(c->sides[0].bytes, c->sides[1].bytes, (size_t)n) == 0;
     }
+    c->bytes_differ = c->bytes_differ || !d->identical;
     return LATHE_OK;
 }
 
@@ -204,10 +185,10 @@ static json_t *difference_json(const difference *d, bool decoded) {
         return json_pack("{s:b}", "identical", (int)d->identical);
     }
     return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o}", "identical", (int)d->identical, "mse",
-                     cli_json_number(mean_squared_error(d)), "sqnr_db",
-                     cli_json_number(signal_to_noise(d)), "max_abs", cli_json_number(d->max_abs),
-                     "cosine", cli_json_number(cosine(d)), "n_nonfinite",
-                     cli_json_count(d->n_nonfinite));
+                     cli_json_number(d->report.mse), "sqnr_db", cli_json_number(d->report.sqnr_db),
+                     "max_abs", cli_json_number(d->report.max_abs_error), "cosine",
+                     cli_json_number(d->report.cosine), "n_nonfinite",
+                     cli_json_count(d->report.n_nonfinite));
 }
 
 static void difference_cells(cli_table *table, const difference *d, bool decoded) {
@@ -218,10 +199,10 @@ static void difference_cells(cli_table *table, const difference *d, bool decoded
         cli_table_cell(table, d->identical ? "same bytes" : "bytes differ");
         return;
     }
-    cli_table_cell(table, "%.4g", mean_squared_error(d));
-    cli_table_cell(table, "%.2f", signal_to_noise(d));
-    cli_table_cell(table, "%.4g", d->max_abs);
-    cli_table_cell(table, "%.8f", cosine(d));
+    cli_table_cell(table, "%.4g", d->report.mse);
+    cli_table_cell(table, "%.2f", d->report.sqnr_db);
+    cli_table_cell(table, "%.4g", d->report.max_abs_error);
+    cli_table_cell(table, "%.8f", d->report.cosine);
 }
 
 static void report_tensor(comparison *c, const difference *d) {
@@ -242,7 +223,6 @@ static void report_tensor(comparison *c, const difference *d) {
 }
 
 static lathe_status compare_all(comparison *c, difference *total) {
-    total->identical = true;
     for (size_t i = 0; i < lathe_checkpoint_n_tensors(c->files[0]); i++) {
         const lathe_checkpoint_tensor *a = lathe_checkpoint_tensor_at(c->files[0], i);
         decode_select(&c->sides[0], c->files[0], i);
@@ -254,9 +234,10 @@ static lathe_status compare_all(comparison *c, difference *total) {
             return status;
         }
         report_tensor(c, &d);
-        add_difference(total, &d);
     }
-    return LATHE_OK;
+    lathe_status status = report_values(c->total, total);
+    total->identical = total->identical && !c->bytes_differ;
+    return status;
 }
 
 static int print_result(comparison *c, const difference *total) {
@@ -272,9 +253,9 @@ static int print_result(comparison *c, const difference *total) {
     difference_cells(c->table, total, true);
     cli_table_print(c->table);
     c->table = NULL;
-    if (total->n_nonfinite != 0) {
+    if (total->report.n_nonfinite != 0) {
         printf("%llu elements are NaN or infinite on one side only\n",
-               (unsigned long long)total->n_nonfinite);
+               (unsigned long long)total->report.n_nonfinite);
     }
     return CLI_OK;
 }
@@ -283,6 +264,9 @@ static int run(comparison *c, const compare_options *options) {
     static const char *const headings[] = {"tensor",  "A",       "B",     "mse",
                                            "sqnr dB", "max abs", "cosine"};
     if (cli_engine_create(NULL, &c->engine) != LATHE_OK) {
+        return cli_fail_last();
+    }
+    if (lathe_comparison_create(c->engine, &c->total) != LATHE_OK) {
         return cli_fail_last();
     }
     lathe_pool *pool = lathe_engine_pool(c->engine);
@@ -318,6 +302,7 @@ int cli_compare(int argc, char **argv) {
         decode_close(&c.sides[side]);
         lathe_checkpoint_close(c.files[side]);
     }
+    lathe_comparison_free(c.total);
     cli_table_free(c.table);
     json_decref(c.json);
     lathe_engine_free(c.engine);
