@@ -6,11 +6,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* X(name): the fields of lathe_engine_stats, which says what they mean. */
+/* X(name): the fields of lathe_engine_stats, which says what they mean, but for those that count
+ * conversions: lt_metrics_record alone does that. */
 #define LT_COUNTERS(X)                                                                             \
-    X(n_conversions)                                                                               \
-    X(n_on_device)                                                                                 \
-    X(n_fallbacks)                                                                                 \
     X(n_device_errors)                                                                             \
     X(uploaded_bytes)                                                                              \
     X(downloaded_bytes)                                                                            \

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of lathe/metrics.h: counting from many threads, percentiles, the last conversions, and the
+ * two texts. */
+#include "check.h"
+#include "metrics/metrics.h"
+#include "support.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_RECENT = 16, MIB = 1 << 20 };
+
+typedef struct fixture {
+    lathe_pool *pool;
+    lt_metrics *metrics;
+    lathe_metrics now;
+} fixture;
+
+static fixture *set_up(uint64_t budget) {
+    fixture *f = calloc(1, sizeof *f);
+    const lathe_pool_config config = {.struct_size = sizeof config, .budget_bytes = budget};
+    CHECK(f != NULL, "memory");
+    CHECK_OK(lathe_pool_create(&config, &f->pool));
+    f->metrics = lt_metrics_create(f->pool, 64, N_RECENT);
+    CHECK(f->metrics != NULL, "%s", lathe_last_error()->message);
+    f->now.struct_size = sizeof f->now;
+    return f;
+}
+
+static void tear_down(fixture *f) {
+    lt_metrics_destroy(f->metrics, f->pool);
+    lathe_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK_OK(lathe_pool_get_stats(f->pool, &stats));
+    CHECK(stats.n_live == 0, "%d blocks are left", (int)stats.n_live);
+    lathe_pool_release(f->pool);
+    free(f);
+}
+
+/* ---- times */
+
+Test(metrics, entries_of_times_have_no_gaps) {
+    for (size_t i = 0; i < LATHE_METRICS_TIMES; i++) {
+        const uint64_t first = lathe_metrics_time_ns(i);
+        const uint64_t next = lathe_metrics_time_ns(i + 1);
+        CHECK(lt_metrics_time_index(first) == i, "entry %zu", i);
+        CHECK(next > first && lt_metrics_time_index(next - 1) == i, "the end of entry %zu", i);
+        if (next != UINT64_MAX) {
+            CHECK(first < 16 ? next - first == 1 : (next - first) * 8 <= first, "width of %zu", i);
+        }
+    }
+    CHECK(lathe_metrics_time_ns(LATHE_METRICS_TIMES) == UINT64_MAX, "beyond the last");
+    CHECK(lt_metrics_time_index(UINT64_MAX) == LATHE_METRICS_TIMES - 1, "the longest");
+}
+
+/* ---- counting */
+
+enum { N_METRICS = 5000 };
+
+static lt_metric random_metric(test_rng *rng) {
+    const bool has_failed = test_random_below(rng, 8) == 0;
+    const uint64_t place = test_random_below(rng, 3);
+    return (lt_metric){
+        .strategy = (lathe_strategy)(1 + test_random_below(rng, LATHE_METRICS_STRATEGIES - 1)),
+        .on_device = place == 1,
+        .fell_back = place == 2,
+        .from = (lathe_dtype)(1 + test_random_below(rng, LATHE_DTYPE_LAST)),
+        .to = (lathe_dtype)(1 + test_random_below(rng, LATHE_DTYPE_LAST)),
+        .src_bytes = test_random_below(rng, 1 << 30),
+        .dst_bytes = test_random_below(rng, 1 << 30),
+        .n_saturated = test_random_below(rng, 3),
+        .ns = test_random_below(rng, UINT64_C(1) << (1 + test_random_below(rng, 36))),
+        .status = has_failed
+                      ? (lathe_status)(1 + test_random_below(rng, LATHE_METRICS_STATUSES - 1))
+                      : LATHE_OK,
+    };
+}
+
+static void add_plainly(lathe_metrics_group *group, const lt_metric *m) {
+    if (m->status != LATHE_OK) {
+        group->n_failed++;
+        return;
+    }
+    group->n_done++;
+    group->src_bytes += m->src_bytes;
+    group->dst_bytes += m->dst_bytes;
+    group->ns += m->ns;
+    group->n_saturated += m->n_saturated;
+}
+
+static void check_group(const char *what, size_t i, const lathe_metrics_group *got,
+                        const lathe_metrics_group *expected) {
+    CHECK(memcmp(got, expected, sizeof *got) == 0, "%s %zu", what, i);
+}
+
+static int compare_u64(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a;
+    const uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void check_percentiles(const lathe_metrics *now, const lt_metric *metrics,
+                              lathe_strategy strategy) {
+    static uint64_t times[N_METRICS];
+    static const double fractions[] = {0, 0.01, 0.5, 0.9, 0.99, 1};
+    size_t n = 0;
+    for (size_t i = 0; i < N_METRICS; i++) {
+        bool counts = strategy == LATHE_STRATEGY_AUTO || strategy == metrics[i].strategy;
+        if (counts && metrics[i].status == LATHE_OK) {
+            times[n++] = metrics[i].ns;
+        }
+    }
+    qsort(times, n, sizeof times[0], compare_u64);
+    for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++) {
+        double rank = ceil(fractions[i] * (double)n);
+        const double exact = (double)times[rank < 1 ? 0 : (size_t)rank - 1];
+        const double got = (double)lathe_metrics_percentile_ns(now, strategy, fractions[i]);
+        CHECK(fabs(got - exact) <= exact * 0.0625 + 0.5, "%s %.2f: %.0f, not %.0f",
+              lathe_strategy_name(strategy), fractions[i], got, exact);
+    }
+}
+
+Test(metrics, count_every_conversion_in_every_group) {
+    static lt_metric metrics[N_METRICS];
+    static lathe_metrics expected;
+    fixture *f = set_up(0);
+    test_rng rng = {1};
+    for (size_t i = 0; i < N_METRICS; i++) {
+        metrics[i] = random_metric(&rng);
+        const lt_metric *m = &metrics[i];
+        const lathe_processor processor = m->fell_back   ? LATHE_PROCESSOR_BOTH
+                                          : m->on_device ? LATHE_PROCESSOR_DEVICE
+                                                         : LATHE_PROCESSOR_CPU;
+        add_plainly(&expected.total, m);
+        add_plainly(&expected.by_strategy[m->strategy], m);
+        add_plainly(&expected.by_processor[processor], m);
+        add_plainly(&expected.by_dtypes[m->from][m->to], m);
+        expected.failed_by_status[m->status] += m->status != LATHE_OK;
+        lt_metrics_record(f->metrics, m);
+    }
+    lt_metrics_read(f->metrics, &f->now);
+    check_group("total", 0, &f->now.total, &expected.total);
+    for (size_t i = 0; i < LATHE_METRICS_STRATEGIES; i++) {
+        check_group("strategy", i, &f->now.by_strategy[i], &expected.by_strategy[i]);
+        if (i != LATHE_STRATEGY_AUTO) {
+            check_percentiles(&f->now, metrics, (lathe_strategy)i);
+        }
+    }
+    check_percentiles(&f->now, metrics, LATHE_STRATEGY_AUTO);
+    lathe_metrics_group processors[LATHE_METRICS_PROCESSORS];
+    lt_metrics_read_processors(f->metrics, processors);
+    for (size_t i = 0; i < LATHE_METRICS_PROCESSORS; i++) {
+        check_group("processor", i, &f->now.by_processor[i], &expected.by_processor[i]);
+        check_group("processor alone", i, &processors[i], &expected.by_processor[i]);
+    }
+    for (size_t from = 0; from < LATHE_METRICS_DTYPES; from++) {
+        for (size_t to = 0; to < LATHE_METRICS_DTYPES; to++) {
+            check_group("pair", from * 10 + to, &f->now.by_dtypes[from][to],
+                        &expected.by_dtypes[from][to]);
+        }
+    }
+    for (size_t i = 0; i < LATHE_METRICS_STATUSES; i++) {
+        CHECK(f->now.failed_by_status[i] == expected.failed_by_status[i], "status %zu", i);
+    }
+    const uint64_t before_ns = lt_now_ns();
+    lt_metrics_reset(f->metrics);
+    lt_metrics_read(f->metrics, &f->now);
+    const uint64_t after_ns = lt_now_ns();
+    check_group("after the reset", 0, &f->now.total, &(lathe_metrics_group){0});
+    CHECK(f->now.window_ns <= after_ns - before_ns, "the window goes on");
+    CHECK(lathe_metrics_percentile_ns(&f->now, LATHE_STRATEGY_AUTO, 0.5) == 0, "times are left");
+    tear_down(f);
+}
+
+/* ---- many threads */
+
+enum { N_THREADS = 8, N_EACH = TEST_SANITIZED ? 20000 : 100000 };
+
+static void *record_many(void *ctx) {
+    for (int i = 0; i < N_EACH; i++) {
+        const lt_metric metric = {.strategy = LATHE_STRATEGY_DIRECT,
+                                  .from = LATHE_F32,
+                                  .to = LATHE_F16,
+                                  .src_bytes = 4,
+                                  .dst_bytes = 2,
+                                  .ns = 100,
+                                  .status = i % 4 == 0 ? LATHE_NON_FINITE : LATHE_OK};
+        lt_metrics_record(ctx, &metric);
+    }
+    return NULL;
+}
+
+/* With one shard the threads collide all the time, with many next to never. */
+static void count_from_threads(uint64_t budget) {
+    fixture *f = set_up(budget);
+    pthread_t threads[N_THREADS];
+    for (size_t i = 0; i < N_THREADS; i++) {
+        CHECK(pthread_create(&threads[i], NULL, record_many, f->metrics) == 0, "thread %zu", i);
+    }
+    uint64_t before = 0;
+    for (int i = 0; i < 50; i++) {
+        lt_metrics_read(f->metrics, &f->now);
+        CHECK(f->now.total.n_done >= before, "counts go back");
+        CHECK(f->now.total.n_done <= (uint64_t)N_THREADS * N_EACH, "too many");
+        before = f->now.total.n_done;
+    }
+    for (size_t i = 0; i < N_THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0, "join");
+    }
+    const uint64_t n_failed = (uint64_t)N_THREADS * N_EACH / 4;
+    const uint64_t n_done = 3 * n_failed;
+    const lathe_metrics_group expected = {.n_done = n_done,
+                                          .n_failed = n_failed,
+                                          .src_bytes = 4 * n_done,
+                                          .dst_bytes = 2 * n_done,
+                                          .ns = 100 * n_done};
+    lt_metrics_read(f->metrics, &f->now);
+    check_group("total", 0, &f->now.total, &expected);
+    check_group("pair", 0, &f->now.by_dtypes[LATHE_F32][LATHE_F16], &expected);
+    CHECK(f->now.failed_by_status[LATHE_NON_FINITE] == n_failed, "failures");
+    CHECK(f->now.times[LATHE_STRATEGY_DIRECT].n[lt_metrics_time_index(100)] == n_done, "times");
+    tear_down(f);
+}
+
+Test(metrics, lose_nothing_between_threads) {
+    count_from_threads(0);
+}
+
+Test(metrics, lose_nothing_where_threads_collide) {
+    count_from_threads(MIB / 4);
+}
+
+/* Shards for as many threads as there may be are no reason to exceed a small budget. */
+Test(metrics, take_little_of_a_small_budget) {
+    fixture *f = set_up(MIB);
+    lathe_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK_OK(lathe_pool_get_stats(f->pool, &stats));
+    CHECK(stats.in_use_bytes <= MIB / 12, "%d bytes", (int)stats.in_use_bytes);
+    tear_down(f);
+}
+
+/* ---- the last conversions */
+
+Test(metrics, the_last_conversions_come_newest_first) {
+    fixture *f = set_up(0);
+    lathe_recent_conversion recent[2 * N_RECENT];
+    CHECK(lt_metrics_recent(f->metrics, recent, N_RECENT) == 0, "there were none");
+    for (uint64_t n = 1; n <= 3 * N_RECENT; n++) {
+        const lt_metric metric = {.strategy = LATHE_STRATEGY_BATCH,
+                                  .fell_back = n % 2 == 0,
+                                  .from = LATHE_BF16,
+                                  .to = LATHE_I8,
+                                  .src_bytes = n,
+                                  .dst_bytes = 2 * n,
+                                  .n_saturated = 3 * n,
+                                  .ns = 4 * n,
+                                  .status = n % 3 == 0 ? LATHE_IO : LATHE_OK};
+        lt_metrics_record(f->metrics, &metric);
+        const size_t expected = n < N_RECENT ? (size_t)n : N_RECENT;
+        CHECK(lt_metrics_recent(f->metrics, recent, 2 * N_RECENT) == expected, "how many");
+        for (size_t i = 0; i < expected; i++) {
+            const uint64_t m = n - i;
+            CHECK(recent[i].src_bytes == m && recent[i].dst_bytes == 2 * m &&
+                      recent[i].n_saturated == 3 * m && recent[i].ns == 4 * m,
+                  "entry %zu of %d", i, (int)n);
+            CHECK(recent[i].strategy == LATHE_STRATEGY_BATCH && recent[i].from == LATHE_BF16 &&
+                      recent[i].to == LATHE_I8,
+                  "entry %zu", i);
+            CHECK(recent[i].processor == (m % 2 == 0 ? LATHE_PROCESSOR_BOTH : LATHE_PROCESSOR_CPU),
+                  "processor");
+            CHECK(recent[i].status == (m % 3 == 0 ? LATHE_IO : LATHE_OK), "status");
+            CHECK(i == 0 || recent[i].age_ns >= recent[i - 1].age_ns, "ages");
+        }
+        CHECK(lt_metrics_recent(f->metrics, recent, 3) == (n < 3 ? n : 3), "a short array");
+        CHECK(recent[0].src_bytes == n, "the newest of a short array");
+        CHECK(lt_metrics_recent(f->metrics, NULL, 0) == 0, "no array");
+    }
+    lt_metrics_reset(f->metrics);
+    CHECK(lt_metrics_recent(f->metrics, recent, N_RECENT) == 0, "they outlive a reset");
+    tear_down(f);
+}
+
+static void *record_one(void *ctx) {
+    const lt_metric metric = {
+        .strategy = LATHE_STRATEGY_DIRECT, .from = LATHE_F32, .to = LATHE_F16, .src_bytes = 1000};
+    lt_metrics_record(ctx, &metric);
+    return NULL;
+}
+
+/* Each thread has a shard of its own. */
+Test(metrics, the_last_conversions_come_from_all_threads) {
+    fixture *f = set_up(0);
+    lathe_recent_conversion recent[N_RECENT];
+    for (uint64_t n = 1; n <= N_RECENT / 2; n++) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, record_one, f->metrics) == 0, "thread");
+        CHECK(pthread_join(thread, NULL) == 0, "join");
+        const lt_metric metric = {
+            .strategy = LATHE_STRATEGY_DIRECT, .from = LATHE_F32, .to = LATHE_F16, .src_bytes = n};
+        lt_metrics_record(f->metrics, &metric);
+    }
+    CHECK(lt_metrics_recent(f->metrics, recent, N_RECENT) == N_RECENT, "how many");
+    for (uint64_t i = 0; i < N_RECENT; i++) {
+        const uint64_t expected = i % 2 != 0 ? 1000 : N_RECENT / 2 - i / 2;
+        CHECK(recent[i].src_bytes == expected, "entry %d", (int)i);
+    }
+    tear_down(f);
+}
+
+/* ---- sums and figures */
+
+/* Two of everything that a summary looks at. */
+static void fill_known(fixture *f) {
+    const lt_metric metrics[] = {
+        {.strategy = LATHE_STRATEGY_ZERO_COPY,
+         .from = LATHE_F32,
+         .to = LATHE_F32,
+         .src_bytes = 1 << 20,
+         .dst_bytes = 1 << 20,
+         .ns = 10},
+        {.strategy = LATHE_STRATEGY_DIRECT,
+         .from = LATHE_F32,
+         .to = LATHE_F16,
+         .src_bytes = 4000,
+         .dst_bytes = 2000,
+         .ns = 1000},
+        {.strategy = LATHE_STRATEGY_DIRECT,
+         .from = LATHE_F32,
+         .to = LATHE_I8,
+         .src_bytes = 4000,
+         .dst_bytes = 1004,
+         .ns = 3000,
+         .n_saturated = 7},
+        {.strategy = LATHE_STRATEGY_IN_PLACE,
+         .from = LATHE_F32,
+         .to = LATHE_F16,
+         .src_bytes = 4000,
+         .dst_bytes = 2000,
+         .ns = 500,
+         .on_device = true},
+        {.strategy = LATHE_STRATEGY_DIRECT,
+         .from = LATHE_F32,
+         .to = LATHE_I8,
+         .ns = 100,
+         .status = LATHE_NON_FINITE},
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
+        lt_metrics_record(f->metrics, &metrics[i]);
+    }
+    f->now = (lathe_metrics){.struct_size = sizeof f->now};
+    lt_metrics_read(f->metrics, &f->now);
+    f->now.pool = (lathe_pool_stats){.struct_size = sizeof f->now.pool};
+    CHECK_OK(lathe_pool_get_stats(f->pool, &f->now.pool));
+    f->now.engine = (lathe_engine_stats){.struct_size = sizeof f->now.engine,
+                                         .n_launches = 12,
+                                         .uploaded_bytes = 34,
+                                         .program_build_ns = 1500000001};
+    (void)snprintf(f->now.device, sizeof f->now.device, "opencl:0");
+    (void)snprintf(f->now.device_name, sizeof f->now.device_name, "a \"b\" \\c\nd \xc3\xa9\x01");
+}
+
+static bool near(double a, double b) {
+    return fabs(a - b) <= 1e-9 * fabs(b);
+}
+
+Test(metrics, summary) {
+    fixture *f = set_up(0);
+    lathe_metrics_summary s = {.struct_size = sizeof s};
+    lt_metrics_read(f->metrics, &f->now);
+    CHECK_OK(lathe_metrics_summarize(&f->now, &s));
+    CHECK(s.success_rate == 1 && s.average_ns == 0 && s.p99_ns == 0 && s.bytes_per_second == 0 &&
+              s.most_used == LATHE_STRATEGY_AUTO && s.fastest == LATHE_STRATEGY_AUTO,
+          "before any conversion");
+    fill_known(f);
+    CHECK_OK(lathe_metrics_summarize(&f->now, &s));
+    CHECK(near(s.success_rate, 0.8), "success rate %f", s.success_rate);
+    CHECK(near(s.average_ns, 4510 / 4.0), "average %f", s.average_ns);
+    CHECK(near(s.bytes_per_second, (17004 + 2.0 * MIB) / 4510e-9), "%f", s.bytes_per_second);
+    CHECK(near(s.zero_copy_fraction, 0.25) && near(s.in_place_fraction, 0.25), "fractions");
+    CHECK(s.most_used == LATHE_STRATEGY_DIRECT, "%s", lathe_strategy_name(s.most_used));
+    CHECK(s.fastest == LATHE_STRATEGY_IN_PLACE, "%s", lathe_strategy_name(s.fastest));
+    CHECK(fabs((double)s.p50_ns - 500) <= 500 * 0.0625, "%d", (int)s.p50_ns);
+    CHECK(s.p90_ns == s.p99_ns && fabs((double)s.p90_ns - 3000) <= 3000 * 0.0625, "p90");
+    CHECK_STATUS(lathe_metrics_summarize(NULL, &s), LATHE_INVALID_ARGUMENT);
+    s.struct_size--;
+    CHECK_STATUS(lathe_metrics_summarize(&f->now, &s), LATHE_INVALID_ARGUMENT);
+    CHECK(lathe_metrics_percentile_ns(NULL, LATHE_STRATEGY_AUTO, 0.5) == 0, "NULL");
+    CHECK(lathe_metrics_percentile_ns(&f->now, (lathe_strategy)77, 0.5) == 0, "no strategy");
+    tear_down(f);
+}
+
+Test(metrics, merge_adds_up) {
+    fixture *f = set_up(0);
+    fixture *g = set_up(0);
+    fill_known(f);
+    test_rng rng = {3};
+    for (int i = 0; i < 1000; i++) {
+        const lt_metric metric = random_metric(&rng);
+        lt_metrics_record(g->metrics, &metric);
+    }
+    lt_metrics_read(g->metrics, &g->now);
+    g->now.engine = (lathe_engine_stats){.struct_size = sizeof g->now.engine, .n_launches = 30};
+    g->now.pool.peak_bytes = UINT64_C(1) << 50;
+    g->now.window_ns = UINT64_C(1) << 60;
+    lathe_metrics sum = f->now;
+    CHECK_OK(lathe_metrics_merge(&sum, &g->now));
+    for (size_t i = 0; i < LATHE_METRICS_STRATEGIES; i++) {
+        for (size_t t = 0; t < LATHE_METRICS_TIMES; t++) {
+            CHECK(sum.times[i].n[t] == f->now.times[i].n[t] + g->now.times[i].n[t], "times");
+        }
+        CHECK(sum.by_strategy[i].ns == f->now.by_strategy[i].ns + g->now.by_strategy[i].ns,
+              "strategy %zu", i);
+    }
+    for (size_t i = 0; i < LATHE_METRICS_STATUSES; i++) {
+        CHECK(sum.failed_by_status[i] == f->now.failed_by_status[i] + g->now.failed_by_status[i],
+              "status %zu", i);
+    }
+    CHECK(sum.total.n_done == f->now.total.n_done + g->now.total.n_done, "total");
+    CHECK(sum.by_processor[1].src_bytes ==
+              f->now.by_processor[1].src_bytes + g->now.by_processor[1].src_bytes,
+          "processor");
+    CHECK(sum.by_dtypes[LATHE_F32][LATHE_I8].n_saturated ==
+              f->now.by_dtypes[LATHE_F32][LATHE_I8].n_saturated +
+                  g->now.by_dtypes[LATHE_F32][LATHE_I8].n_saturated,
+          "pair");
+    CHECK(sum.engine.n_launches == 42 && sum.engine.uploaded_bytes == 34, "engine");
+    CHECK(sum.pool.peak_bytes == UINT64_C(1) << 50, "the greater peak");
+    CHECK(sum.window_ns == UINT64_C(1) << 60, "the longer window");
+    CHECK(sum.device[0] == '\0' && sum.device_name[0] == '\0', "devices that differ");
+    sum = f->now;
+    CHECK_OK(lathe_metrics_merge(&sum, &f->now));
+    CHECK(strcmp(sum.device, "opencl:0") == 0, "the same device");
+    g->now.struct_size = 8;
+    CHECK_STATUS(lathe_metrics_merge(&sum, &g->now), LATHE_INVALID_ARGUMENT);
+    CHECK_STATUS(lathe_metrics_merge(&sum, NULL), LATHE_INVALID_ARGUMENT);
+    tear_down(g);
+    tear_down(f);
+}
+
+/* ---- texts */
+
+static json_int_t number_at(const json_t *object, const char *section, const char *name) {
+    const json_t *value = json_object_get(json_object_get(object, section), name);
+    CHECK(json_is_integer(value), "%s.%s is no integer", section, name);
+    return json_integer_value(value);
+}
+
+Test(metrics, json) {
+    fixture *f = set_up(0);
+    char *text = NULL;
+    json_error_t error;
+    fill_known(f);
+    CHECK_OK(lathe_metrics_to_json(&f->now, f->pool, &text));
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    CHECK(object != NULL, "line %d: %s in %s", error.line, error.text, text);
+    CHECK(strcmp(json_string_value(json_object_get(object, "device_name")), "a \"b\" \\c\nd ???") ==
+              0,
+          "the device's name");
+    CHECK(number_at(object, "total", "n_done") == 4, "total");
+    CHECK(number_at(object, "total", "n_saturated") == 7, "saturated");
+    CHECK(number_at(object, "failed", "NON_FINITE") == 1, "failed");
+    CHECK(json_object_size(json_object_get(object, "failed")) == 1, "other failures");
+    CHECK(number_at(object, "engine", "program_build_ns") == 1500000001, "engine");
+    CHECK(number_at(object, "pool", "peak_bytes") == (json_int_t)f->now.pool.peak_bytes, "pool");
+    CHECK(json_is_null(json_object_get(json_object_get(object, "pool"), "budget_bytes")),
+          "no budget is null");
+    CHECK(number_at(json_object_get(json_object_get(object, "pool"), "kinds"), "host",
+                    "in_use_bytes") == (json_int_t)f->now.pool.in_use_bytes,
+          "all of it is the host's");
+    const json_t *summary = json_object_get(object, "summary");
+    CHECK(near(json_number_value(json_object_get(summary, "success_rate")), 0.8), "rate");
+    CHECK(near(json_number_value(json_object_get(summary, "average_ns")), 1127.5), "average");
+    CHECK(strcmp(json_string_value(json_object_get(summary, "fastest")), "in_place") == 0,
+          "fastest");
+    const json_t *strategies = json_object_get(object, "strategies");
+    CHECK(json_object_size(strategies) == 3, "strategies");
+    CHECK(number_at(strategies, "direct", "dst_bytes") == 3004, "direct");
+    CHECK(number_at(strategies, "direct", "n_failed") == 1, "direct");
+    CHECK(number_at(json_object_get(object, "processors"), "device", "ns") == 500, "processor");
+    CHECK(json_array_size(json_object_get(object, "dtypes")) == 3, "pairs");
+    CHECK((uint64_t)json_integer_value(json_object_get(object, "window_ns")) == f->now.window_ns,
+          "window");
+    json_decref(object);
+    CHECK_OK(lathe_pool_free(f->pool, text));
+    tear_down(f);
+}
+
+Test(metrics, texts_refuse_what_they_cannot_do) {
+    fixture *f = set_up(MIB / 8);
+    char *text = NULL;
+    void *blocks[MIB / 8 / 1024];
+    size_t n_blocks = 0;
+    fill_known(f);
+    lathe_status (*const functions[])(const lathe_metrics *, lathe_pool *, char **) = {
+        lathe_metrics_to_json, lathe_metrics_to_prometheus};
+    while (lathe_pool_alloc(f->pool, 1024, &blocks[n_blocks]) == LATHE_OK) {
+        n_blocks++;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_STATUS(functions[i](&f->now, f->pool, &text), LATHE_INSUFFICIENT_MEMORY);
+        CHECK_STATUS(functions[i](NULL, f->pool, &text), LATHE_INVALID_ARGUMENT);
+        CHECK_STATUS(functions[i](&f->now, NULL, &text), LATHE_INVALID_ARGUMENT);
+        CHECK_STATUS(functions[i](&f->now, f->pool, NULL), LATHE_INVALID_ARGUMENT);
+        f->now.struct_size++;
+        CHECK_STATUS(functions[i](&f->now, f->pool, &text), LATHE_INVALID_ARGUMENT);
+        f->now.struct_size--;
+    }
+    CHECK(text == NULL, "the output was touched");
+    while (n_blocks > 0) {
+        CHECK_OK(lathe_pool_free(f->pool, blocks[--n_blocks]));
+    }
+    tear_down(f);
+}
+
+/* A reader of the Prometheus text format that takes nothing that is not in its description. */
+typedef struct exposition {
+    const char *at;
+    char family[128]; /* of the last TYPE line */
+    char type[16];
+    char seen[128][128]; /* families so far */
+    size_t n_seen;
+    char helped[128]; /* of the last HELP line */
+} exposition;
+
+static void read_word(exposition *e, char *word, size_t size) {
+    size_t n = 0;
+    while (isalnum((unsigned char)*e->at) || *e->at == '_') {
+        CHECK(n + 1 < size, "a long name");
+        word[n++] = *e->at++;
+    }
+    word[n] = '\0';
+    CHECK(n > 0 && !isdigit((unsigned char)word[0]), "a name is missing at %.40s", e->at);
+}
+
+static void expect(exposition *e, const char *text) {
+    CHECK(strncmp(e->at, text, strlen(text)) == 0, "'%s' is missing at '%.40s'", text, e->at);
+    e->at += strlen(text);
+}
+
+static void read_comment(exposition *e) {
+    char name[128];
+    if (strncmp(e->at, "# HELP ", 7) == 0) {
+        e->at += 7;
+        read_word(e, e->helped, sizeof e->helped);
+        e->at = strchr(e->at, '\n');
+        return;
+    }
+    expect(e, "# TYPE ");
+    read_word(e, name, sizeof name);
+    CHECK(strcmp(name, e->helped) == 0, "TYPE of %s after HELP of %s", name, e->helped);
+    for (size_t i = 0; i < e->n_seen; i++) {
+        CHECK(strcmp(e->seen[i], name) != 0, "%s is there twice", name);
+    }
+    CHECK(e->n_seen < 128, "many families");
+    memcpy(e->seen[e->n_seen++], name, sizeof name);
+    memcpy(e->family, name, sizeof name);
+    expect(e, " ");
+    read_word(e, e->type, sizeof e->type);
+    const size_t length = strlen(name);
+    const bool is_total = length > 6 && strcmp(name + length - 6, "_total") == 0;
+    CHECK(is_total == (strcmp(e->type, "counter") == 0), "%s is a %s", name, e->type);
+}
+
+static void read_labels(exposition *e) {
+    char name[128];
+    expect(e, "{");
+    do {
+        read_word(e, name, sizeof name);
+        expect(e, "=\"");
+        for (; *e->at != '"'; e->at++) {
+            CHECK((unsigned char)*e->at >= 0x20, "a bare control character");
+            if (*e->at == '\\') {
+                e->at++;
+                CHECK(strchr("\\\"n", *e->at) != NULL, "\\%c", *e->at);
+            }
+        }
+        e->at++;
+    } while (*e->at == ',' && e->at++ != NULL);
+    expect(e, "}");
+}
+
+static void read_sample(exposition *e) {
+    char name[128];
+    char *end;
+    read_word(e, name, sizeof name);
+    const char *suffix = name + strlen(e->family);
+    CHECK(strncmp(name, e->family, strlen(e->family)) == 0, "%s in the family %s", name, e->family);
+    bool is_part = strcmp(e->type, "histogram") == 0 &&
+                   (strcmp(suffix, "_bucket") == 0 || strcmp(suffix, "_sum") == 0 ||
+                    strcmp(suffix, "_count") == 0);
+    CHECK(is_part || suffix[0] == '\0', "%s in the family %s", name, e->family);
+    if (*e->at == '{') {
+        read_labels(e);
+    }
+    expect(e, " ");
+    const double value = strtod(e->at, &end);
+    CHECK(end != e->at && value >= 0, "no number at %.40s", e->at);
+    e->at = end;
+}
+
+/* The value of a series, which is there once. */
+static double series(const char *text, const char *name) {
+    const char *found = strstr(text, test_text("\n%s ", name));
+    CHECK(found != NULL, "%s is missing", name);
+    CHECK(strstr(found + 1, test_text("\n%s ", name)) == NULL, "%s is there twice", name);
+    return strtod(found + strlen(name) + 2, NULL);
+}
+
+static void check_buckets(const char *text, uint64_t n, double seconds) {
+    const char *bucket = "lathe_conversion_duration_seconds_bucket{strategy=\"direct\",le=\"";
+    double last_bound = 0;
+    double last = 0;
+    int n_buckets = 0;
+    for (const char *p = strstr(text, bucket); p != NULL; p = strstr(p, bucket)) {
+        p += strlen(bucket);
+        const double bound = strtod(p, NULL); /* reads Inf too */
+        const double count = strtod(strchr(p, ' '), NULL);
+        CHECK(bound > last_bound && count >= last, "buckets do not grow");
+        CHECK(bound < 1000e-9 || bound > 2000e-9 || count == 1, "%f up to %g", count, bound);
+        last_bound = bound;
+        last = count;
+        n_buckets++;
+    }
+    CHECK(n_buckets > 10 && isinf(last_bound) && last == (double)n, "the last bucket");
+    CHECK(series(text, "lathe_conversion_duration_seconds_count{strategy=\"direct\"}") == last,
+          "count");
+    CHECK(near(series(text, "lathe_conversion_duration_seconds_sum{strategy=\"direct\"}"), seconds),
+          "sum");
+}
+
+Test(metrics, prometheus) {
+    fixture *f = set_up(0);
+    char *text = NULL;
+    fill_known(f);
+    CHECK_OK(lathe_metrics_to_prometheus(&f->now, f->pool, &text));
+    exposition e = {.at = text};
+    while (*e.at != '\0') {
+        if (*e.at == '#') {
+            read_comment(&e);
+        } else {
+            read_sample(&e);
+        }
+        expect(&e, "\n");
+    }
+    CHECK(e.n_seen > 30, "%zu families", e.n_seen);
+    CHECK(series(text, "lathe_conversions_total{strategy=\"direct\"}") == 2, "conversions");
+    CHECK(series(text, "lathe_failures_total{strategy=\"direct\"}") == 1, "failures");
+    CHECK(series(text, "lathe_errors_total{status=\"NON_FINITE\"}") == 1, "errors");
+    CHECK(series(text, "lathe_errors_total{status=\"IO\"}") == 0, "no errors");
+    CHECK(series(text, "lathe_dtypes_source_bytes_total{from=\"f32\",to=\"i8\"}") == 4000, "pair");
+    CHECK(series(text, "lathe_processor_conversion_seconds_total{processor=\"device\"}") == 500e-9,
+          "processor");
+    CHECK(series(text, "lathe_device_uploaded_bytes_total") == 34, "uploaded");
+    CHECK(near(series(text, "lathe_program_build_seconds_total"), 1.500000001), "seconds");
+    CHECK(series(text, "lathe_pool_peak_bytes") == (double)f->now.pool.peak_bytes, "peak");
+    CHECK(series(text, "lathe_pool_kind_in_use_bytes{kind=\"host\"}") ==
+              (double)f->now.pool.in_use_bytes,
+          "kinds");
+    CHECK(strstr(text, "device_name=\"a \\\"b\\\" \\\\c\\nd ???\"} 1\n") != NULL, "escapes");
+    check_buckets(text, 2, 4000e-9);
+    CHECK_OK(lathe_pool_free(f->pool, text));
+    tear_down(f);
+}
