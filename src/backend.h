@@ -14,6 +14,8 @@
 
 typedef struct lt_backend lt_backend;
 
+struct lt_scan;
+
 /* What the host can do with a buffer. */
 typedef enum lt_memory {
     LT_MEMORY_DEVICE, /* transfers only: upload and download */
@@ -54,8 +56,8 @@ static inline float *lt_span_scales(const lt_span *span) {
 /* What is done to each element. */
 typedef struct lt_pass {
     lt_layout src;
-    lt_layout dst; /* as many elements as src; rows may differ */
-    lathe_quality quality;
+    lt_layout dst;         /* as many elements as src; rows may differ */
+    lathe_quality quality; /* PRECISE only where that differs from BALANCED */
     lathe_nonfinite nonfinite;
     bool strict;
     /* Convert: the scopes lie whole inside the ranges, so that the pass finds their scales itself
@@ -70,13 +72,21 @@ typedef struct lt_work {
     const lt_pass *pass;
     lt_span src;
     lt_span dst; /* convert only; its scales are written where the pass has own_scales, else read */
-    double *stats;           /* stats only: one for each tile */
+    double *stats; /* stats only: one for each tile */
+    /* Stats, of tiles of one scope: filled, in place of `stats`, if the backend can fold them; then
+     * fetch_stats gets those. Zero-initialised. NULL: not wanted. */
+    lt_tile_sum *sum;
+    /* Stats: gathers what PRECISE looks for instead (core/precise.h); tiles of one scope, any
+     * number of them. The CPU only. NULL: statistics. */
+    struct lt_scan *scan;
     uint64_t first_tile;     /* stats: tiles [first_tile, first_tile + n_tiles) of the tiling */
     uint64_t n_tiles;        /* at most LT_STATS_WINDOW */
     const lt_ranges *ranges; /* convert: ranges [first_range, first_range + n_ranges) */
     uint64_t first_range;
     uint64_t n_ranges;
     lt_outcome *outcome; /* faults found in the data are no failure of the backend */
+    bool measure_only;   /* convert: dst holds the result already; its quality is measured, and
+                            nothing is written. The CPU only. */
     bool on_this_thread; /* the caller runs several works at once: do not spread this one */
     bool is_trial;       /* of the self-check: runs kernels that have not passed it yet */
 } lt_work;
@@ -87,6 +97,9 @@ enum { LT_STATS_WINDOW = 16384 };
 /* Transfers and passes that run one after another. Used by one thread at a time. NULL is the CPU's:
  * there everything is done when a call returns. */
 typedef struct lt_queue lt_queue;
+
+/* chain.h */
+typedef struct lt_chain_work lt_chain_work;
 
 /* Every function that returns a status may fail with DEVICE or INSUFFICIENT_MEMORY. What was put
  * into a queue before a failure is then over: nothing of the caller's memory is in use any more. */
@@ -147,8 +160,29 @@ typedef struct lt_backend_ops {
     lathe_status (*submit_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
     lathe_status (*submit_convert)(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
+    /* Fills work->stats of the queue's last work, of which finish has delivered the sum. NULL: the
+     * backend does not fold. */
+    lathe_status (*fetch_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+
+    /* The same for chains of conversions (chain.h). NOT_SUPPORTED, before anything is done, for a
+     * chain that the backend has no kernels for. */
+    lathe_status (*submit_chain_stats)(lt_backend *backend, lt_queue *queue,
+                                       const lt_chain_work *work);
+    lathe_status (*submit_chain)(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+
+    /* Starts convert passes of whole small tensors, each by one range: on the CPU one after another
+     * on this thread. On a device, in as few launches as can be: all have the same two dtypes, and
+     * share the buffers of their sources, and of their results. */
+    lathe_status (*submit_many)(lt_backend *backend, lt_queue *queue, const lt_work *works,
+                                size_t n_works);
+
     /* Waits for all that is in the queue. */
     lathe_status (*finish)(lt_backend *backend, lt_queue *queue);
+
+    /* After a function has failed: true if all that had been put into the queue before is known to
+     * have been done, and the function itself has put nothing there. (One pass may be several
+     * launches, of which the first ones may have run.) */
+    bool (*is_complete)(lt_backend *backend, const lt_queue *queue);
 
     /* Calls task(ctx, i) for i in [0, n_tasks), n_threads at a time, and returns when all are done.
      * Host threads, on every backend. */

@@ -32,8 +32,9 @@ LATHE_API void lathe_engine_free(lathe_engine *engine);
 /* The engine's pool. The engine owns the reference. */
 LATHE_API lathe_pool *lathe_engine_pool(lathe_engine *engine);
 
-/* Describes the device that the engine converts on; the caller has set info->struct_size.
- * Errors: INVALID_ARGUMENT. */
+/* Describes the device that the engine converts on; with "auto", the CPU until the planner has
+ * chosen another for a conversion. The caller has set info->struct_size. Errors: INVALID_ARGUMENT.
+ */
 LATHE_API lathe_status lathe_engine_device(lathe_engine *engine, lathe_device_info *info);
 
 /* Runs every kernel family of the engine's device on a few thousand values and compares the bytes
@@ -90,7 +91,7 @@ typedef struct lathe_convert_stats {
     size_t struct_size;
     uint64_t n_saturated; /* FAST quality: elements beyond the clamp bound; 0 otherwise */
     /* Set by the caller: NULL, or where to report how far the result is from the source, which the
-     * conversion then measures in its own pass. Its struct_size is set, too. */
+     * conversion then measures in its own pass, on the CPU. Its struct_size is set, too. */
     lathe_quality_report *quality;
 } lathe_convert_stats;
 

@@ -13,22 +13,29 @@
  *
  * Every call that can fail returns a lathe_status; lathe_last_error has the details. Structs that
  * begin with struct_size are zeroed by the caller, who then sets that field and the ones that
- * matter. This version
- * takes exactly the structs of its own headers. */
+ * matter. This version takes exactly the structs of its own headers, and lathe_config as it was
+ * before it grew. */
 #ifndef LATHE_H
 #define LATHE_H
 
 #include <lathe/async.h>
+#include <lathe/batch.h>
 #include <lathe/checkpoint.h>
 #include <lathe/config.h>
 #include <lathe/device.h>
+#include <lathe/dlpack.h>
 #include <lathe/dtype.h>
 #include <lathe/engine.h>
+#include <lathe/in_place.h>
+#include <lathe/metrics.h>
+#include <lathe/pipeline.h>
 #include <lathe/plan.h>
 #include <lathe/pool.h>
 #include <lathe/quality.h>
 #include <lathe/status.h>
+#include <lathe/stream.h>
 #include <lathe/tensor.h>
 #include <lathe/version.h>
+#include <lathe/view.h>
 
 #endif

@@ -61,9 +61,6 @@ lathe_status lt_target_check(const lathe_target *target) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "target nonfinite %d is not one of the two",
                        (int)target->nonfinite);
     }
-    if (target->quality == LATHE_PRECISE && lathe_dtype_is_quantized(target->dtype)) {
-        return lt_fail(LATHE_NOT_SUPPORTED, "quality precise is not in this version");
-    }
     return check_granularity(target->dtype, target->granularity, target->group_size);
 }
 

@@ -25,7 +25,7 @@ typedef struct lt_layout {
 /* Checks a description and works out its layout. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW. */
 lathe_status lt_layout_of(const lathe_tensor_desc *desc, lt_layout *layout);
 
-/* Checks a target's own fields. Errors: INVALID_ARGUMENT, NOT_SUPPORTED. */
+/* Checks a target's own fields. Errors: INVALID_ARGUMENT. */
 lathe_status lt_target_check(const lathe_target *target);
 
 /* Bytes of a row before the unit that holds its element `col`. */

@@ -3,6 +3,7 @@
 #include "core/outcome.h"
 
 #include "core/error.h"
+#include "core/quality.h"
 #include <inttypes.h>
 
 enum { STATUS_FACTOR = 16 };
@@ -10,6 +11,7 @@ enum { STATUS_FACTOR = 16 };
 void lt_outcome_init(lt_outcome *outcome) {
     atomic_init(&outcome->fault, UINT64_MAX);
     atomic_init(&outcome->n_saturated, 0);
+    outcome->quality = NULL;
 }
 
 static void take_least(lt_outcome *outcome, uint_fast64_t fault) {
@@ -28,6 +30,10 @@ void lt_outcome_merge(lt_outcome *outcome, const lt_outcome *from) {
     take_least(outcome, atomic_load(&from->fault));
     (void)atomic_fetch_add_explicit(&outcome->n_saturated, atomic_load(&from->n_saturated),
                                     memory_order_relaxed);
+    bool is_apart = from->quality != outcome->quality;
+    if (outcome->quality != NULL && from->quality != NULL && is_apart) {
+        lt_quality_merge(outcome->quality, from->quality);
+    }
 }
 
 uint64_t lt_outcome_element(const lt_outcome *outcome) {

@@ -140,7 +140,11 @@ static void stats_task(void *ctx, size_t i) {
     const spread *s = ctx;
     uint64_t first = i * s->tiles_per_task;
     uint64_t count = lt_min(s->tiles_per_task, s->work->n_tiles - first);
-    lt_cpu_stats_tiles(s->cpu, s->work, s->work->first_tile + first, count);
+    if (s->work->scan != NULL) {
+        lt_cpu_scan_tiles(s->cpu, s->work, s->work->first_tile + first, count);
+    } else {
+        lt_cpu_stats_tiles(s->cpu, s->work, s->work->first_tile + first, count);
+    }
 }
 
 static void run(const lt_cpu_backend *cpu, const lt_work *work, uint64_t n_tasks,
@@ -165,8 +169,19 @@ static lathe_status submit_convert(lt_backend *backend, lt_queue *queue, const l
 static lathe_status submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
     (void)queue;
     const lt_cpu_backend *cpu = cpu_of(backend);
-    spread s = {.cpu = cpu, .work = work, .tiles_per_task = ELEMS_PER_RANGE / LATHE_STAT_TILE};
+    /* Two tasks for each thread, but none that is over before a thread has woken for it. */
+    const uint64_t least = 4;
+    const uint64_t most = ELEMS_PER_RANGE / LATHE_STAT_TILE;
+    uint64_t share = work->n_tiles / (2 * (uint64_t)cpu->threads.n_threads);
+    spread s = {.cpu = cpu, .work = work, .tiles_per_task = lt_min(lt_max(share, least), most)};
     run(cpu, work, lt_ceil_div(work->n_tiles, s.tiles_per_task), stats_task, &s);
+    return LATHE_OK;
+}
+
+static lathe_status submit_many(lt_backend *backend, lt_queue *queue, const lt_work *works,
+                                size_t n_works) {
+    (void)queue;
+    lt_cpu_convert_works(cpu_of(backend), works, n_works);
     return LATHE_OK;
 }
 
@@ -174,6 +189,12 @@ static lathe_status finish(lt_backend *backend, lt_queue *queue) {
     (void)backend;
     (void)queue;
     return LATHE_OK;
+}
+
+static bool is_complete(lt_backend *backend, const lt_queue *queue) {
+    (void)backend;
+    (void)queue;
+    return true;
 }
 
 static const lt_backend_ops cpu_ops = {
@@ -192,7 +213,11 @@ static const lt_backend_ops cpu_ops = {
     .copy = copy,
     .submit_stats = submit_stats,
     .submit_convert = submit_convert,
+    .submit_many = submit_many,
+    .submit_chain_stats = lt_cpu_submit_chain_stats,
+    .submit_chain = lt_cpu_submit_chain,
     .finish = finish,
+    .is_complete = is_complete,
     .parallel_for = parallel_for,
 };
 

@@ -46,6 +46,9 @@ bool lt_groups_share_bytes(const lt_layout *layout);
 lt_reader lt_reader_of(const lt_cpu_backend *cpu, const lt_pass *pass, const lt_layout *layout,
                        const lt_span *span, lt_outcome *outcome);
 
+/* Lets a reader read another tensor of the same pass. */
+void lt_reader_retarget(lt_reader *reader, const lt_span *span, lt_outcome *outcome);
+
 /* Consecutive elements that one kernel call can read. */
 typedef struct lt_run {
     const uint8_t *bytes; /* where the first element lies; NULL if it does not begin a byte, or if
@@ -69,9 +72,25 @@ lt_stat lt_stat_of(lathe_dtype target);
 /* The statistic of elements [elem, elem + n_elems), at most LATHE_STAT_TILE of them. */
 double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem, uint64_t n_elems);
 
+/* PRECISE: the scale of a scope, [elem, elem + n_elems), whose standard scale is given. */
+float lt_cpu_precise_scale(const lt_reader *reader, const lt_pass *pass, uint64_t elem,
+                           uint64_t n_elems, float scale);
+
+/* Some tiles of a stats work that scans. */
+void lt_cpu_scan_tiles(const lt_cpu_backend *cpu, const lt_work *work, uint64_t first_tile,
+                       uint64_t n_tiles);
+
 /* Runs one range of a convert pass, and some tiles of a stats pass. */
 void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range);
+/* Runs the convert passes of many works, all of their ranges, one after another. */
+void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_t n_works);
+
 void lt_cpu_stats_tiles(const lt_cpu_backend *cpu, const lt_work *work, uint64_t first_tile,
                         uint64_t n_tiles);
+
+/* Chains, as lt_backend_ops says. */
+lathe_status lt_cpu_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+lathe_status lt_cpu_submit_chain_stats(lt_backend *backend, lt_queue *queue,
+                                       const lt_chain_work *work);
 
 #endif

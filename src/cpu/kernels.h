@@ -5,6 +5,7 @@
 
 #include "cpu/features.h"
 #include "cpu/kernel_list.h"
+#include "lathe_constants.h"
 #include <lathe/dtype.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +14,8 @@
  *
  * Decode: value = (float)code * scale; the scale is finite.
  *
- * Encode: code = round to nearest even of x * inv_scale, clamped to [-max_code, max_code]. NaN
+ * Encode: code = round to nearest even of x * inv_scale, clamped to [-max_code, max_code], or, to
+ * I4 and I2, [-max_code - extra_codes, max_code]. NaN
  * gives 0 and an infinity the clamp bound. inv_scale is 0 for an uninvertible scale, which makes
  * every code 0 (an infinity times 0 is a NaN, so it too gives 0). BITNET158 is bounded by 1
  * whatever max_code says.
@@ -23,7 +25,8 @@
 typedef struct lt_kernel_params {
     float scale;
     float inv_scale;
-    float max_code; /* 127, 7 or 1 */
+    float max_code;    /* 127, 7 or 1 */
+    float extra_codes; /* 0 or 1 */
 } lt_kernel_params;
 
 /* Converts n_elems consecutive elements. Both sides begin on an element's first byte, with no other
@@ -55,6 +58,18 @@ typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elem
 typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
                                 const float *inv_scales, float max_code);
 
+/* How many codes above 0 there are at the most that a ladder leads to: those of I4. */
+enum { LT_LADDER_RUNGS = LATHE_I4_MAX };
+
+/* F32 to I4 where the code of x is, with its sign, the number of ascending rungs that |x| reaches;
+ * NaN reaches none. Otherwise as lt_convert_fn. */
+typedef void lt_ladder_fn(const void *src, uint8_t *dst, size_t n_elems, const float *rungs);
+
+#if defined(__x86_64__)
+lt_ladder_fn lt_ladder_f32_to_i4_avx2;
+lt_ladder_fn lt_ladder_f32_to_i4_avx512;
+#endif
+
 /* Where a kernel's data is expected. HOT: both sides in cache: plain loads and stores. COLD: in
  * memory: the output streams past the cache, or is prefetched for writing, whichever the CPU
  * prefers. */
@@ -75,6 +90,7 @@ typedef struct lt_kernels {
     lt_pack_fn *pack_bitnet158;
     lt_pack_fn *unpack_bitnet158;
     lt_saturated_fn *saturated_f32;
+    lt_ladder_fn *ladder_f32_to_i4; /* NULL where a level has none */
     /* Called once after COLD kernels, before another thread may read what they wrote: streaming
      * stores are not ordered with what follows. Waiting for them after each call would cost more
      * than short calls take. NULL: nothing to do. */

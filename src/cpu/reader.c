@@ -27,6 +27,14 @@ lt_reader lt_reader_of(const lt_cpu_backend *cpu, const lt_pass *pass, const lt_
     };
 }
 
+void lt_reader_retarget(lt_reader *reader, const lt_span *span, lt_outcome *outcome) {
+    reader->bytes = lt_span_bytes(span);
+    reader->first_byte = span->first_byte;
+    reader->scales = lt_span_scales(span);
+    reader->first_scale = span->first_scale;
+    reader->outcome = outcome;
+}
+
 /* Where the byte that holds an element lies. */
 static const uint8_t *byte_at(const lt_reader *reader, uint64_t row, uint64_t col) {
     return reader->bytes + (row * reader->layout->row_bytes +

@@ -2,6 +2,8 @@
 /* The convert pass on the CPU: a range through direct kernels, or through the F32 tile. */
 #include "core/checked.h"
 #include "core/dtype.h"
+#include "core/precise.h"
+#include "core/quality.h"
 #include "cpu/cpu.h"
 #include <math.h>
 #include <string.h>
@@ -18,7 +20,9 @@ typedef struct conversion {
     lt_convert_fn *direct;        /* NULL: through the tile */
     lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
     float max_code;
-    bool check_bytes;   /* of the source */
+    float extra_codes;
+    lt_quality_sums *quality; /* of this range; NULL: nobody asks */
+    bool check_bytes;         /* of the source */
     bool survey;        /* FAST: look for saturated and non-finite elements while converting */
     bool through_codes; /* a BITNET158 byte can hold elements of two groups */
     uint64_t n_saturated;
@@ -49,7 +53,8 @@ static void set_scale(dst_run *run, const float *scale) {
 
 static dst_run dst_run_at(const conversion *c, uint64_t row, uint64_t col) {
     const lt_layout *layout = &c->pass->dst;
-    dst_run run = {.n_elems = layout->row_elems - col, .params = {.max_code = c->max_code}};
+    dst_run run = {.n_elems = layout->row_elems - col,
+                   .params = {.max_code = c->max_code, .extra_codes = c->extra_codes}};
     if (layout->scale_elems != 0) {
         run.n_elems = lt_min(run.n_elems, layout->scale_elems - col % layout->scale_elems);
     }
@@ -140,6 +145,24 @@ static void verify_tile(const conversion *c, uint64_t elem, uint64_t n_elems) {
     }
 }
 
+/* Decodes what was written, and adds it up beside the source for the quality report. */
+static void measure_columns(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    uint64_t elem = row * c->pass->dst.row_elems + col;
+    float before[LT_TILE];
+    float after[LT_TILE];
+    lt_reader_decode(&c->src, elem, n_elems, before);
+    lt_reader_decode(&c->dst_reader, elem, n_elems, after);
+    dst_run run = dst_run_at(c, row, col);
+    for (uint64_t done = 0; done < n_elems;) {
+        uint64_t count = lt_min(run.n_elems, n_elems - done);
+        float scale = run.scale != NULL ? *run.scale : 1;
+        lt_quality_add(c->quality, before + done, after + done, (size_t)count,
+                       lt_quality_limit(c->pass->dst.dtype, scale));
+        done += count;
+        dst_run_advance(c, &run, count, n_elems - done);
+    }
+}
+
 /* Converts columns by the direct kernel, run by run, as far as runs begin and end bytes; returns
  * how many. */
 static uint64_t convert_direct(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
@@ -175,7 +198,7 @@ static uint64_t convert_direct(const conversion *c, uint64_t row, uint64_t col, 
 /* How many elements are converted between checks: what is looked at twice should still be in cache.
  */
 static uint64_t checked_step(const conversion *c) {
-    if (c->survey || c->pass->strict) {
+    if (c->survey || c->pass->strict || c->quality != NULL) {
         return LT_TILE;
     }
     return c->check_bytes ? 16 * LT_TILE : UINT64_MAX; /* 8 KiB of BITNET158 */
@@ -198,6 +221,9 @@ static void convert_columns(conversion *c, uint64_t row, uint64_t col, uint64_t 
         if (c->pass->strict) {
             verify_tile(c, elem, count);
         }
+        if (c->quality != NULL) {
+            measure_columns(c, row, col, count);
+        }
         col += count;
         n_cols -= count;
     }
@@ -216,7 +242,11 @@ static void find_scale(const conversion *c, uint64_t row, uint64_t col, uint64_t
         total = is_max ? (total > stat ? total : stat) : total + stat;
         counted += count;
     }
-    *dst_scale_at(c, row, col) = lt_scale_from_stat(c->pass->dst.dtype, total, counted);
+    float scale = lt_scale_from_stat(c->pass->dst.dtype, total, counted);
+    if (c->pass->quality == LATHE_PRECISE) {
+        scale = lt_cpu_precise_scale(&c->src, c->pass, elem, n_elems, scale);
+    }
+    *dst_scale_at(c, row, col) = scale;
 }
 
 /* Columns whose source is read for the statistics and again for the codes. Short scopes are taken a
@@ -302,10 +332,12 @@ static bool has_group_encoder(const lt_kernels *kernels, lathe_dtype from, const
 }
 
 /* The kernel for the statistics of groups, if groups can be converted many at once; else NULL. */
-static lt_group_stat_fn *group_stat_of(const lt_kernels *kernels, const lt_pass *pass) {
+static lt_group_stat_fn *group_stat_of(const lt_kernels *kernels, const lt_work *work) {
     enum { MAX_GROUP_ELEMS = MAX_SEGMENT_ELEMS / LATHE_BITNET158_PER_BYTE };
+    const lt_pass *pass = work->pass;
     const lt_layout *dst = &pass->dst;
-    bool is_checked = pass->strict || pass->quality == LATHE_FAST;
+    bool is_checked =
+        pass->strict || pass->quality != LATHE_BALANCED || work->outcome->quality != NULL;
     bool is_group = dst->scale_elems % LATHE_GROUP_MULTIPLE == 0;
     if (!pass->own_scales || is_checked || !is_group || dst->scale_elems > MAX_GROUP_ELEMS ||
         !has_group_encoder(kernels, pass->src.dtype, dst)) {
@@ -336,8 +368,9 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
         .dst = lt_span_bytes(&work->dst),
         .dst_scales = lt_span_scales(&work->dst),
         .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
-        .group_stat = group_stat_of(&cpu->kernels, pass),
+        .group_stat = group_stat_of(&cpu->kernels, work),
         .max_code = lt_dtype_traits_of(dst->dtype)->max_code,
+        .extra_codes = lt_extra_codes(dst->dtype, pass->quality),
         .check_bytes = lt_dtype_traits_of(pass->src.dtype)->byte_values != 0,
         .survey = lathe_dtype_is_quantized(dst->dtype) && pass->quality == LATHE_FAST,
         .through_codes = through_codes,
@@ -345,23 +378,85 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
     return c;
 }
 
-void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range) {
-    conversion c = conversion_of(cpu, work);
+/* Measures columns that are there already. */
+static void measure_row(const conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
+    while (n_cols > 0) {
+        uint64_t elem = row * c->pass->dst.row_elems + col;
+        uint64_t count = lt_min(n_cols, LT_TILE);
+        lt_reader_check(&c->src, elem, count);
+        lt_reader_check(&c->dst_reader, elem, count);
+        measure_columns(c, row, col, count);
+        col += count;
+        n_cols -= count;
+    }
+}
+
+static void convert_range(conversion *c, const lt_range *range) {
+    const lt_work *work = c->work;
     for (uint64_t row = range->row; row < range->row + range->n_rows; row++) {
-        if (row * c.pass->dst.row_elems + range->col > lt_outcome_element(work->outcome)) {
+        if (row * c->pass->dst.row_elems + range->col > lt_outcome_element(work->outcome)) {
             break; /* the conversion fails at an earlier element */
         }
-        if (c.pass->own_scales) {
-            convert_columns_own_scales(&c, row, range->col, range->n_cols);
+        if (work->measure_only) {
+            measure_row(c, row, range->col, range->n_cols);
+        } else if (c->pass->own_scales) {
+            convert_columns_own_scales(c, row, range->col, range->n_cols);
         } else {
-            convert_columns(&c, row, range->col, range->n_cols);
+            convert_columns(c, row, range->col, range->n_cols);
         }
     }
-    if (c.kernels->publish != NULL) {
-        c.kernels->publish();
-    }
-    if (c.n_saturated > 0) {
-        (void)atomic_fetch_add_explicit(&work->outcome->n_saturated, c.n_saturated,
+    if (c->n_saturated > 0) {
+        (void)atomic_fetch_add_explicit(&work->outcome->n_saturated, c->n_saturated,
                                         memory_order_relaxed);
     }
+}
+
+static void publish(const lt_cpu_backend *cpu) {
+    if (cpu->kernels.publish != NULL) {
+        cpu->kernels.publish();
+    }
+}
+
+static void convert_measured(conversion *c, const lt_range *range) {
+    lt_quality_sums quality = {0};
+    c->quality = &quality;
+    convert_range(c, range);
+    lt_quality_merge(c->work->outcome->quality, &quality);
+}
+
+void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range) {
+    conversion c = conversion_of(cpu, work);
+    if (work->outcome->quality != NULL) {
+        convert_measured(&c, range);
+    } else {
+        convert_range(&c, range);
+    }
+    publish(cpu);
+}
+
+/* Points a conversion to another work of the same pass. */
+static void retarget(conversion *c, const lt_work *work) {
+    c->work = work;
+    lt_reader_retarget(&c->src, &work->src, work->outcome);
+    lt_reader_retarget(&c->dst_reader, &work->dst, work->outcome);
+    c->dst = lt_span_bytes(&work->dst);
+    c->dst_scales = lt_span_scales(&work->dst);
+}
+
+void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_t n_works) {
+    conversion c;
+    for (size_t i = 0; i < n_works; i++) {
+        const lt_work *work = &works[i];
+        if (i == 0 || work->pass != works[i - 1].pass) {
+            c = conversion_of(cpu, work);
+        } else {
+            retarget(&c, work);
+        }
+        for (uint64_t k = 0; k < work->n_ranges; k++) {
+            lt_range range = lt_ranges_at(work->ranges, work->first_range + k);
+            c.n_saturated = 0;
+            convert_range(&c, &range);
+        }
+    }
+    publish(cpu);
 }

@@ -66,14 +66,14 @@ static int round_to_even(float x) {
     return (int)((x + shift) - shift);
 }
 
-static int encode(float x, float max_code, const lt_kernel_params *params) {
+static int encode(float x, float min_code, float max_code, const lt_kernel_params *params) {
     const float scaled = x * params->inv_scale;
     if (isnan(scaled))
         return 0;
     if (scaled > max_code)
         return round_to_even(max_code);
-    if (scaled < -max_code)
-        return round_to_even(-max_code);
+    if (scaled < min_code)
+        return round_to_even(min_code);
     return round_to_even(scaled);
 }
 
@@ -84,7 +84,8 @@ static float load_float(const void *src, size_t i) {
 static void f32_to_i8(const void *src, void *dst, size_t n_elems, const lt_kernel_params *params) {
     unsigned char *out = dst;
     for (size_t i = 0; i < n_elems; i++)
-        out[i] = (unsigned char)encode(load_float(src, i), params->max_code, params);
+        out[i] =
+            (unsigned char)encode(load_float(src, i), -params->max_code, params->max_code, params);
 }
 
 /* The low `bits` of each code, the first element lowest in its byte. */
@@ -93,9 +94,12 @@ static void f32_to_narrow(const void *src, void *dst, size_t n_elems, unsigned b
     unsigned char *out = dst;
     const unsigned per_byte = 8 / bits;
     const unsigned mask = (1u << bits) - 1;
+    const float max_code = params->max_code;
+    const float min_code = -max_code - params->extra_codes;
 
     for (size_t i = 0; i < n_elems; i++) {
-        const unsigned code = (unsigned)encode(load_float(src, i), params->max_code, params) & mask;
+        const int signed_code = encode(load_float(src, i), min_code, max_code, params);
+        const unsigned code = (unsigned)signed_code & mask;
         const unsigned shift = bits * (unsigned)(i % per_byte);
         const unsigned before = shift == 0 ? 0 : out[i / per_byte];
         out[i / per_byte] = (unsigned char)(before | code << shift);
@@ -141,7 +145,8 @@ static int load_ternary(const unsigned char *in, size_t i) {
 static void f32_to_bitnet158(const void *src, void *dst, size_t n_elems,
                              const lt_kernel_params *params) {
     for (size_t i = 0; i < n_elems; i++)
-        store_ternary(dst, i, encode(load_float(src, i), LATHE_BITNET158_MAX, params));
+        store_ternary(
+            dst, i, encode(load_float(src, i), -LATHE_BITNET158_MAX, LATHE_BITNET158_MAX, params));
 }
 
 static void pack_bitnet158(const void *src, void *dst, size_t n_elems) {

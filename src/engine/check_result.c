@@ -67,5 +67,6 @@ lathe_status lt_check_result(const lathe_tensor *source, const lathe_target *tar
     if (share_memory(source, result)) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "the source and the result share memory");
     }
+    lt_tensor_touch(result); /* it is about to be written to */
     return LATHE_OK;
 }

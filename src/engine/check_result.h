@@ -6,8 +6,8 @@
 #include "core/tensor.h"
 
 /* Checks that the result is what the target asks for, that it may be written to, and that it shares
- * no memory with the source. Errors: INCOMPATIBLE_TYPES, READ_ONLY, INVALID_ARGUMENT, and those of
- * lathe_target_desc. */
+ * no memory with the source; then it counts as changed. Errors: INCOMPATIBLE_TYPES, READ_ONLY,
+ * INVALID_ARGUMENT, and those of lathe_target_desc. */
 lathe_status lt_check_result(const lathe_tensor *source, const lathe_target *target,
                              const lathe_tensor *result);
 

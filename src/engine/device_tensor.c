@@ -46,7 +46,7 @@ lathe_status lt_device_tensor_new(lt_backend *backend, lathe_pool *pool, lathe_m
 }
 
 /* A device that shares the host's memory gives buffers that both can reach. */
-static lt_memory kind_of(const lt_backend *backend, lathe_memory memory) {
+lt_memory lt_device_memory_kind(const lt_backend *backend, lathe_memory memory) {
     if (memory == LATHE_MEMORY_PINNED) {
         return LT_MEMORY_PINNED;
     }
@@ -68,7 +68,8 @@ lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memor
     if (status != LATHE_OK) {
         return status;
     }
-    lt_memory kind = kind_of(backend, memory);
+    made->owns_memory = true;
+    lt_memory kind = lt_device_memory_kind(backend, memory);
     lt_device_memory *on_device = made->on_device;
     if (made->layout.n_bytes > 0) {
         status = backend->ops->buffer_create(backend, kind, made->layout.n_bytes, &on_device->data);
@@ -256,6 +257,7 @@ lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from, l
     if (to->read_only) {
         return lt_fail(LATHE_READ_ONLY, "the target is read-only");
     }
+    lt_tensor_touch(to);
     return from == to ? LATHE_OK : lt_tensor_copy_contents(from, to);
 }
 
@@ -265,15 +267,17 @@ typedef lathe_status map_fn(lt_backend *backend, lt_queue *queue, const lt_buffe
                             uint64_t offset, uint64_t n_bytes, lt_access access);
 
 /* Maps or unmaps what the tensor has of the two buffers. */
-static lathe_status for_both(const lt_device_memory *memory, map_fn *fn, lt_access access) {
+static lathe_status for_both(const lathe_tensor *tensor, map_fn *fn, lt_access access) {
+    const lt_device_memory *memory = tensor->on_device;
+    uint64_t scale_bytes = tensor->layout.n_scales * sizeof(float);
     lathe_status status = LATHE_OK;
-    if (memory->data.n_bytes > 0) {
-        status =
-            fn(memory->backend, memory->map_queue, &memory->data, 0, memory->data.n_bytes, access);
+    if (tensor->layout.n_bytes > 0) {
+        status = fn(memory->backend, memory->map_queue, &memory->data, memory->data_offset,
+                    tensor->layout.n_bytes, access);
     }
-    if (status == LATHE_OK && memory->scales.n_bytes > 0) {
-        status = fn(memory->backend, memory->map_queue, &memory->scales, 0, memory->scales.n_bytes,
-                    access);
+    if (status == LATHE_OK && scale_bytes > 0) {
+        status = fn(memory->backend, memory->map_queue, &memory->scales,
+                    memory->scale_offset * sizeof(float), scale_bytes, access);
     }
     return status;
 }
@@ -288,22 +292,29 @@ static void close_map_queue(lt_device_memory *memory) {
 }
 
 /* Where the buffers can be mapped themselves. The queue keeps the mappings. */
-static lathe_status map_buffers(lt_device_memory *memory, bool write) {
+static lathe_status map_buffers(lathe_tensor *tensor, bool write) {
+    lt_device_memory *memory = tensor->on_device;
     const lt_backend_ops *ops = memory->backend->ops;
     lathe_status status = ops->queue_open(memory->backend, &memory->map_queue);
     if (status != LATHE_OK) {
         return status;
     }
-    status = for_both(memory, ops->map, access_of(write));
+    status = for_both(tensor, ops->map, access_of(write));
     if (status != LATHE_OK) {
         close_map_queue(memory);
+        return status;
     }
-    return status;
+    tensor->data = (uint8_t *)memory->data.host + memory->data_offset;
+    if (tensor->layout.n_scales > 0) {
+        tensor->scales = (float *)memory->scales.host + memory->scale_offset;
+    }
+    return LATHE_OK;
 }
 
-static lathe_status unmap_buffers(lt_device_memory *memory) {
+static lathe_status unmap_buffers(const lathe_tensor *tensor) {
+    lt_device_memory *memory = tensor->on_device;
     const lt_backend_ops *ops = memory->backend->ops;
-    lathe_status status = for_both(memory, ops->unmap, access_of(memory->mapped_for_writing));
+    lathe_status status = for_both(tensor, ops->unmap, access_of(memory->mapped_for_writing));
     if (status == LATHE_OK) {
         status = ops->finish(memory->backend, memory->map_queue);
     }
@@ -343,6 +354,9 @@ lathe_status lathe_tensor_map(lathe_engine *engine, lathe_tensor *tensor, bool w
     if (write && tensor->read_only) {
         return lt_fail(LATHE_READ_ONLY, "the tensor is read-only");
     }
+    if (write) {
+        lt_tensor_touch(tensor);
+    }
     if (!is_remote(tensor)) {
         return LATHE_OK;
     }
@@ -352,11 +366,7 @@ lathe_status lathe_tensor_map(lathe_engine *engine, lathe_tensor *tensor, bool w
     lt_device_memory *memory = tensor->on_device;
     lathe_status status = LATHE_OK;
     if (memory->data.host != NULL) {
-        status = map_buffers(memory, write);
-        if (status == LATHE_OK) {
-            tensor->data = memory->data.host;
-            tensor->scales = memory->scales.host;
-        }
+        status = map_buffers(tensor, write);
     } else {
         status = map_copy(tensor);
     }
@@ -382,11 +392,14 @@ lathe_status lathe_tensor_unmap(lathe_engine *engine, lathe_tensor *tensor) {
     const float *scales = tensor->scales;
     bool write = memory->mapped_for_writing;
     lathe_status status = LATHE_OK;
+    if (write) {
+        lt_tensor_touch(tensor);
+    }
     tensor->data = NULL;
     tensor->scales = NULL;
     tensor->mapped_read_only = false;
     if (memory->mapped == NULL) {
-        return unmap_buffers(memory);
+        return unmap_buffers(tensor);
     }
     if (write) {
         status = lt_tensor_write(tensor, 0, bytes, (size_t)tensor->layout.n_bytes);

@@ -19,6 +19,9 @@ typedef struct lt_device_memory {
     bool mapped_for_writing;
 } lt_device_memory;
 
+/* The kind of buffers that a PINNED or DEVICE tensor is made of. */
+lt_memory lt_device_memory_kind(const lt_backend *backend, lathe_memory memory);
+
 /* Makes a tensor of the backend's whose buffers the caller fills in: on_device->data and so on,
  * which its last release destroys. Errors: those of lathe_tensor_create. */
 lathe_status lt_device_tensor_new(lt_backend *backend, lathe_pool *pool, lathe_memory memory,

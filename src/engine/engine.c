@@ -4,8 +4,12 @@
 
 #include "core/error.h"
 #include "cpu/cpu.h"
+#include "cpu/features.h"
 #include "engine/async.h"
+#include "engine/config.h"
+#include "engine/planner.h"
 #include "pool/pool.h"
+#include "pool/system_allocator.h"
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -14,10 +18,14 @@ static lathe_status take_pool(const lathe_config *config, lathe_pool **pool) {
         *pool = lathe_pool_retain(config->pool);
         return LATHE_OK;
     }
+    const lathe_allocator *allocator = config->allocator;
+    if (allocator == NULL && config->huge_pages == LATHE_OFF) {
+        allocator = &lt_small_page_allocator;
+    }
     const lathe_pool_config pool_config = {
         .struct_size = sizeof pool_config,
         .budget_bytes = config->memory_budget_bytes,
-        .allocator = config->allocator,
+        .allocator = allocator,
     };
     return lathe_pool_create(&pool_config, pool);
 }
@@ -29,7 +37,10 @@ static lathe_status fill(lathe_engine *engine, const lathe_config *config) {
     engine->streaming = config->streaming;
     engine->batch = config->batch;
     engine->pipeline_cache_bytes = config->pipeline_cache_bytes;
-    engine->metrics = lt_metrics_create(engine->pool);
+    engine->pageable_staging = config->pinned_staging == LATHE_OFF;
+    engine->metrics = lt_metrics_create(engine->pool, lt_usable_cpus(),
+                                        config->recent_conversions != 0 ? config->recent_conversions
+                                                                        : LT_RECENT_DEFAULT);
     if (engine->metrics == NULL) {
         return lt_error()->status;
     }
@@ -38,23 +49,30 @@ static lathe_status fill(lathe_engine *engine, const lathe_config *config) {
         status = lt_engine_open_device(engine, config);
     }
     if (status == LATHE_OK) {
+        status = lt_planner_create(engine, config);
+    }
+    if (status == LATHE_OK) {
         status = lt_async_create(engine->pool, engine->cpu->n_threads, &engine->async);
     }
     return status;
 }
 
-lathe_status lathe_engine_create(const lathe_config *config, lathe_engine **engine) {
+lathe_status lathe_engine_create(const lathe_config *given, lathe_engine **engine) {
     const lathe_config defaults = {.struct_size = sizeof defaults};
-    if (config == NULL) {
-        config = &defaults;
+    if (given == NULL) {
+        given = &defaults;
     }
     if (engine == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "engine is NULL");
     }
+    lathe_config config;
     lathe_pool *pool = NULL;
-    lathe_status status = lt_config_check(config);
+    lathe_status status = lathe_config_validate(given, NULL, NULL);
     if (status == LATHE_OK) {
-        status = take_pool(config, &pool);
+        status = lt_config_take(given, &config);
+    }
+    if (status == LATHE_OK) {
+        status = take_pool(&config, &pool);
     }
     if (status != LATHE_OK) {
         return status;
@@ -65,7 +83,7 @@ lathe_status lathe_engine_create(const lathe_config *config, lathe_engine **engi
         return lt_error()->status;
     }
     made->pool = pool;
-    status = fill(made, config);
+    status = fill(made, &config);
     if (status != LATHE_OK) {
         const lathe_error error = *lt_error();
         lathe_engine_free(made);
@@ -79,6 +97,7 @@ void lathe_engine_free(lathe_engine *engine) {
     if (engine != NULL) {
         lathe_pool *pool = engine->pool;
         lt_async_destroy(engine->async);
+        lt_planner_destroy(engine->planner);
         lt_backend_release(engine->device);
         lt_backend_release(engine->cpu);
         lt_metrics_destroy(engine->metrics, pool);
@@ -96,32 +115,10 @@ lathe_status lathe_engine_device(lathe_engine *engine, lathe_device_info *info) 
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "engine or info is NULL, or struct_size is not sizeof(lathe_device_info)");
     }
+    engine = lt_planner_used_engine(engine);
     const lt_backend *backend = engine->device != NULL ? engine->device : engine->cpu;
     backend->ops->describe(backend, info);
     return LATHE_OK;
-}
-
-lathe_status lathe_engine_get_stats(lathe_engine *engine, lathe_engine_stats *stats) {
-    if (engine == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
-        return lt_fail(LATHE_INVALID_ARGUMENT,
-                       "engine or stats is NULL, or struct_size is not sizeof(lathe_engine_stats)");
-    }
-    const lt_counters *counters = engine->cpu->counters;
-#define READ_COUNTER(name)                                                                         \
-    stats->name = atomic_load_explicit(&counters->name, memory_order_relaxed);
-    LT_COUNTERS(READ_COUNTER)
-#undef READ_COUNTER
-    return LATHE_OK;
-}
-
-void lt_engine_count(lathe_engine *engine, const lt_backend *backend, bool fell_back) {
-    lt_counters *counters = engine->cpu->counters;
-    lt_count(&counters->n_conversions, 1);
-    if (fell_back) {
-        lt_count(&counters->n_fallbacks, 1);
-    } else if (backend == engine->device) {
-        lt_count(&counters->n_on_device, 1);
-    }
 }
 
 bool lt_engine_may_fall_back(const lathe_engine *engine, lathe_status status) {

@@ -33,6 +33,7 @@ typedef struct enqueued {
                            the gate fails */
     cl_event done;      /* for the caller, who may want none */
     lathe_event *event; /* likewise */
+    uint64_t start_ns;
 } enqueued;
 
 /* ---- what a worker does */
@@ -97,14 +98,33 @@ static lathe_status check_gate(const enqueued *e) {
     return LATHE_DEVICE;
 }
 
+static uint64_t bytes_of(const lathe_tensor *tensor) {
+    return tensor->layout.n_bytes + tensor->layout.n_scales * sizeof(float);
+}
+
+/* Counts a conversion that was over before any other function could: its time is all that it spent
+ * in the caller's queue. */
+static void record(const enqueued *e, lathe_status status) {
+    lt_metric metric = {
+        .strategy = LATHE_STRATEGY_DIRECT,
+        .on_device = true,
+        .from = e->source->layout.dtype,
+        .to = e->target.dtype,
+        .src_bytes = bytes_of(e->source),
+        .dst_bytes = bytes_of(e->result),
+        .status = status,
+    };
+    lt_metrics_record_since(e->engine->metrics, &metric, e->start_ns);
+}
+
 static void run_enqueued(void *ctx) {
     enqueued *e = ctx;
     lathe_event *event = e->event;
     lathe_convert_stats stats = {.struct_size = sizeof stats};
     lathe_status status = check_gate(e);
-    if (status == LATHE_OK && e->is_straight) {
-        lt_engine_count(e->engine, e->engine->device, false);
-    } else if (status == LATHE_OK) {
+    if (status != LATHE_OK || e->is_straight) {
+        record(e, status);
+    } else {
         status = lathe_convert_into(e->engine, e->source, &e->target, e->result, &stats);
     }
     const lathe_error error = *lt_error();
@@ -355,6 +375,7 @@ static enqueued *new_enqueued(lathe_engine *engine, lathe_tensor *source,
         .result = lathe_tensor_retain(result),
         .target = *target,
         .event = event,
+        .start_ns = lt_now_ns(),
     };
     return made;
 }

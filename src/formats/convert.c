@@ -4,6 +4,7 @@
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "engine/planner.h"
 #include "engine/streaming.h"
 #include "files/file_io.h"
 #include <string.h>
@@ -230,7 +231,9 @@ static lathe_status convert_tensor(conversion *c, size_t i) {
     }
     const lathe_target target = lt_convert_target(c->options, item);
     lathe_convert_stats stats = {.struct_size = sizeof stats};
+    const uint64_t begin = lt_now_ns();
     status = lt_streamer_convert(c->streamer, &from, &target, &source, &sink, progress, &stats);
+    lt_streamer_record(c->streamer, &from, &target, stats.n_saturated, lt_now_ns() - begin, status);
     c->tensor_reports[i].n_saturated = stats.n_saturated;
     return status;
 }
@@ -249,6 +252,34 @@ static lathe_status plan(conversion *c) {
     return status;
 }
 
+/* Where to convert: by the kind of the largest tensor, for the bytes of all. */
+static lathe_engine *choose_engine(const conversion *c, lathe_engine *engine) {
+    lt_case all = {0};
+    uint64_t largest = 0;
+    uint64_t total = 0;
+    for (size_t i = 0; i < c->input->n_tensors; i++) {
+        const lathe_checkpoint_tensor *info = &c->input->tensors[i]->info;
+        const lathe_target target = lt_convert_target(c->options, &c->items[i]);
+        lathe_tensor_desc from;
+        lathe_tensor_desc to;
+        lt_layout src;
+        lt_layout dst;
+        if (c->items[i].dtype == 0 || lt_checkpoint_desc(c->input->tensors[i], &from) != LATHE_OK ||
+            lathe_target_desc(&target, info->n_dims, info->shape, &to) != LATHE_OK ||
+            lt_layout_of(&from, &src) != LATHE_OK || lt_layout_of(&to, &dst) != LATHE_OK) {
+            continue; /* kept, or an error that is reported where the tensor is declared */
+        }
+        const lt_case one = lt_case_of(&src, &dst, &target);
+        total += one.n_bytes;
+        if (one.n_bytes > largest) {
+            largest = one.n_bytes;
+            all = one;
+        }
+    }
+    all.n_bytes = total;
+    return largest == 0 ? engine : lt_planner_engine_for_stream(engine, &all);
+}
+
 static lathe_status run(conversion *c, lathe_engine *engine, const char *input,
                         const char *output) {
     const uint64_t memory_bytes =
@@ -261,7 +292,7 @@ static lathe_status run(conversion *c, lathe_engine *engine, const char *input,
         status = make_report(c);
     }
     if (status == LATHE_OK) {
-        status = lt_streamer_create(engine, memory_bytes, &c->streamer);
+        status = lt_streamer_create(choose_engine(c, engine), memory_bytes, &c->streamer);
     }
     if (status == LATHE_OK) {
         status = lt_outputs_open(c->input, output, c->options->overwrite == 1, &c->outputs);

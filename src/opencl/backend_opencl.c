@@ -3,6 +3,8 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "cpu/cpu.h"
+#include "opencl/batch.h"
+#include "opencl/chain_kernel.h"
 #include "opencl/queue.h"
 #include <string.h>
 
@@ -30,6 +32,8 @@ static void destroy(lt_backend *base) {
     lt_cl_backend *backend = lt_cl_of(base);
     lt_cl_queues_destroy(backend);
     lt_cl_programs_destroy(&backend->programs);
+    lt_cl_chains_destroy(backend);
+    lt_cl_programs_destroy(&backend->many);
     lt_cl_memory_destroy(&backend->memory);
     lt_cl_device_close(&backend->device);
     if (backend->has_threads) {
@@ -107,7 +111,12 @@ static const lt_backend_ops opencl_ops = {
     .copy = lt_cl_copy,
     .submit_stats = lt_cl_submit_stats,
     .submit_convert = lt_cl_submit_convert,
+    .fetch_stats = lt_cl_fetch_stats,
+    .submit_many = lt_cl_submit_many,
+    .submit_chain_stats = lt_cl_submit_chain_stats,
+    .submit_chain = lt_cl_submit_chain,
     .finish = lt_cl_finish,
+    .is_complete = lt_cl_is_complete,
     .parallel_for = parallel_for,
 };
 
@@ -156,16 +165,27 @@ static lathe_status init_parts(lt_cl_backend *backend, const lt_cl_options_in *o
     if (status != LATHE_OK) {
         goto close_device;
     }
+    status = lt_cl_programs_init(&backend->many, &backend->device, backend->pool, backend->counters,
+                                 options->cache_dir);
+    if (status != LATHE_OK) {
+        goto destroy_programs;
+    }
+    backend->many.options = " -DLT_BATCH";
     status =
         lt_cl_memory_init(&backend->memory, &backend->device, backend->pool, backend->counters);
     if (status != LATHE_OK) {
-        goto destroy_programs;
+        goto destroy_many;
+    }
+    if (options->pageable_staging) {
+        lt_cl_memory_set_pageable(&backend->memory);
     }
     status = init_threads(backend, options->host);
     if (status == LATHE_OK) {
         return LATHE_OK;
     }
     lt_cl_memory_destroy(&backend->memory);
+destroy_many:
+    lt_cl_programs_destroy(&backend->many);
 destroy_programs:
     lt_cl_programs_destroy(&backend->programs);
 close_device:
@@ -181,6 +201,8 @@ lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **
     made->pool = options->pool;
     made->counters = options->counters;
     made->check = options->check;
+    made->check_many = options->check_many;
+    made->check_chain = options->check_chain;
     made->check_ctx = options->check_ctx;
     lathe_status status = init_parts(made, options);
     if (status != LATHE_OK) {

@@ -5,7 +5,9 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "lathe_constants.h"
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Rows of so many elements are given without what lies before the launch. */
 #define LONG_ROW (UINT64_C(1) << 31)
@@ -157,14 +159,19 @@ typedef struct convert {
     lt_cl_launch launch;
 } convert;
 
+/* The stream kernel divides by 32-bit numbers to find scales. */
+static bool scales_are_near(const side *s) {
+    return s->args.scale_elems.by < LONG_ROW;
+}
+
 /* Makes a launch of the stream kernel, if both sides are n_rows rows of n_cols aligned columns. */
 static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     const lt_pass *pass = c->pass;
     bool one_row = n_rows == 1;
     side src = one_row ? c->joined_src : c->src;
     side dst = one_row ? c->joined_dst : c->dst;
-    if (!shape_side(&src, n_rows, n_cols) || !shape_side(&dst, n_rows, n_cols) ||
-        !is_aligned(&src, one_row, vector_elems(pass))) {
+    if (!scales_are_near(&src) || !scales_are_near(&dst) || !shape_side(&src, n_rows, n_cols) ||
+        !shape_side(&dst, n_rows, n_cols) || !is_aligned(&src, one_row, vector_elems(pass))) {
         return false;
     }
     bool is_trits = pass->dst.dtype == LATHE_BITNET158;
@@ -182,6 +189,9 @@ static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     args->row_units = div_by(row_units);
     args->n_units = n_rows * row_units;
     args->flags |= aligned ? LATHE_CL_DST_VECTOR : 0;
+    bool has_whole_rows = n_cols % unit_elems(pass) == 0 && row_units % LATHE_CL_GROUP == 0;
+    bool is_plain = (args->flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) == 0;
+    args->flags |= is_plain && (one_row || has_whole_rows) ? LATHE_CL_REGULAR : 0;
     c->launch.kernel = LT_CL_STREAM;
     c->launch.n_groups = lt_ceil_div(args->n_units, LATHE_CL_GROUP * steps);
     return true;
@@ -239,6 +249,7 @@ static bool blocks_are_vectors(const convert *c, uint64_t width) {
            (one_row || c->src.row_elems % width == 0) && is_aligned(&c->src, one_row, width);
 }
 
+/* Blocks for the linear kernel: see there. */
 static bool blocks_are_linear(const convert *c) {
     const lt_pass *pass = c->pass;
     const lathe_launch *args = &c->launch.args;
@@ -291,8 +302,9 @@ static void make_blocks(convert *c, const lt_range *range) {
     cut_blocks(c);
     args->flags |= blocks_are_vectors(c, vector_elems(pass)) ? LATHE_CL_SRC_VECTOR : 0;
     args->flags |= target_is_aligned(pass, &c->dst, args->n_rows == 1) ? LATHE_CL_DST_VECTOR : 0;
-    args->flags |= blocks_are_linear(c) ? LATHE_CL_LINEAR : 0;
-    c->launch.kernel = LT_CL_BLOCK;
+    bool is_linear = blocks_are_linear(c);
+    args->flags |= is_linear ? LATHE_CL_LINEAR : 0;
+    c->launch.kernel = is_linear ? LT_CL_LINEAR : LT_CL_BLOCK;
     c->launch.n_groups = args->n_units;
 }
 
@@ -311,7 +323,7 @@ static uint64_t convert_flags(const lt_pass *pass) {
     return flags;
 }
 
-lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
+static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool by_blocks) {
     const lt_pass *pass = work->pass;
     uint64_t elem = range->row * pass->dst.row_elems + range->col;
     uint64_t n_elems = range->n_rows * range->n_cols;
@@ -330,10 +342,18 @@ lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
                 .fault_base = elem - LATHE_CL_FAULT_MARGIN,
             },
     };
-    if (!make_stream(&c, range)) {
+    if (by_blocks || !make_stream(&c, range)) {
         make_blocks(&c, range);
     }
     return c.launch;
+}
+
+lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
+    return launch_of(work, range, false);
+}
+
+lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range) {
+    return launch_of(work, range, true);
 }
 
 /* The position of the first tile, in the kernel's terms. */
@@ -411,10 +431,45 @@ void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_out
     }
 }
 
+/* Adds a work-group's sum to one in units of 2^lowest; sums of 2^53 units or more are all the same.
+ */
+static uint64_t add_units(uint64_t sum, const uint32_t *words, int32_t lowest) {
+    const uint64_t too_much = UINT64_C(1) << 53;
+    uint64_t units = words[2] | (uint64_t)words[3] << 32;
+    int64_t shift = (int64_t)(int32_t)words[0] - lowest;
+    if (words[1] != 0 || (units != 0 && (shift > 53 || units > too_much >> shift))) {
+        return too_much;
+    }
+    return units == 0 ? sum : lt_min(sum + (units << shift), too_much);
+}
+
+void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, uint64_t n_groups, lt_tile_sum *sum) {
+    *sum = (lt_tile_sum){.is_set = true, .is_exact = true, .lowest = INT32_MAX};
+    const uint32_t *end = words + n_groups * LATHE_CL_FOLD_WORDS;
+    if (lt_dtype_traits_of(dtype)->rule == LT_RULE_ABSMAX) {
+        for (; words < end; words += LATHE_CL_FOLD_WORDS) {
+            float top;
+            memcpy(&top, words, sizeof top);
+            sum->value = top > sum->value ? top : sum->value;
+        }
+        return;
+    }
+    uint64_t units = 0;
+    for (const uint32_t *at = words; at < end; at += LATHE_CL_FOLD_WORDS) {
+        int32_t lowest = (int32_t)at[0];
+        sum->lowest = lowest < sum->lowest ? lowest : sum->lowest;
+    }
+    for (; words < end; words += LATHE_CL_FOLD_WORDS) {
+        units = add_units(units, words, sum->lowest);
+    }
+    sum->is_exact = units < UINT64_C(1) << 53;
+    sum->value = units == 0 ? 0 : ldexp((double)units, sum->lowest);
+}
+
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
-                          char text[LT_CL_OPTIONS_TEXT]) {
+                          const char *more, char text[LT_CL_OPTIONS_TEXT]) {
     (void)snprintf(text, LT_CL_OPTIONS_TEXT,
-                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u", (int)src, (int)dst,
-                   (unsigned)device->group_size);
+                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s", (int)src, (int)dst,
+                   (unsigned)device->group_size, more != NULL ? more : "");
     return text;
 }

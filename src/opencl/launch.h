@@ -15,6 +15,9 @@ typedef struct lt_cl_launch {
 } lt_cl_launch;
 
 /* The launch of one range, of at most LATHE_CL_MAX_ELEMS elements, of a convert pass. */
+/* The same by the block kernel, whatever the elements: for tables. */
+lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range);
+
 lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range);
 
 /* The launch of all tiles of a stats work. */
@@ -28,9 +31,13 @@ static inline double lt_cl_tile_stat(float stored) {
     return stored < 0 ? -LATHE_STAT_GROW * (double)stored : (double)stored;
 }
 
-/* The options that the kernels of a pair are built with, in a buffer of this size. Returns it. */
+/* What tiles come to, from the words that n_groups work-groups of the fold kernel left. */
+void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, uint64_t n_groups, lt_tile_sum *sum);
+
+/* The options that the kernels of a pair are built with, in a buffer of this size: `more`, which
+ * may be NULL, after those that all have. Returns it. */
 enum { LT_CL_OPTIONS_TEXT = 256 };
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
-                          char text[LT_CL_OPTIONS_TEXT]);
+                          const char *more, char text[LT_CL_OPTIONS_TEXT]);
 
 #endif

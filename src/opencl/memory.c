@@ -138,10 +138,10 @@ static lathe_status create_on_device(lt_cl_memory *memory, lt_buffer *buffer) {
 }
 
 static lathe_status create_pinned(lt_cl_memory *memory, lt_buffer *buffer) {
-    lt_pool_source *source = memory->shares_memory ? &memory->pages : &memory->pinned;
-    lathe_status status = memory->shares_memory
-                              ? LATHE_OK
-                              : check_size(memory, buffer->n_bytes + PINNED_RECORD_BYTES);
+    bool is_plain = memory->shares_memory || memory->is_pageable;
+    lt_pool_source *source = is_plain ? &memory->pages : &memory->pinned;
+    lathe_status status =
+        is_plain ? LATHE_OK : check_size(memory, buffer->n_bytes + PINNED_RECORD_BYTES);
     if (status == LATHE_OK) {
         status = lt_pool_source_alloc(memory->pool, source, buffer->n_bytes, &buffer->staging);
     }
@@ -260,17 +260,19 @@ static lathe_status probe_sharing(lt_cl_memory *memory) {
     return LATHE_OK;
 }
 
-static lt_pool_source source_of(lt_cl_memory *memory, void *(*allocate)(void *, size_t, size_t),
+static lt_pool_source source_of(lt_cl_memory *memory, lathe_pool_kind kind,
+                                void *(*allocate)(void *, size_t, size_t),
                                 void (*release)(void *, void *, size_t)) {
-    return (lt_pool_source){.allocator = {.ctx = memory, .allocate = allocate, .release = release}};
+    return (lt_pool_source){.allocator = {.ctx = memory, .allocate = allocate, .release = release},
+                            .kind = kind};
 }
 
 lathe_status lt_cl_memory_init(lt_cl_memory *memory, const lt_cl_device *device, lathe_pool *pool,
                                lt_counters *counters) {
     *memory = (lt_cl_memory){.device = device, .pool = pool, .counters = counters};
-    memory->buffers = source_of(memory, buffer_allocate, buffer_release);
-    memory->pinned = source_of(memory, pinned_allocate, pinned_release);
-    memory->pages = source_of(memory, pages_allocate, pages_release);
+    memory->buffers = source_of(memory, LATHE_POOL_DEVICE, buffer_allocate, buffer_release);
+    memory->pinned = source_of(memory, LATHE_POOL_PINNED, pinned_allocate, pinned_release);
+    memory->pages = source_of(memory, LATHE_POOL_PINNED, pages_allocate, pages_release);
     cl_int error = CL_OUT_OF_HOST_MEMORY;
     memory->queue = clCreateCommandQueue(device->context, device->id, 0, &error);
     if (noted(memory, error) != CL_SUCCESS) {
@@ -281,6 +283,13 @@ lathe_status lt_cl_memory_init(lt_cl_memory *memory, const lt_cl_device *device,
         lt_cl_memory_destroy(memory);
     }
     return status;
+}
+
+void lt_cl_memory_set_pageable(lt_cl_memory *memory) {
+    if (!memory->shares_memory) {
+        memory->is_pageable = true;
+        memory->pages.kind = LATHE_POOL_HOST;
+    }
 }
 
 void lt_cl_memory_destroy(lt_cl_memory *memory) {

@@ -13,6 +13,7 @@ typedef struct lt_cl_memory {
     lathe_pool *pool;
     lt_counters *counters;
     bool shares_memory;     /* the device says so, and its driver maps memory where it is */
+    bool is_pageable;       /* staging is ordinary memory */
     cl_command_queue queue; /* for getting and giving back memory only, with the pool locked */
     lt_pool_source buffers; /* blocks are cl_mem */
     lt_pool_source pinned;  /* blocks are mapped ALLOC_HOST_PTR memory */
@@ -22,6 +23,9 @@ typedef struct lt_cl_memory {
 /* Errors: DEVICE, INSUFFICIENT_MEMORY; there is then nothing to destroy. */
 lathe_status lt_cl_memory_init(lt_cl_memory *memory, const lt_cl_device *device, lathe_pool *pool,
                                lt_counters *counters);
+
+/* From now on staging is ordinary memory, where the device has its own. Before any is in use. */
+void lt_cl_memory_set_pageable(lt_cl_memory *memory);
 
 /* Gives all cached blocks back; none may be live. */
 void lt_cl_memory_destroy(lt_cl_memory *memory);

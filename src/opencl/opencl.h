@@ -14,15 +14,21 @@
  * are trials. OK: they agree; DEVICE: they do not, or the device failed. */
 typedef lathe_status lt_cl_check_fn(void *ctx, lathe_dtype src, lathe_dtype dst);
 
+/* The same for the chain kernel through n_types types, the first of them the source's. */
+typedef lathe_status lt_cl_check_chain_fn(void *ctx, uint32_t n_types, const lathe_dtype *types);
+
 /* What an OpenCL backend is made of. */
 typedef struct lt_cl_options_in {
     const lt_cl_found *found;
     cl_context context;    /* the caller's; NULL: one of our own */
     const char *cache_dir; /* of programs; NULL: none */
+    bool pageable_staging; /* no pinned memory */
     lathe_pool *pool;
     lt_counters *counters; /* outlives the backend */
     lt_backend *host;      /* the CPU backend: its threads run parallel_for. Retained. */
     lt_cl_check_fn *check;
+    lt_cl_check_fn *check_many; /* the same for the kernel of many tensors, a program of its own */
+    lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
 } lt_cl_options_in;
 

@@ -23,9 +23,9 @@ static pthread_mutex_t compiler = PTHREAD_MUTEX_INITIALIZER;
 
 const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
     static const char *const names[LT_CL_KERNEL_COUNT] = {
-        [LT_CL_STREAM] = "lathe_stream",
-        [LT_CL_BLOCK] = "lathe_block",
-        [LT_CL_STATS] = "lathe_stats",
+        [LT_CL_STREAM] = "lathe_stream", [LT_CL_BLOCK] = "lathe_block",
+        [LT_CL_LINEAR] = "lathe_linear", [LT_CL_STATS] = "lathe_stats",
+        [LT_CL_FOLD] = "lathe_fold",
     };
     return names[kernel];
 }
@@ -202,7 +202,7 @@ static lathe_status make(lt_cl_programs *programs, lathe_dtype src, lathe_dtype 
     lt_cl_program *pair = &programs->pairs[src][dst];
     lt_counters *counters = programs->counters;
     char text[LT_CL_OPTIONS_TEXT];
-    const char *options = lt_cl_options(programs->device, src, dst, text);
+    const char *options = lt_cl_options(programs->device, src, dst, programs->options, text);
     uint64_t start = now_ns();
     cl_program program = load(programs, options);
     pair->from_disk = program != NULL;
@@ -295,7 +295,7 @@ static void keep(const lt_cl_programs *programs, lathe_dtype src, lathe_dtype ds
                  const void *binary, size_t n_bytes) {
     char text[LT_CL_OPTIONS_TEXT];
     lt_cl_cache_key key;
-    const char *options = lt_cl_options(programs->device, src, dst, text);
+    const char *options = lt_cl_options(programs->device, src, dst, programs->options, text);
     if (lt_cl_cache_key_of(programs->device, options, &key)) {
         if (binary != NULL) {
             lt_cl_cache_store(programs->pool, programs->cache_dir, &key, binary, n_bytes);

@@ -9,11 +9,13 @@
 #include <lathe/dtype.h>
 #include <pthread.h>
 
-/* The kernels of a program, all of which it has. */
+/* The kernels of a program. */
 typedef enum lt_cl_kernel {
     LT_CL_STREAM, /* convert: rows that lie alike on both sides */
     LT_CL_BLOCK,  /* convert: anything, and scales of its own */
+    LT_CL_LINEAR, /* convert to a quantized type: the same for regular blocks. No other has it */
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
+    LT_CL_FOLD,   /* what the tiles of one scope come to */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 
@@ -40,6 +42,7 @@ typedef struct lt_cl_programs {
     const lt_cl_device *device;
     lathe_pool *pool;
     lt_counters *counters;
+    const char *options;   /* beyond those of every program, after a space; NULL: none */
     char *cache_dir;       /* a block of the pool; NULL: nothing is kept on disk */
     pthread_mutex_t mutex; /* guards building and judging */
     lt_cl_program pairs[LATHE_DTYPE_LAST + 1][LATHE_DTYPE_LAST + 1];

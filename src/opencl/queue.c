@@ -3,6 +3,7 @@
 #include "opencl/queue.h"
 
 #include "core/error.h"
+#include "opencl/batch.h"
 #include "opencl/release.h"
 
 /* More queues than this are not kept: each holds a driver's resources. */
@@ -22,12 +23,28 @@ static void forget(lt_queue *queue) {
     queue->is_uploading = false;
     queue->n_launches = 0;
     queue->n_stats = 0;
-    queue->n_stats_tiles = 0;
+    queue->n_stats_floats = 0;
+    queue->n_many = 0;
 }
 
 /* Waits as well as it can be done. Events of commands that were terminated are complete, too. */
 static void settle(const lt_queue *queue) {
     lt_cl_finish_queue(queue->commands);
+}
+
+/* Whether all commands have been done. Nothing runs. Each has waited for the one before it. */
+static bool are_done(const lt_queue *queue) {
+    cl_int state = CL_COMPLETE;
+    cl_int error = queue->last == NULL
+                       ? CL_SUCCESS
+                       : clGetEventInfo(queue->last, CL_EVENT_COMMAND_EXECUTION_STATUS,
+                                        sizeof state, &state, NULL);
+    return error == CL_SUCCESS && state == CL_COMPLETE;
+}
+
+bool lt_cl_is_complete(lt_backend *backend, const lt_queue *queue) {
+    (void)backend;
+    return queue == NULL || queue->is_complete;
 }
 
 /* Ends mappings that nobody will end any more. Nothing runs. */
@@ -50,6 +67,7 @@ static void unmap_all(lt_queue *queue) {
 lathe_status lt_cl_queue_fail(lt_queue *queue, const char *function, cl_int error) {
     lt_count(&queue->backend->counters->n_device_errors, 1);
     settle(queue);
+    queue->is_complete = are_done(queue);
     unmap_all(queue);
     release_last(queue);
     forget(queue);
@@ -59,7 +77,9 @@ lathe_status lt_cl_queue_fail(lt_queue *queue, const char *function, cl_int erro
 
 lathe_status lt_cl_queue_give_up(lt_queue *queue, lathe_status status) {
     const lathe_error error = *lt_error();
-    (void)lt_cl_queue_wait(queue);
+    if (lt_cl_queue_wait(queue) == LATHE_OK) {
+        queue->is_complete = true;
+    }
     forget(queue);
     *lt_error() = error;
     return status;
@@ -112,9 +132,11 @@ static void destroy_queue(lt_queue *queue) {
             for (size_t kernel = 0; kernel < LT_CL_KERNEL_COUNT; kernel++) {
                 lt_cl_release_kernel(queue->kernels[src][dst][kernel]);
             }
+            lt_cl_release_kernel(queue->many_kernels[src][dst]);
         }
     }
     lt_cl_queue_destroy_stats(queue);
+    lt_cl_destroy_table(queue);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
     lt_cl_release_queue(queue->commands);
@@ -173,6 +195,7 @@ static void clean(lt_queue *queue) {
     (void)lt_cl_queue_wait(queue);
     forget(queue);
     lt_cl_queue_destroy_stats(queue); /* which the pool keeps, for whoever is next */
+    lt_cl_destroy_table(queue);
 }
 
 void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {

@@ -16,15 +16,20 @@ typedef struct lt_cl_backend {
     lt_backend *host;
     lt_cl_device device;
     lt_cl_programs programs;
+    lt_cl_programs many; /* with the batch kernel */
     lt_cl_memory memory;
-    bool has_threads;      /* of its own; else the host backend's, which are the caller's */
-    lt_threads threads;    /* as many as slots, so that what each waits for overlaps */
-    lt_cl_check_fn *check; /* NULL: every program is trusted */
+    bool has_threads;           /* of its own; else the host backend's, which are the caller's */
+    lt_threads threads;         /* as many as slots, so that what each waits for overlaps */
+    lt_cl_check_fn *check;      /* NULL: every program is trusted */
+    lt_cl_check_fn *check_many; /* of the batch kernel */
+    lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
     pthread_mutex_t mutex; /* guards what follows, and making kernels */
     pthread_cond_t checked;
     bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
-    lt_queue *idle; /* the one used last first */
+    bool is_checking_many[LT_CL_DTYPES][LT_CL_DTYPES];
+    struct lt_cl_chain_programs *chains; /* chain.c */
+    lt_queue *idle;                      /* the one used last first */
     uint32_t n_idle;
 } lt_cl_backend;
 
@@ -34,11 +39,15 @@ typedef struct lt_cl_pending {
     lt_outcome *outcome;
 } lt_cl_pending;
 
-/* Statistics on their way into the landing memory. */
+/* Statistics on their way into the landing memory: those of tiles, or what groups of them come to.
+ */
 typedef struct lt_cl_pending_stats {
     double *stats;
+    lt_tile_sum *sum; /* NULL: tiles */
+    lathe_dtype dtype;
     uint64_t first; /* float of the landing memory */
     uint64_t n_tiles;
+    uint64_t n_groups;
 } lt_cl_pending_stats;
 
 /* Host memory that a queue has mapped. */
@@ -57,17 +66,23 @@ struct lt_queue {
     cl_command_queue commands; /* NULL: it could not be made */
     cl_event last;             /* the newest command's; NULL: all are done */
     bool is_broken;            /* a call has failed: nothing is put into it any more */
+    bool is_complete;          /* after a failure: what was in it before has been done */
     bool is_uploading;         /* transfers may be reading from staging memory */
     bool is_dirty;             /* reports are not as launches expect them */
     uint32_t n_launches;       /* pending */
     uint32_t n_stats;          /* likewise */
     uint32_t n_mappings;
-    uint64_t n_stats_tiles; /* floats of the landing memory that are taken */
-    lt_buffer reports;      /* on the device, for LT_CL_MAX_LAUNCHES launches */
+    uint64_t n_stats_floats; /* floats of the landing memory that are taken */
+    lt_buffer reports;       /* on the device, for LT_CL_MAX_LAUNCHES launches */
     lt_buffer reports_landing;
     lt_buffer stats; /* on the device: the newest work's; made when it is first needed */
     lt_buffer stats_landing;
+    lt_buffer table;      /* of a launch for many tensors: batch.c */
+    lt_buffer table_host; /* pinned: what it is made of, and where its reports land */
+    const lt_work *many;  /* the works of that launch */
+    size_t n_many;        /* 0: there is none */
     cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_KERNEL_COUNT];
+    cl_kernel many_kernels[LT_CL_DTYPES][LT_CL_DTYPES];
     lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
     lt_cl_pending_stats pending_stats[LT_CL_MAX_STATS];
     lt_cl_pending launches[LT_CL_MAX_LAUNCHES];
@@ -136,6 +151,8 @@ lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *f
 lathe_status lt_cl_self_check(lt_backend *backend, lathe_dtype src, lathe_dtype dst);
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work);
+lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue);
+bool lt_cl_is_complete(lt_backend *backend, const lt_queue *queue);
 
 #endif

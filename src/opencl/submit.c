@@ -2,7 +2,7 @@
 /* Passes on the device: works become launches, and what these report becomes the works' outcome. */
 #include "core/checked.h"
 #include "core/error.h"
-#include "opencl/queue.h"
+#include "opencl/batch.h"
 
 /* Room for statistics is made for so many tiles at least: those of a chunk, in a page of memory. */
 enum { LEAST_STATS = 1024 };
@@ -119,12 +119,21 @@ static lathe_status refresh_reports(lt_queue *queue) {
     return status;
 }
 
-/* Puts a read of n_bytes into the landing memory behind what is in the queue. */
-static lathe_status land(lt_queue *queue, const lt_buffer *from, void *to, uint64_t n_bytes) {
+/* Puts a read of n_bytes, from byte `at` on, into the landing memory behind what is in the queue.
+ */
+static lathe_status land(lt_queue *queue, const lt_buffer *from, uint64_t at, void *to,
+                         uint64_t n_bytes) {
     cl_event event = NULL;
-    cl_int error = clEnqueueReadBuffer(queue->commands, from->device, CL_FALSE, 0, (size_t)n_bytes,
-                                       to, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    cl_int error =
+        clEnqueueReadBuffer(queue->commands, from->device, CL_FALSE, (size_t)at, (size_t)n_bytes,
+                            to, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
     return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
+}
+
+static void deliver_tiles(const float *stored, uint64_t n_tiles, double *stats) {
+    for (uint64_t i = 0; i < n_tiles; i++) {
+        stats[i] = lt_cl_tile_stat(stored[i]);
+    }
 }
 
 /* Hands over what has landed, and leaves the queue empty. */
@@ -139,27 +148,34 @@ static void deliver(lt_queue *queue) {
     }
     for (uint32_t i = 0; i < queue->n_stats; i++) {
         const lt_cl_pending_stats *landed = &queue->pending_stats[i];
-        for (uint64_t k = 0; k < landed->n_tiles; k++) {
-            landed->stats[k] = lt_cl_tile_stat(floats[landed->first + k]);
+        const float *first = floats + landed->first;
+        if (landed->sum != NULL) {
+            lt_cl_tile_sum(landed->dtype, (const uint32_t *)first, landed->n_groups, landed->sum);
+        } else {
+            deliver_tiles(first, landed->n_tiles, landed->stats);
         }
     }
     queue->n_launches = 0;
     queue->n_stats = 0;
-    queue->n_stats_tiles = 0;
+    queue->n_stats_floats = 0;
 }
 
 lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue) {
     (void)backend;
     lathe_status status = lt_cl_queue_check(queue);
     if (status == LATHE_OK && queue->n_launches > 0) {
-        status = land(queue, &queue->reports, queue->reports_landing.host,
+        status = land(queue, &queue->reports, 0, queue->reports_landing.host,
                       queue->n_launches * sizeof fresh_report);
+    }
+    if (status == LATHE_OK) {
+        status = lt_cl_land_table(queue);
     }
     if (status == LATHE_OK) {
         status = lt_cl_queue_wait(queue);
     }
     if (status == LATHE_OK) {
         deliver(queue);
+        lt_cl_deliver_table(queue);
     }
     return status;
 }
@@ -223,6 +239,18 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
     return status;
 }
 
+/* OK, unless the queue is broken, or the kernels cannot do that: PRECISE scales and codes, and the
+ * quality report, are the CPU's. */
+static lathe_status check_work(lt_queue *queue, const lt_work *work) {
+    lathe_status status = lt_cl_queue_check(queue);
+    bool is_for_cpu = work->pass->quality == LATHE_PRECISE || work->outcome->quality != NULL;
+    if (status != LATHE_OK || !is_for_cpu) {
+        return status;
+    }
+    status = lt_fail(LATHE_NOT_SUPPORTED, "no kernels for quality precise, nor for a report");
+    return lt_cl_queue_give_up(queue, status);
+}
+
 /* ---- convert */
 
 static lathe_status convert_part(lt_queue *queue, const lt_work *work, const lt_range *part) {
@@ -270,7 +298,7 @@ static lathe_status convert_range(lt_queue *queue, const lt_work *work, const lt
 
 lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work) {
     (void)backend;
-    lathe_status status = lt_cl_queue_check(queue);
+    lathe_status status = check_work(queue, work);
     for (uint64_t i = 0; status == LATHE_OK && i < work->n_ranges; i++) {
         lt_range range = lt_ranges_at(work->ranges, work->first_range + i);
         status = convert_range(queue, work, &range);
@@ -280,33 +308,70 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
 
 /* ---- statistics */
 
-/* Makes room for a work's statistics on the device and where they land. */
-static lathe_status prepare_stats(lt_queue *queue, uint64_t n_tiles) {
+/* Makes room for n_floats on the device, for a work's statistics and what they come to, and for
+ * n_landing where they land. */
+static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n_landing) {
     lt_cl_memory *memory = &queue->backend->memory;
+    uint64_t have = queue->stats.n_bytes / sizeof(float);
     uint64_t room = queue->stats_landing.n_bytes / sizeof(float);
     lathe_status status = LATHE_OK;
-    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_tiles + n_tiles > room) {
+    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_floats + n_landing > room ||
+        n_floats > have) {
         status = lt_cl_finish(&queue->backend->base, queue);
     }
-    if (status != LATHE_OK || n_tiles <= room) {
+    if (status != LATHE_OK || (n_floats <= have && n_landing <= room)) {
         return status;
     }
-    const uint64_t n_bytes = lt_max(n_tiles, LEAST_STATS) * sizeof(float);
     lt_cl_queue_destroy_stats(queue);
-    status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, n_bytes, &queue->stats);
+    status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE,
+                                 lt_max(n_floats, LEAST_STATS) * sizeof(float), &queue->stats);
     if (status == LATHE_OK) {
-        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &queue->stats_landing);
+        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED,
+                                     lt_max(n_landing, LEAST_STATS) * sizeof(float),
+                                     &queue->stats_landing);
     }
     return status == LATHE_OK ? LATHE_OK : lt_cl_queue_give_up(queue, status);
 }
 
+/* Launches the fold kernel on the tiles' statistics; what it leaves lies behind them, from float
+ * `partials` on. */
+static lathe_status enqueue_fold(lt_queue *queue, const lt_work *work, uint64_t n_groups,
+                                 uint64_t partials) {
+    const cl_ulong numbers[] = {work->n_tiles, partials};
+    cl_mem stats = queue->stats.device;
+    cl_kernel kernel = NULL;
+    lathe_status status = get_kernel(queue, work, LT_CL_FOLD, &kernel);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    cl_int error = clSetKernelArg(kernel, 0, sizeof(cl_mem), &stats);
+    for (cl_uint i = 0; i < 2 && error == CL_SUCCESS; i++) {
+        error = clSetKernelArg(kernel, i + 1, sizeof numbers[i], &numbers[i]);
+    }
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    }
+    size_t local = queue->backend->device.group_size;
+    size_t global = (size_t)n_groups * local;
+    cl_event event = NULL;
+    error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
+                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
+    lt_count(&queue->backend->counters->n_launches, status == LATHE_OK ? 1 : 0);
+    return status;
+}
+
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
     (void)backend;
-    lathe_status status = lt_cl_queue_check(queue);
+    const uint32_t group_size = queue->backend->device.group_size;
+    uint64_t partials = lt_ceil_div(work->n_tiles, LATHE_CL_FOLD_WORDS) * LATHE_CL_FOLD_WORDS;
+    uint64_t n_groups = lt_ceil_div(work->n_tiles, (uint64_t)group_size * LATHE_CL_FOLD_STEPS);
+    uint64_t n_landing = work->sum != NULL ? n_groups * LATHE_CL_FOLD_WORDS : work->n_tiles;
+    lathe_status status = check_work(queue, work);
     if (status != LATHE_OK || work->n_tiles == 0) {
         return status;
     }
-    status = prepare_stats(queue, work->n_tiles);
+    status = prepare_stats(queue, partials + n_groups * LATHE_CL_FOLD_WORDS, n_landing);
     if (status != LATHE_OK) {
         return status;
     }
@@ -315,18 +380,49 @@ lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_w
                     queue->reports.device},
         .n_buffers = 4,
     };
-    lt_cl_launch launch = lt_cl_launch_stats(work, queue->backend->device.group_size);
+    lt_cl_launch launch = lt_cl_launch_stats(work, group_size);
     status = enqueue_launch(queue, work, &launch, &args);
-    uint64_t first = queue->n_stats_tiles;
+    uint64_t first = queue->n_stats_floats;
+    if (status == LATHE_OK && work->sum != NULL) {
+        status = enqueue_fold(queue, work, n_groups, partials);
+    }
     if (status == LATHE_OK) {
-        status = land(queue, &queue->stats, (float *)queue->stats_landing.host + first,
-                      work->n_tiles * sizeof(float));
+        status = land(queue, &queue->stats, work->sum != NULL ? partials * sizeof(float) : 0,
+                      (float *)queue->stats_landing.host + first, n_landing * sizeof(float));
     }
     if (status != LATHE_OK) {
         return status;
     }
-    queue->pending_stats[queue->n_stats++] =
-        (lt_cl_pending_stats){.stats = work->stats, .first = first, .n_tiles = work->n_tiles};
-    queue->n_stats_tiles += work->n_tiles;
+    queue->pending_stats[queue->n_stats++] = (lt_cl_pending_stats){
+        .stats = work->stats,
+        .sum = work->sum,
+        .dtype = work->pass->dst.dtype,
+        .first = first,
+        .n_tiles = work->n_tiles,
+        .n_groups = n_groups,
+    };
+    queue->n_stats_floats += n_landing;
     return lt_cl_queue_flush(queue);
+}
+
+lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    lt_cl_memory *memory = &lt_cl_of(backend)->memory;
+    const uint64_t n_bytes = work->n_tiles * sizeof(float);
+    lt_buffer landing = {0};
+    lathe_status status = lt_cl_queue_check(queue);
+    if (status == LATHE_OK) {
+        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &landing);
+    }
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    status = land(queue, &queue->stats, 0, landing.host, n_bytes);
+    if (status == LATHE_OK) {
+        status = lt_cl_queue_wait(queue);
+    }
+    if (status == LATHE_OK) {
+        deliver_tiles(landing.host, work->n_tiles, work->stats);
+    }
+    lt_cl_buffer_destroy(memory, &landing);
+    return status;
 }

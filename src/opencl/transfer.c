@@ -168,6 +168,6 @@ lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *f
     cl_int error = clEnqueueCopyBuffer(queue->commands, from->device, to->device,
                                        (size_t)from_offset, (size_t)to_offset, (size_t)n_bytes,
                                        lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    status = lt_cl_queue_chain(queue, "clEnqueueCopyBuffer", error, event);
-    return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
+    /* Not flushed: after a failure nothing has been copied. */
+    return lt_cl_queue_chain(queue, "clEnqueueCopyBuffer", error, event);
 }

@@ -28,6 +28,7 @@ void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features) 
 #define SET_PACK_AVX2(name) kernels->name = lt_##name##_avx2;
     LT_PACK_KERNELS(SET_PACK_AVX2)
     kernels->saturated_f32 = lt_saturated_f32_avx2;
+    kernels->ladder_f32_to_i4 = lt_ladder_f32_to_i4_avx2;
 }
 
 /* Out of cache two things stay with AVX2, which was faster: F32 to BITNET158, and, where stores do
@@ -58,4 +59,5 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
 #define SET_PACK_AVX512(name) kernels->name = lt_##name##_avx512;
     LT_PACK_KERNELS(SET_PACK_AVX512)
     kernels->saturated_f32 = lt_saturated_f32_avx512;
+    kernels->ladder_f32_to_i4 = lt_ladder_f32_to_i4_avx512;
 }

@@ -17,6 +17,14 @@ LT_INLINE vi code_bytes(vf x[4], const lt_kernel_params *params) {
     return v_to_code_bytes(x, v_set1(params->max_code));
 }
 
+/* Where codes may reach further below 0 than above: clamped to the further bound on both sides, and
+ * then, as bytes, to the other one. */
+LT_INLINE vi code_bytes_below(vf x[4], const lt_kernel_params *params) {
+    divide_by_scale(x, params);
+    const vi bytes = v_to_code_bytes(x, v_set1(params->max_code + params->extra_codes));
+    return v_min_bytes(bytes, (char)params->max_code);
+}
+
 LT_INLINE vi ternary_digits(vf x[4], const lt_kernel_params *params) {
     divide_by_scale(x, params);
     return v_to_ternary_digits(x);
@@ -28,12 +36,12 @@ LT_INLINE void store_i8(uint8_t *dst, vf x[4], const lt_kernel_params *params, l
 
 LT_INLINE void store_i4(uint8_t *dst, vf x[4], const lt_kernel_params *params, lt_store store) {
     (void)store;
-    v_store_nibbles(dst, code_bytes(x, params));
+    v_store_nibbles(dst, code_bytes_below(x, params));
 }
 
 LT_INLINE void store_i2(uint8_t *dst, vf x[4], const lt_kernel_params *params, lt_store store) {
     (void)store;
-    v_store_crumbs(dst, code_bytes(x, params));
+    v_store_crumbs(dst, code_bytes_below(x, params));
 }
 
 LT_INLINE void store_i1(uint8_t *dst, vf x[4], const lt_kernel_params *params, lt_store store) {

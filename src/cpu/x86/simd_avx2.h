@@ -125,6 +125,11 @@ LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
     return _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(-128)), bytes);
 }
 
+/* The lesser of each signed byte and `most`. */
+LT_INLINE vi v_min_bytes(vi bytes, char most) {
+    return _mm256_min_epi8(bytes, _mm256_set1_epi8(most));
+}
+
 /* Ternary digits (code + 1) of four vectors: x rounds to 1 above 0.5, where ties go to 0. */
 LT_INLINE vi v_to_ternary_digits(const vf x[4]) {
     vi code[4];

@@ -133,6 +133,11 @@ LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
     return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
 }
 
+/* The lesser of each signed byte and `most`. */
+LT_INLINE vi v_min_bytes(vi bytes, char most) {
+    return _mm512_min_epi8(bytes, _mm512_set1_epi8(most));
+}
+
 /* Ternary digits (code + 1) of four vectors. Comparing with 0.5 and -0.5, as AVX2 does, and joining
  * the masks was slower. */
 LT_INLINE vi v_to_ternary_digits(const vf x[4]) {
