@@ -4,12 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_FILTER = 256, KEY_THREADS, KEY_SIZE, KEY_ISA, KEY_REPEAT, KEY_QUICK };
+enum {
+    KEY_FILTER = 256,
+    KEY_THREADS,
+    KEY_SIZE,
+    KEY_ISA,
+    KEY_REPEAT,
+    KEY_QUICK,
+    KEY_STRATEGIES,
+};
 
 static const struct argp_option option_list[] = {
     {"filter", KEY_FILTER, "TEXT", 0,
      "Only the conversion TEXT, such as f32->i8 or f32->i8/row; else those whose name contains it",
      0},
+    {"strategies", KEY_STRATEGIES, "NAME", OPTION_ARG_OPTIONAL,
+     "In place of conversions, measure what the strategies are worth, or the one of that name", 0},
     {"threads", KEY_THREADS, "N,M,...", 0,
      "Measure with N threads, then M, ... (default 1; with an OpenCL device, as many as there are "
      "processors)",
@@ -35,6 +45,19 @@ static void take_threads(bench_options *options, struct argp_state *state, char 
     }
     if (options->n_threads == 0) {
         argp_error(state, "--threads: a number is missing");
+    }
+}
+
+static void take_strategy(bench_options *options, struct argp_state *state, const char *name) {
+    options->strategy = name != NULL ? name : "";
+    if (name != NULL && !bench_is_strategy(name)) {
+        argp_error(state, "--strategies: '%s' is none of %s", name, bench_strategy_names());
+    }
+}
+
+static void check_options(const bench_options *options, struct argp_state *state) {
+    if (options->strategy != NULL && (options->filter != NULL || options->n_threads > 1)) {
+        argp_error(state, "--strategies: does not go with --filter or several numbers of threads");
     }
 }
 
@@ -65,11 +88,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case KEY_QUICK:
         options->quick = true;
         return 0;
+    case KEY_STRATEGIES:
+        take_strategy(options, state, arg);
+        return 0;
     case 'j':
         options->json = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "too many arguments");
+        return 0;
+    case ARGP_KEY_END:
+        check_options(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -90,7 +119,10 @@ static const struct argp argp = {
            "repetitions' own ratios.",
 };
 
-static lathe_status make_base(bench *b) {
+lathe_status bench_make_base(bench *b) {
+    if (b->base != NULL) {
+        return LATHE_OK;
+    }
     lathe_tensor_desc desc = {
         .struct_size = sizeof(desc), .dtype = LATHE_F32, .n_dims = 2, .shape = b->shape};
     b->shape[0] = b->options->size / 4 / BENCH_ROW_ELEMS;
@@ -154,7 +186,7 @@ static lathe_status make_setup(bench *b, uint32_t *n_threads) {
     return status;
 }
 
-static int run_all(bench *b, uint32_t n_processors, uint64_t first_engine_ns) {
+static int run_conversions(bench *b, uint32_t n_processors, uint64_t first_engine_ns) {
     const bench_options *options = b->options;
     bool on_cpu = strcmp(b->device.selector, "cpu") == 0;
     const uint32_t default_threads = on_cpu ? 1 : n_processors;
@@ -167,6 +199,15 @@ static int run_all(bench *b, uint32_t n_processors, uint64_t first_engine_ns) {
         status = on_cpu ? bench_run_cpu(b) : bench_run_opencl(b, first_engine_ns);
     }
     return status;
+}
+
+static int run_all(bench *b, uint32_t n_processors, uint64_t first_engine_ns) {
+    if (b->options->strategy == NULL) {
+        return bench_make_base(b) == LATHE_OK ? run_conversions(b, n_processors, first_engine_ns)
+                                              : cli_fail_last();
+    }
+    b->n_threads = b->options->n_threads != 0 ? b->options->threads[0] : n_processors;
+    return bench_run_strategies(b);
 }
 
 static int print_json(const bench *b) {
@@ -193,7 +234,7 @@ static int run(bench *b) {
     int status = CLI_OK;
     if (b->n_cases == 0) {
         status = cli_fail("no conversion is named like '%s'", options->filter);
-    } else if (make_setup(b, &n_processors) != LATHE_OK || make_base(b) != LATHE_OK) {
+    } else if (make_setup(b, &n_processors) != LATHE_OK) {
         status = cli_fail_last();
     } else {
         b->results = options->json ? json_array() : NULL;

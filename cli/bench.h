@@ -11,6 +11,7 @@ enum { BENCH_ROW_ELEMS = 4096, BENCH_MOST_THREADS = 32, BENCH_MOST_REPEATS = 100
 typedef struct bench_options {
     cli_engine_options engine;
     const char *filter;
+    const char *strategy; /* NULL: conversions; "": every case of --strategies; else this one */
     uint32_t threads[BENCH_MOST_THREADS];
     size_t n_threads; /* 0: by default */
     uint64_t size;
@@ -29,6 +30,7 @@ typedef struct bench {
     uint64_t shape[2];
     const bench_case *cases;
     size_t n_cases;
+    const char *strategy;     /* the case of --strategies that is running */
     lathe_device_info device; /* that is being measured */
     uint32_t n_threads;       /* of the host */
     json_t *results;          /* with --json */
@@ -37,6 +39,9 @@ typedef struct bench {
 
 /* Makes b->source what the case starts from, unless it is already. */
 lathe_status bench_make_source(bench *b, const bench_case *c);
+
+/* Makes b->base, the F32 tensor of b->options->size bytes, unless it is there already. */
+lathe_status bench_make_base(bench *b);
 
 /* The target of a case whose dtype is this one. */
 lathe_target bench_target(const bench_case *c, lathe_dtype dtype);
@@ -48,13 +53,22 @@ int bench_run_cpu(bench *b);
  * Returns the exit status. bench_opencl.c, or bench_no_opencl.c in a build without. */
 int bench_run_opencl(bench *b, uint64_t first_engine_ns);
 
+/* bench_strategies.c */
+
+/* Whether --strategies has a case of that name, and the names of all. */
+bool bench_is_strategy(const char *name);
+const char *bench_strategy_names(void);
+
+/* The cases that b->options->strategy asks for. Returns the exit status. */
+int bench_run_strategies(bench *b);
+
 /* bench_measure.c */
 
 /* Something to be timed: it is done `rounds` times. */
 typedef lathe_status bench_fn(void *ctx, uint64_t rounds);
 
 /* Act 0 is what is measured; the others are what it is compared with. */
-enum { BENCH_MOST_ACTS = 3 };
+enum { BENCH_MOST_ACTS = 6 };
 typedef struct bench_acts {
     void *ctx;
     size_t n;

@@ -12,9 +12,14 @@ static bool is_wide(lathe_dtype dtype) {
     return !lathe_dtype_is_quantized(dtype);
 }
 
+static bool is_tuned(lathe_dtype dtype) {
+    return dtype == LATHE_I8 || dtype == LATHE_I4 || dtype == LATHE_BITNET158;
+}
+
 /* All pairs of floats; floats to and from quantized types; and, to see what the way through F32
- * costs, I8 to the other quantized types. Granularities beyond the tensor are for the types that
- * kernels are tuned for. */
+ * costs, I8 to the other quantized types, and, with scales found in the same pass, groups of I8 and
+ * I4 to the types that kernels are tuned for. Floats have granularities beyond the tensor beside
+ * those types. */
 static bool is_listed(lathe_dtype from, lathe_dtype to, lathe_granularity granularity) {
     if (from == to) {
         return false;
@@ -23,12 +28,13 @@ static bool is_listed(lathe_dtype from, lathe_dtype to, lathe_granularity granul
         return granularity == LATHE_PER_TENSOR;
     }
     if (!is_wide(from) && !is_wide(to)) {
-        return from == LATHE_I8 && granularity == LATHE_PER_TENSOR;
+        bool has_groups = (from == LATHE_I8 || from == LATHE_I4) && is_tuned(to);
+        return granularity == LATHE_PER_TENSOR ? from == LATHE_I8
+                                               : granularity == LATHE_PER_GROUP && has_groups;
     }
     lathe_dtype wide = is_wide(from) ? from : to;
     lathe_dtype narrow = is_wide(from) ? to : from;
-    bool tuned = narrow == LATHE_I8 || narrow == LATHE_I4 || narrow == LATHE_BITNET158;
-    return tuned || wide == LATHE_F32 || granularity == LATHE_PER_TENSOR;
+    return is_tuned(narrow) || wide == LATHE_F32 || granularity == LATHE_PER_TENSOR;
 }
 
 static void set_case(bench_case *c, lathe_dtype from, lathe_dtype to,

@@ -22,6 +22,7 @@ int cli_compare(int argc, char **argv);
 int cli_devices(int argc, char **argv);
 int cli_synth(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_plan(int argc, char **argv);
 
 /* output.c */
 
@@ -120,8 +121,8 @@ typedef struct cli_engine_options {
     bool verbose;
 } cli_engine_options;
 
-/* Children for a command's argp; their input is a cli_engine_options. The first has --device,
- * --require-device and what the second has: --program-cache and --verbose. */
+/* Children for a command's argp; their input is a cli_engine_options. The first has --config,
+ * --device, --require-device and what the second has: --program-cache and --verbose. */
 extern const struct argp cli_engine_argp;
 extern const struct argp cli_program_argp;
 
@@ -130,6 +131,18 @@ enum { CLI_ENGINE_GROUP = 3 };
 
 /* lathe_engine_create with the options; NULL means all defaults. */
 lathe_status cli_engine_create(const cli_engine_options *options, lathe_engine **engine);
+
+/* config_file.c */
+
+/* Reads the file of --config, which replaces one that was read before. Returns the exit status. */
+int cli_config_load(const char *path);
+
+/* The target that it names; NULL: there is no file. dtype 0: it names none. */
+const lathe_target *cli_config_target(void);
+
+/* What a command's options say, and the file's settings where they say nothing. Its strings are the
+ * options' and the file's, which live to the end. */
+lathe_config cli_config_merged(const lathe_config *given);
 
 /* The name of a device's CPU kernels; null for an OpenCL device. */
 json_t *cli_isa_json(const lathe_device_info *device);

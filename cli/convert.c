@@ -12,9 +12,20 @@ typedef struct convert_options {
     lathe_checkpoint_options checkpoint;
     lathe_rule *rules;
     cli_engine_options engine;
+    unsigned given; /* what of the target the options say: GIVEN_... */
     bool json;
     bool quiet;
+    bool stats;
 } convert_options;
+
+/* Parts of the target, which a file may name too. */
+enum {
+    GIVEN_GRANULARITY = 1,
+    GIVEN_ROW_DIMS = 2,
+    GIVEN_QUALITY = 4,
+    GIVEN_NONFINITE = 8,
+    GIVEN_STRICT = 16,
+};
 
 enum {
     KEY_TO = 256,
@@ -27,6 +38,7 @@ enum {
     KEY_MEMORY,
     KEY_THREADS,
     KEY_ISA,
+    KEY_STATS,
 };
 
 static const struct argp_option option_list[] = {
@@ -56,6 +68,7 @@ static const struct argp_option option_list[] = {
      3},
     {NULL, 0, NULL, 0, "What to print:", 4},
     {"json", 'j', NULL, 0, "Print one JSON object", 4},
+    {"stats", KEY_STATS, NULL, 0, "Say how long the conversions of each kind took", 4},
     {"quiet", 'q', NULL, 0, "Print nothing but errors", 4},
     {0},
 };
@@ -78,6 +91,7 @@ static void add_rule(convert_options *options, struct argp_state *state, char *a
 }
 
 static void set_nonfinite(convert_options *options, struct argp_state *state, const char *arg) {
+    options->given |= GIVEN_NONFINITE;
     if (strcmp(arg, "saturate") == 0) {
         options->checkpoint.target.nonfinite = LATHE_NONFINITE_SATURATE;
     } else if (strcmp(arg, "error") == 0) {
@@ -92,9 +106,28 @@ static void check_options(const convert_options *options, struct argp_state *sta
         argp_error(state, "the input is missing");
     } else if (options->output == NULL) {
         argp_error(state, "--output is missing");
-    } else if (options->to == NULL) {
+    } else if (options->to == NULL && options->checkpoint.target.dtype == 0) {
         argp_error(state, "--to is missing (--to keep converts by rules alone)");
     }
+}
+
+/* What a file says about the target, where the options say nothing. */
+static void take_file_target(convert_options *options) {
+    const lathe_target *file = cli_config_target();
+    lathe_target *target = &options->checkpoint.target;
+    const unsigned given = options->given;
+    if (file == NULL) {
+        return;
+    }
+    target->dtype = options->to == NULL ? file->dtype : target->dtype;
+    if ((given & GIVEN_GRANULARITY) == 0) {
+        target->granularity = file->granularity;
+        target->group_size = file->group_size;
+    }
+    target->row_dims = given & GIVEN_ROW_DIMS ? target->row_dims : file->row_dims;
+    target->quality = given & GIVEN_QUALITY ? target->quality : file->quality;
+    target->nonfinite = given & GIVEN_NONFINITE ? target->nonfinite : file->nonfinite;
+    target->strict = given & GIVEN_STRICT ? target->strict : file->strict;
 }
 
 static error_t parse_run_option(int key, char *arg, struct argp_state *state) {
@@ -115,6 +148,9 @@ static error_t parse_run_option(int key, char *arg, struct argp_state *state) {
     case 'j':
         options->json = true;
         return 0;
+    case KEY_STATS:
+        options->stats = true;
+        return 0;
     case 'q':
         options->quiet = true;
         return 0;
@@ -125,6 +161,7 @@ static error_t parse_run_option(int key, char *arg, struct argp_state *state) {
         options->input = arg;
         return 0;
     case ARGP_KEY_END:
+        take_file_target(options);
         check_options(options, state);
         return 0;
     default:
@@ -153,6 +190,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         options->checkpoint.overwrite = 1;
         return 0;
     case KEY_GRANULARITY:
+        options->given |= GIVEN_GRANULARITY;
         if (!cli_parse_granularity(arg, target)) {
             argp_error(state,
                        "--granularity: '%s' is none of tensor row group:N (N a multiple of 32)",
@@ -160,14 +198,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         }
         return 0;
     case KEY_ROW_DIMS:
+        options->given |= GIVEN_ROW_DIMS;
         target->row_dims = (uint32_t)cli_option_count(state, "--row-dims", arg, 1, LATHE_MAX_DIMS);
         return 0;
     case KEY_QUALITY:
+        options->given |= GIVEN_QUALITY;
         if (!cli_parse_quality(arg, &target->quality)) {
             argp_error(state, "--quality: '%s' is none of fast balanced precise", arg);
         }
         return 0;
     case KEY_STRICT:
+        options->given |= GIVEN_STRICT;
         target->strict = 1;
         return 0;
     case KEY_NONFINITE:
@@ -199,23 +240,23 @@ static int print_result(lathe_engine *engine, const convert_options *options,
     convert_result result = {
         .report = report,
         .options = &options->checkpoint,
-        .wanted_device = options->engine.config.device,
+        .wanted_device = cli_config_merged(&options->engine.config).device,
         .device = {.struct_size = sizeof(result.device)},
-        .pool = {.struct_size = sizeof(result.pool)},
-        .engine = {.struct_size = sizeof(result.engine)},
+        .metrics = cli_allocate(1, sizeof(*result.metrics)),
+        .stats = options->stats,
     };
+    int status = CLI_OK;
+    *result.metrics = (lathe_metrics){.struct_size = sizeof(*result.metrics)};
     if (lathe_engine_device(engine, &result.device) != LATHE_OK ||
-        lathe_pool_get_stats(lathe_engine_pool(engine), &result.pool) != LATHE_OK ||
-        lathe_engine_get_stats(engine, &result.engine) != LATHE_OK) {
-        return cli_fail_last();
-    }
-    if (options->json) {
-        return cli_print_json(convert_result_json(&result));
-    }
-    if (!options->quiet) {
+        lathe_engine_metrics(engine, result.metrics) != LATHE_OK) {
+        status = cli_fail_last();
+    } else if (options->json) {
+        status = cli_print_json(convert_result_json(&result));
+    } else if (!options->quiet) {
         convert_result_print(&result);
     }
-    return CLI_OK;
+    free(result.metrics);
+    return status;
 }
 
 static int run(convert_options *options) {
@@ -247,7 +288,7 @@ static int run(convert_options *options) {
 /* The library keeps tensors by rules alone: --to keep is one more rule, the last. */
 static void apply_keep(convert_options *options) {
     lathe_checkpoint_options *checkpoint = &options->checkpoint;
-    if (checkpoint->target.dtype == 0) {
+    if (options->to != NULL && strcmp(options->to, "keep") == 0) {
         options->rules =
             cli_reallocate(options->rules, checkpoint->n_rules + 1, sizeof(lathe_rule));
         options->rules[checkpoint->n_rules++] = (lathe_rule){.glob = "*"};

@@ -91,7 +91,7 @@ static bool is_cpu(const lathe_device_info *device) {
 
 /* A user who chose a device should know when the CPU did the work. */
 static void print_takeover(const convert_result *result) {
-    const lathe_engine_stats *engine = &result->engine;
+    const lathe_engine_stats *engine = &result->metrics->engine;
     if (is_cpu(&result->device) && result->wanted_device != NULL &&
         strcmp(result->wanted_device, "opencl") == 0) {
         printf("there is no OpenCL device to use: the CPU did the work\n");
@@ -115,9 +115,12 @@ void convert_result_print(const convert_result *result) {
     } else {
         printf("%s %s", device->selector, device->name);
     }
-    printf(", %s of buffers at most\n", cli_bytes_text(result->pool.peak_bytes, peak));
+    printf(", %s of buffers at most\n", cli_bytes_text(result->metrics->pool.peak_bytes, peak));
     print_takeover(result);
     print_idle_rules(report, result->options);
+    if (result->stats) {
+        convert_stats_print(result->metrics);
+    }
 }
 
 static json_t *rules_json(const lathe_checkpoint_report *report,
@@ -151,13 +154,19 @@ static json_t *tensors_json(const lathe_checkpoint_report *report) {
 json_t *convert_result_json(const convert_result *result) {
     const lathe_checkpoint_report *report = result->report;
     const lathe_device_info *device = &result->device;
-    return json_pack(
+    json_t *object = json_pack(
         "{s:o, s:o, s:o, s:o, s:f, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "input_bytes",
         cli_json_count(report->input_bytes), "output_bytes", cli_json_count(report->output_bytes),
         "n_tensors", cli_json_count(report->n_tensors), "converted",
         cli_json_count(report->n_converted), "seconds", report->seconds, "peak_pool_bytes",
-        cli_json_count(result->pool.peak_bytes), "device", device->selector, "device_name",
+        cli_json_count(result->metrics->pool.peak_bytes), "device", device->selector, "device_name",
         cli_json_text(device->name), "isa", cli_isa_json(device), "threads",
-        cli_json_count(device->threads), "engine", cli_engine_stats_json(&result->engine), "rules",
-        rules_json(report, result->options), "tensors", tensors_json(report));
+        cli_json_count(device->threads), "engine", cli_engine_stats_json(&result->metrics->engine),
+        "rules", rules_json(report, result->options), "tensors", tensors_json(report));
+    if (result->stats &&
+        json_object_set_new(object, "metrics", convert_stats_json(result->metrics)) != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
 }

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <lathe/lathe.h>
+#include <stdbool.h>
 
 /* All that is known at the end. */
 typedef struct convert_result {
@@ -12,14 +13,18 @@ typedef struct convert_result {
     const lathe_checkpoint_options *options;
     const char *wanted_device; /* the text of --device; NULL: none */
     lathe_device_info device;
-    lathe_pool_stats pool;
-    lathe_engine_stats engine;
+    lathe_metrics *metrics;
+    bool stats; /* --stats */
 } convert_result;
 
 /* The tables and lines for a person, on stdout. */
 void convert_result_print(const convert_result *result);
 
-/* The object for --json. */
+/* The object for --json; NULL where there is no memory. */
 json_t *convert_result_json(const convert_result *result);
+
+/* convert_stats.c: the table of --stats, and the object; NULL where there is no memory. */
+void convert_stats_print(const lathe_metrics *metrics);
+json_t *convert_stats_json(const lathe_metrics *metrics);
 
 #endif

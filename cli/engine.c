@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DEVICE = 512, KEY_REQUIRE_DEVICE, KEY_PROGRAM_CACHE, KEY_VERBOSE };
+enum { KEY_CONFIG = 512, KEY_DEVICE, KEY_REQUIRE_DEVICE, KEY_PROGRAM_CACHE, KEY_VERBOSE };
 
 static const struct argp_option option_list[] = {
+    {"config", KEY_CONFIG, "FILE", 0,
+     "Begin with the settings in FILE, a JSON object; options win over them", CLI_ENGINE_GROUP},
     {"device", KEY_DEVICE, "DEVICE", 0,
      "Where to run: auto (default), cpu, opencl (a GPU before any other device), opencl:N or "
      "opencl:TEXT, see 'lathe devices'",
@@ -14,7 +16,9 @@ static const struct argp_option option_list[] = {
     {"require-device", KEY_REQUIRE_DEVICE, NULL, 0,
      "Fail where the CPU would take over from the device", CLI_ENGINE_GROUP},
     {"program-cache", KEY_PROGRAM_CACHE, "DIR|none", 0,
-     "Keep compiled OpenCL programs in DIR (default ~/.cache/lathe)", CLI_ENGINE_GROUP},
+     "Keep compiled OpenCL programs, and what the planner measures, in DIR (default "
+     "~/.cache/lathe)",
+     CLI_ENGINE_GROUP},
     {"verbose", KEY_VERBOSE, NULL, 0, "Say on standard error what is noticed about devices",
      CLI_ENGINE_GROUP},
     {0},
@@ -23,6 +27,11 @@ static const struct argp_option option_list[] = {
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     cli_engine_options *options = state->input;
     switch (key) {
+    case KEY_CONFIG:
+        if (cli_config_load(arg) != CLI_OK) {
+            exit(CLI_FAILURE);
+        }
+        return 0;
     case KEY_DEVICE:
         options->config.device = cli_option_device(state, arg);
         return 0;
@@ -44,7 +53,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 }
 
 const struct argp cli_engine_argp = {.options = option_list, .parser = parse_option};
-const struct argp cli_program_argp = {.options = option_list + 2, .parser = parse_option};
+const struct argp cli_program_argp = {.options = option_list + 3, .parser = parse_option};
 
 static void notice_all(void *ctx, lathe_notice_level level, const char *text) {
     (void)ctx;
@@ -56,6 +65,18 @@ static void notice_warnings(void *ctx, lathe_notice_level level, const char *tex
     if (level == LATHE_NOTICE_WARNING) {
         cli_notice(true, text);
     }
+}
+
+/* The planner's measurements lie beside the programs. */
+static char *calibration_file(const char *folder) {
+    const char *name = "/calibration.json";
+    if (folder == NULL) {
+        return NULL;
+    }
+    size_t size = strlen(folder) + strlen(name) + 1;
+    char *path = cli_allocate(size, 1);
+    snprintf(path, size, "%s%s", folder, name);
+    return path;
 }
 
 /* The XDG base directory rules: a path that is not absolute does not count. */
@@ -80,17 +101,22 @@ lathe_status cli_engine_create(const cli_engine_options *options, lathe_engine *
     if (options == NULL) {
         options = &defaults;
     }
-    lathe_config config = options->config;
+    lathe_config config = cli_config_merged(&options->config);
     char *cache = NULL;
-    config.struct_size = sizeof(config);
     config.notice = options->verbose ? notice_all : notice_warnings;
-    if (options->program_cache == NULL) {
+    if (options->program_cache == NULL && config.program_cache_dir == NULL) {
         cache = default_program_cache();
         config.program_cache_dir = cache;
-    } else if (strcmp(options->program_cache, "none") != 0) {
-        config.program_cache_dir = options->program_cache;
+    } else if (options->program_cache != NULL) {
+        bool is_none = strcmp(options->program_cache, "none") == 0;
+        config.program_cache_dir = is_none ? NULL : options->program_cache;
+    }
+    char *calibration = calibration_file(config.program_cache_dir);
+    if (config.calibration_file == NULL) {
+        config.calibration_file = calibration;
     }
     lathe_status status = lathe_engine_create(&config, engine);
+    free(calibration);
     free(cache);
     return status;
 }

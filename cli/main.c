@@ -15,6 +15,7 @@ typedef struct command {
 static const command commands[] = {
     {"convert", cli_convert}, {"inspect", cli_inspect}, {"compare", cli_compare},
     {"synth", cli_synth},     {"devices", cli_devices}, {"bench", cli_bench},
+    {"plan", cli_plan},
 };
 
 typedef struct main_options {
@@ -57,6 +58,7 @@ static const struct argp argp = {
            "  synth     write a made-up checkpoint\n"
            "  devices   list the devices\n"
            "  bench     measure the speed of conversions\n"
+           "  plan      say how a tensor would be converted\n"
            "\n"
            "'lathe COMMAND --help' describes a command.",
 };

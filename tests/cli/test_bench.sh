@@ -40,3 +40,19 @@ same "isa: reported" scalar "$(json results.0.isa)"
 succeeds "table" bench "${small[@]}" --filter 'f32->f16'
 check "table: heading" grep -qE '^conversion +isa +threads +GB/s +copy GB/s +ratio$' out
 check "table: row" grep -qE '^f32->f16 ' out
+
+succeeds "strategies" bench --repeat 1 --strategies=small --json
+same "strategies: names" "small small" "$(json results.0.name) $(json results.1.name)"
+for key in seconds against_seconds ratio; do
+    check "strategies: $key" grep -qE '^[0-9]+\.?[0-9]*(e-?[0-9]+)?$' <(json results.0.$key)
+done
+succeeds "strategies: table" bench --repeat 1 --strategies=small
+check "strategies: heading" grep -qE '^strategy +what +time +other +ratio +other$' out
+check "strategies: row" grep -qE '^small +convert f32->f16, 4 KiB ' out
+succeeds "strategies: plan" bench --quick --repeat 1 --strategies=plan --device cpu --json
+same "strategies: plan: rows" 30 "$(json results.#)"
+check "strategies: plan: who was best" grep -qE '^(one thread|all threads|opencl:[0-9]+)$' \
+    <(json results.0.against)
+misused "strategies: no such one" bench --strategies=help
+check "strategies: their names" grep -q 'small.*plan' err
+misused "strategies with a filter" bench --strategies --filter f32

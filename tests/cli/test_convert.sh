@@ -89,8 +89,13 @@ succeeds "long" synth long.safetensors --size 32MiB --quiet
 succeeds "balanced" convert long.safetensors -o balanced.safetensors --to i8 --quality balanced --json
 succeeds "fast" convert long.safetensors -o fast.safetensors --to i8 --quality fast --json
 check_not "fast takes other scales" cmp balanced.safetensors fast.safetensors
-fails "precise" "." convert in.safetensors -o p.safetensors --to i8 --quality precise
-check_not "precise: no output" test -e p.safetensors
+succeeds "balanced i4" convert in.safetensors -o b4.safetensors --to i4 --quiet
+succeeds "precise i4" convert in.safetensors -o p4.safetensors --to i4 --quality precise --quiet
+succeeds "balanced i4: error" compare in.safetensors b4.safetensors --json
+balanced=$(json total.sqnr_db | cut -d. -f1)
+succeeds "precise i4: error" compare in.safetensors p4.safetensors --json
+precise=$(json total.sqnr_db | cut -d. -f1)
+check "precise has less noise" test "$precise" -gt "$balanced"
 
 # --strict
 fails "strict" "embed_tokens" convert in.safetensors -o p.safetensors --to f16 --strict

@@ -4,7 +4,7 @@
 misused "no command"
 misused "unknown command" frobnicate
 misused "unknown option before the command" --frobnicate
-for command in convert inspect compare synth devices bench; do
+for command in convert inspect compare synth devices bench plan; do
     misused "$command with an unknown option" "$command" --frobnicate
 done
 for command in convert inspect compare synth; do
@@ -58,7 +58,7 @@ check "version: text" grep -qE '^lathe [0-9]+\.[0-9]+\.[0-9]+$' out
 lathe --help
 same "help: exit status" 0 "$status"
 cp out helps
-for command in convert inspect compare synth devices bench; do
+for command in convert inspect compare synth devices bench plan; do
     check "help names $command" grep -q "^ *$command " helps
     lathe "$command" --help
     same "$command --help: exit status" 0 "$status"
@@ -71,6 +71,6 @@ sed 's/\\-/-/g' "$MAN_PAGE" >man_text
 for option in $(grep -oE -e '--[a-z][a-z-]+' all_helps | sort -u); do
     check "man page has $option" grep -qE -e "$option([^a-z-]|\$)" man_text
 done
-for command in convert inspect compare synth devices bench; do
+for command in convert inspect compare synth devices bench plan; do
     check "man page has $command" grep -qi -e "^\.SH $command\$" man_text
 done
