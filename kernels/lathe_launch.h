@@ -52,7 +52,10 @@ typedef struct lathe_side {
 #define LATHE_CL_CHECK_BYTES 32    /* a source byte that no encoder emits is a fault */
 #define LATHE_CL_SRC_VECTOR 64     /* block, stats: vectors of elements can be loaded at once */
 #define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
-#define LATHE_CL_LINEAR 256        /* block: regular ones, held in registers */
+#define LATHE_CL_LINEAR 256        /* block: for the linear kernel */
+#define LATHE_CL_REGULAR                                                                           \
+    512 /* stream: one row, or rows of whole units, a multiple of                                  \
+           LATHE_CL_GROUP; neither STRICT nor SURVEY */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
@@ -84,6 +87,17 @@ typedef struct lathe_launch {
     lathe_div scopes_per_row;
 } lathe_launch;
 
+/* One tensor of a table of them: what lies before it beyond what its launch, of which several may
+ * share one, says: modulo 2^64. */
+typedef struct lathe_entry {
+    lathe_u64 first_group; /* work-groups before its own */
+    lathe_u64 launch;      /* index */
+    lathe_u64 src_data;    /* bytes */
+    lathe_u64 src_scales;  /* floats */
+    lathe_u64 dst_data;
+    lathe_u64 dst_scales;
+} lathe_entry;
+
 /* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) * 4 + fault
  * kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated elements. */
 #define LATHE_CL_REPORT_WORDS 2
@@ -100,6 +114,10 @@ typedef struct lathe_launch {
 /* The most elements of a launch: a fault is then one 32-bit word, whose minimum every OpenCL 1.2
  * device can take. */
 #define LATHE_CL_MAX_ELEMS ((1u << 30) - 64)
+
+/* Tiles that a work-item of the fold kernel takes, and the words that a work-group leaves. */
+#define LATHE_CL_FOLD_STEPS 16
+#define LATHE_CL_FOLD_WORDS 4
 
 /* A tile's statistic is one float. It is never negative, so a minus sign says that it is to be
  * multiplied by LATHE_STAT_GROW: the sum overflowed F32. */
@@ -129,12 +147,14 @@ typedef struct lathe_launch {
 #define LATHE_CL_UNIT_BITNET158 20
 
 /* The stream kernel gives LATHE_CL_GROUP units to a work-group at a time: once for BITNET158, else
- * this often, or more where loads and stores are small. */
+ * LATHE_CL_STEPS times, or more where what is loaded is small. */
 #define LATHE_CL_STEPS 2
 #define LATHE_CL_PAIR_STEPS(src, dst)                                                              \
-    ((dst) >= LATHE_CL_I8 && ((src) == LATHE_CL_F16 || (src) == LATHE_CL_BF16)                     \
-         ? 2 * LATHE_CL_STEPS                                                                      \
-         : LATHE_CL_STEPS)
+    ((src) == LATHE_CL_BITNET158 ? 4 * LATHE_CL_STEPS                                              \
+                                 : ((src) == LATHE_CL_F32 || (dst) == LATHE_CL_F32 ||              \
+                                            ((src) <= LATHE_CL_BF16 && (dst) <= LATHE_CL_BF16)     \
+                                        ? LATHE_CL_STEPS                                           \
+                                        : 2 * LATHE_CL_STEPS))
 
 /* Work-items that share a tile of the stats kernel, LATHE_STAT_LANES lanes between them. */
 #define LATHE_CL_TILE_ITEMS(src) ((src) <= LATHE_CL_BF16 ? 32 : 16)

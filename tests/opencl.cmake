@@ -118,6 +118,15 @@ if(NOT lathe_tsan)
     lathe_opencl_environment(test_opencl_faults)
 endif()
 
+# Reaches inside the planner.
+lathe_test(test_plan_opencl test_plan_opencl.c INTERNAL)
+if(NOT lathe_tsan)
+    target_compile_definitions(test_plan_opencl PRIVATE TEST_OPENCL)
+    target_link_libraries(test_plan_opencl PRIVATE OpenCL::OpenCL ${CMAKE_DL_LIBS})
+    add_dependencies(test_plan_opencl cl_fault_layer)
+    lathe_opencl_environment(test_plan_opencl)
+endif()
+
 lathe_opencl_program(stress_opencl stress_opencl.c)
 lathe_add_test(stress_opencl "${CMAKE_CURRENT_SOURCE_DIR}/run_stress.sh"
     $<TARGET_FILE:stress_opencl>)
@@ -134,12 +143,17 @@ endif()
 lathe_opencl_test(test_device_tensors test_device_tensors.c)
 lathe_opencl_test(test_zero_copy test_zero_copy.c)
 lathe_opencl_test(test_opencl_convert test_opencl_convert.c)
+lathe_opencl_test(test_opencl_batch test_batch.c)
+lathe_opencl_test(test_opencl_config test_opencl_config.c)
+lathe_opencl_test(test_opencl_fold test_opencl_fold.c INTERNAL)
 lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
 lathe_opencl_test(test_opencl_interop_faults test_opencl_interop_faults.c)
 # The tests of the CPU once more.
-foreach(name IN ITEMS convert convert_faults convert_large convert_modes)
+foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline precise quality stream_api stream_ends
+        stream_memory dlpack views)
     lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
 endforeach()
+lathe_opencl_test(test_opencl_in_place_again test_in_place.c INTERNAL)
 
 if(lathe_tsan)
     return()

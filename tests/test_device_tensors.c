@@ -289,3 +289,40 @@ Test(device_tensors, the_budget_covers_them) {
     }
     lathe_engine_free(engine);
 }
+
+/* Host, pinned and device blocks are counted apart. On a device that shares the host's memory both
+ * kinds of its blocks are pinned ones. */
+Test(device_tensors, the_pool_counts_them_by_kind) {
+    static const uint64_t shape[] = {1 << 20};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 1, .shape = shape};
+    for (size_t i = 1; i < n_engines; i++) {
+        lathe_pool *of_engine = lathe_engine_pool(engines[i]);
+        for (int memory = LATHE_MEMORY_HOST; memory <= LATHE_MEMORY_DEVICE; memory++) {
+            lathe_tensor *tensor = NULL;
+            lathe_pool_stats before = {.struct_size = sizeof before};
+            lathe_pool_stats during = {.struct_size = sizeof during};
+            lathe_pool_stats after = {.struct_size = sizeof after};
+            CHECK_OK(lathe_pool_get_stats(of_engine, &before));
+            CHECK_OK(lathe_engine_tensor_create(engines[i], (lathe_memory)memory, &desc, &tensor));
+            CHECK_OK(lathe_pool_get_stats(of_engine, &during));
+            lathe_tensor_release(tensor);
+            CHECK_OK(lathe_pool_get_stats(of_engine, &after));
+            int kind = LATHE_POOL_HOST;
+            while (kind < LATHE_POOL_DEVICE &&
+                   during.kinds[kind].in_use_bytes < before.kinds[kind].in_use_bytes + (4 << 20)) {
+                kind++;
+            }
+            bool is_expected = kind == memory || (memory == LATHE_MEMORY_DEVICE && i == 1 &&
+                                                  kind == LATHE_POOL_PINNED);
+            CHECK(is_expected, "engine %d, memory %d: kind %d", (int)i, memory, kind);
+            CHECK(during.kinds[kind].in_use_bytes >= (4 << 20) &&
+                      during.kinds[kind].n_live > before.kinds[kind].n_live &&
+                      during.kinds[kind].peak_bytes >= (4 << 20),
+                  "in use");
+            CHECK(after.kinds[kind].cached_bytes >= (4 << 20) &&
+                      after.kinds[kind].in_use_bytes == before.kinds[kind].in_use_bytes,
+                  "cached");
+        }
+    }
+}

@@ -130,9 +130,11 @@ Test(edges, a_failed_conversion_says_from_and_to) {
     lathe_engine *engine = new_engine(1);
     lathe_tensor *source = new_tensor(engine, LATHE_F32, 2, 64, LATHE_PER_TENSOR);
     lathe_tensor *result = NULL;
-    const lathe_target precise = {
-        .struct_size = sizeof precise, .dtype = LATHE_I4, .quality = LATHE_PRECISE};
-    CHECK_STATUS(lathe_convert(engine, source, &precise, &result, NULL), LATHE_NOT_SUPPORTED);
+    const lathe_target odd = {.struct_size = sizeof odd,
+                              .dtype = LATHE_I4,
+                              .granularity = LATHE_PER_GROUP,
+                              .group_size = 48};
+    CHECK_STATUS(lathe_convert(engine, source, &odd, &result, NULL), LATHE_INVALID_ARGUMENT);
     const lathe_error *error = lathe_last_error();
     CHECK(error->from == LATHE_F32 && error->to == LATHE_I4 && strcmp(error->stage, "convert") == 0,
           "from %d to %d at %s", (int)error->from, (int)error->to, error->stage);

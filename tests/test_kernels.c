@@ -420,12 +420,42 @@ Test(kernels, scalar_equals_oracle) {
     }
 }
 
+enum { N_TIES = 255 * 9 * 2 };
+
+/* The code of a finite element where `extra` more codes lie below -max. */
+static int code_of(lathe_dtype to, float x, float inverse, int extra) {
+    double scaled = (double)(float)((double)x * (double)inverse);
+    int max = oracle_max_code(to);
+    return extra != 0 && scaled < -max ? (int)fmax(rint(scaled), -max - extra)
+                                       : oracle_encode(to, x, inverse);
+}
+
+static void check_codes(lathe_dtype to, const float *x, size_t n, float inverse, int extra) {
+    static uint8_t got[N_TIES];
+    static uint8_t expected[N_TIES];
+    const lt_kernel_params params = {.scale = 1.0F,
+                                     .inv_scale = inverse,
+                                     .max_code = (float)oracle_max_code(to),
+                                     .extra_codes = (float)extra};
+    size_t n_bytes = bytes_of(to, n);
+    oracle_clear_row(to, expected, n_bytes);
+    for (size_t i = 0; i < n; i++) {
+        oracle_put_code(to, expected, i, code_of(to, x[i], inverse, extra));
+    }
+    variant variants[MAX_VARIANTS];
+    size_t n_variants = convert_variants(LATHE_F32, to, variants);
+    for (size_t i = 0; i < n_variants; i++) {
+        memset(got, CANARY, sizeof got);
+        ((lt_convert_fn *)variants[i].function)(x, got, n, &params);
+        size_t wrong = first_difference(got, expected, n_bytes);
+        CHECK(wrong == n_bytes, "ties %s to %s, %d extra codes: byte %zu",
+              lathe_isa_name(variants[i].isa), lathe_dtype_name(to), extra, wrong);
+    }
+}
+
 /* Codes around every tie of every type, whatever the multiplication rounds to. */
 Test(kernels, codes_near_ties) {
-    enum { N = 255 * 9 * 2 };
-    static float x[N];
-    static uint8_t got[N];
-    static uint8_t expected[N];
+    static float x[N_TIES];
     static const lathe_dtype to[] = {LATHE_I8, LATHE_I4, LATHE_I2, LATHE_BITNET158, LATHE_I1};
     for (size_t p = 0; p < 40; p++) {
         float inverse = p < 8 ? ldexpf(1.0F, (int)p - 4) : 1.0F + 0.01234F * (float)p;
@@ -438,21 +468,9 @@ Test(kernels, codes_near_ties) {
             }
         }
         for (size_t t = 0; t < sizeof to / sizeof to[0]; t++) {
-            kernel_entry entry = {"ties", LATHE_F32, to[t]};
-            lt_kernel_params params = {1.0F, inverse, (float)oracle_max_code(to[t])};
-            size_t n_bytes = bytes_of(to[t], n);
-            oracle_clear_row(to[t], expected, n_bytes);
-            for (size_t i = 0; i < n; i++) {
-                store(to[t], expected, i, x[i], inverse);
-            }
-            variant variants[MAX_VARIANTS];
-            size_t n_variants = convert_variants(LATHE_F32, to[t], variants);
-            for (size_t i = 0; i < n_variants; i++) {
-                memset(got, CANARY, sizeof got);
-                ((lt_convert_fn *)variants[i].function)(x, got, n, &params);
-                size_t wrong = first_difference(got, expected, n_bytes);
-                CHECK(wrong == n_bytes, "%s %s to %s: byte %zu", entry.name,
-                      lathe_isa_name(variants[i].isa), lathe_dtype_name(to[t]), wrong);
+            check_codes(to[t], x, n, inverse, 0);
+            if (to[t] == LATHE_I4 || to[t] == LATHE_I2) {
+                check_codes(to[t], x, n, inverse, 1);
             }
         }
     }
@@ -556,7 +574,8 @@ Test(kernels, saturation_counts) {
         if (round % 50 == 0) {
             n_elems = 5000 - round;
         }
-        lt_kernel_params params = {1.0F, inverses[round % N_PARAMS], bounds[round % 3]};
+        const lt_kernel_params params = {
+            .scale = 1.0F, .inv_scale = inverses[round % N_PARAMS], .max_code = bounds[round % 3]};
         fill_source(&rng, LATHE_F32, (uint8_t *)x, n_elems);
         uint64_t expected = 0;
         for (size_t i = 0; i < n_elems; i++) {

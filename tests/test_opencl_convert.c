@@ -26,8 +26,8 @@ static void check_units(lathe_dtype from) {
     for (int to = LATHE_DTYPE_FIRST; to <= LATHE_DTYPE_LAST; to++) {
         const uint64_t unit = LATHE_CL_UNIT((int)from, to);
         const uint64_t group = unit * LATHE_CL_GROUP;
-        const uint64_t edges[] = {unit, 2 * unit, group, LATHE_CL_STEPS * group,
-                                  2 * LATHE_CL_STEPS * group};
+        const uint64_t steps = LATHE_CL_PAIR_STEPS((int)from, to);
+        const uint64_t edges[] = {unit, 2 * unit, group, steps * group, 2 * steps * group};
         for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
             for (uint64_t n = edges[i] - 1; n <= edges[i] + 1; n++) {
                 const size_t held = (size_t)test_random_below(&rng, N_LAYOUTS);
