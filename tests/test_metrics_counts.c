@@ -188,7 +188,7 @@ Test(metrics_counts, pipelines) {
 }
 
 Test(metrics_counts, checkpoints) {
-    char in[] = "/tmp/lathe-metrics-XXXXXX";
+    char in[] = P_tmpdir "/lathe-metrics-XXXXXX";
     char out[64];
     lathe_writer *writer = NULL;
     const int fd = mkstemp(in);

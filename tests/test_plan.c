@@ -426,7 +426,7 @@ static char folder[64];
 static char file[96];
 
 static void setup_file(void) {
-    (void)snprintf(folder, sizeof folder, "/tmp/lathe-plan-XXXXXX");
+    (void)snprintf(folder, sizeof folder, P_tmpdir "/lathe-plan-XXXXXX");
     CHECK(mkdtemp(folder) != NULL, "a folder");
     (void)snprintf(file, sizeof file, "%s/below/calibration.json", folder);
 }

@@ -19,8 +19,8 @@ static int splits_character(char c) {
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-lt_text lt_name_text(const char *name) {
-    lt_text out;
+lt_short_text lt_name_text(const char *name) {
+    lt_short_text out;
     size_t length = strlen(name);
     if (length < sizeof out.text) {
         memcpy(out.text, name, length + 1);
@@ -35,8 +35,8 @@ lt_text lt_name_text(const char *name) {
     return out;
 }
 
-lt_text lt_path_text(const char *path) {
-    lt_text out;
+lt_short_text lt_path_text(const char *path) {
+    lt_short_text out;
     size_t length = strlen(path);
     if (length < sizeof out.text) {
         memcpy(out.text, path, length + 1);
@@ -51,8 +51,8 @@ lt_text lt_path_text(const char *path) {
     return out;
 }
 
-lt_text lt_errno_text(int error) {
-    lt_text out;
+lt_short_text lt_errno_text(int error) {
+    lt_short_text out;
     char buffer[sizeof out.text];
     (void)snprintf(out.text, sizeof out.text, "%s", strerror_r(error, buffer, sizeof buffer));
     return out;

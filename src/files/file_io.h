@@ -9,18 +9,18 @@
 
 /* Texts cut to a length that leaves room in a message. Used as lt_name_text(name).text within one
  * call. */
-typedef struct lt_text {
+typedef struct lt_short_text {
     char text[160];
-} lt_text;
+} lt_short_text;
 
 /* A tensor's name or another piece of a file: its beginning. */
-lt_text lt_name_text(const char *name);
+lt_short_text lt_name_text(const char *name);
 
 /* A path: its end. */
-lt_text lt_path_text(const char *path);
+lt_short_text lt_path_text(const char *path);
 
 /* What errno means. */
-lt_text lt_errno_text(int error);
+lt_short_text lt_errno_text(int error);
 
 /* Opens a regular file for reading; never waits, whatever the path is. Errors: INVALID_ARGUMENT (no
  * path), NOT_FOUND, IO (not permitted, or not a regular file). */

@@ -122,7 +122,7 @@ static lathe_status check_free(const lathe_writer *writer, const lt_writer_entry
         return lt_fail(LATHE_INVALID_ARGUMENT, "tensor \"%s\" is declared twice",
                        lt_name_text(entry->name).text);
     }
-    lt_text base = lt_name_text(entry->name);
+    lt_short_text base = lt_name_text(entry->name);
     size_t length = strlen(entry->name) - strlen(LT_ST_SCALE_SUFFIX);
     if (length < sizeof base.text) {
         base.text[length] = '\0';
