@@ -35,6 +35,7 @@ static int read_all(const char *path, char **text, size_t *n_bytes) {
         return CLI_OK;
     }
     free(*text);
+    *text = NULL;
     return error != 0 ? cli_fail("%s: %s", path, strerror(error))
                       : cli_fail("%s: a config of more than %d bytes", path, MOST_BYTES);
 }

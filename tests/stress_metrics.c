@@ -81,6 +81,7 @@ static void run(lathe_pool *pool, uint32_t n_shards, bool resets) {
     lathe_metrics *now = malloc(sizeof *now);
     if (metrics == NULL || now == NULL) {
         fail("no memory");
+        free(now);
         return;
     }
     atomic_store(&done, false);

@@ -84,7 +84,8 @@ static float level_of(uint32_t bin) {
     }
     uint32_t octave = bin / OCTAVE_BINS - 1;
     uint32_t first = (bin % OCTAVE_BINS + OCTAVE_BINS) << octave;
-    return (float)(first + (UINT32_C(1) << octave) / 2);
+    uint32_t half = (UINT32_C(1) << octave) / 2;
+    return (float)(first + half);
 }
 
 lt_precise lt_precise_of(lathe_dtype dtype, uint64_t n_elems, float scale) {

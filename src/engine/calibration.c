@@ -342,7 +342,8 @@ double lt_calibrate_transfers(lt_planner *planner, lathe_engine *engine, uint64_
             return 0;
         }
     }
-    return (double)line.ns_per_byte * (double)(n_bytes / 2);
+    const uint64_t larger_side = n_bytes / 2;
+    return (double)line.ns_per_byte * (double)larger_side;
 }
 
 /* ---- no conversion at all */

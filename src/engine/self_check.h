@@ -17,6 +17,6 @@ lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst);
 
 /* The same for a chain through n_types types, the first of them the source's, one scale for all and
  * one for each row (chain_check.c). */
-lathe_status lt_self_check_chain(void *engine, uint32_t n_types, const lathe_dtype *types);
+lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype *types);
 
 #endif

@@ -140,9 +140,9 @@ struct lt_stream_job {
  * some sampled tiles), pieces of a copy */
 
 /* What a unit needs of the source, and where it goes in the slot. */
-void lt_stream_prepare_chunk(lt_stream_job *job, lt_slot *slot, uint64_t unit);
-void lt_stream_prepare_tiles(lt_stream_job *job, lt_slot *slot, uint64_t unit);
-void lt_stream_prepare_copy(lt_stream_job *job, lt_slot *slot, uint64_t unit);
+void lt_stream_prepare_chunk(lt_stream_job *job, lt_slot *slot, uint64_t index);
+void lt_stream_prepare_tiles(lt_stream_job *job, lt_slot *slot, uint64_t index);
+void lt_stream_prepare_copy(lt_stream_job *job, lt_slot *slot, uint64_t index);
 
 /* Brings the source's part of a prepared unit into the slot. */
 lathe_status lt_stream_load_slot(lt_stream_job *job, lt_slot *slot);

@@ -12,7 +12,7 @@
  * Errors, after which nothing has been enqueued: NOT_SUPPORTED (the pair's kernels have not been
  * used and checked yet: the caller must not be kept waiting for that), DEVICE,
  * INSUFFICIENT_MEMORY. */
-lathe_status lt_cl_enqueue_convert(lt_backend *backend, cl_command_queue queue, const lt_work *work,
+lathe_status lt_cl_enqueue_convert(lt_backend *base, cl_command_queue queue, const lt_work *work,
                                    const lt_range *range, cl_uint n_wait, const cl_event *wait_list,
                                    lt_buffer *reports, cl_event *event);
 

@@ -94,8 +94,8 @@ static inline lt_cl_backend *lt_cl_of(lt_backend *backend) {
 
 /* ---- queue.c */
 
-lathe_status lt_cl_queue_open(lt_backend *backend, lt_queue **queue);
-void lt_cl_queue_close(lt_backend *backend, lt_queue *queue);
+lathe_status lt_cl_queue_open(lt_backend *base, lt_queue **queue);
+void lt_cl_queue_close(lt_backend *base, lt_queue *queue);
 
 /* Frees the queues that are idle. */
 void lt_cl_queues_destroy(lt_cl_backend *backend);
@@ -148,7 +148,7 @@ lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *f
 
 /* ---- submit.c: as lt_backend_ops says */
 
-lathe_status lt_cl_self_check(lt_backend *backend, lathe_dtype src, lathe_dtype dst);
+lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst);
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);

@@ -115,16 +115,26 @@ typedef struct stalls {
     double full;
 } stalls;
 
+/* The number behind `key`, which the kernel writes with two decimals and a point whatever the
+ * locale; 0 if there is none. */
+static double percent_after(const char *text, const char *key) {
+    const char *found = strstr(text, key);
+    if (found == NULL) {
+        return 0;
+    }
+    char *end = NULL;
+    double value = (double)strtoul(found + strlen(key), &end, 10);
+    if (*end == '.') {
+        value += (double)strtoul(end + 1, NULL, 10) / 100;
+    }
+    return value;
+}
+
 static void add_stalls(const char *text, stalls *most) {
-    double value;
-    const char *line = strstr(text, "some avg10=");
-    if (line != NULL && sscanf(line, "some avg10=%lf", &value) == 1 && value > most->some) {
-        most->some = value;
-    }
-    line = strstr(text, "full avg10=");
-    if (line != NULL && sscanf(line, "full avg10=%lf", &value) == 1 && value > most->full) {
-        most->full = value;
-    }
+    double some = percent_after(text, "some avg10=");
+    double full = percent_after(text, "full avg10=");
+    most->some = some > most->some ? some : most->some;
+    most->full = full > most->full ? full : most->full;
 }
 
 static stalls read_stalls(const lt_pressure_files *files) {
