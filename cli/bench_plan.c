@@ -2,7 +2,7 @@
 /* lathe bench --strategies=plan: what AUTO makes of conversions of all sizes, beside every other
  * way by itself. */
 #include "bench_strategies.h"
-#include "engine/planner.h"
+#include "engine/plan/planner.h"
 #include <string.h>
 
 enum { MOST_WAYS = BENCH_MOST_ACTS, ROW_ELEMS = 1024 };

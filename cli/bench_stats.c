@@ -3,7 +3,7 @@
 #include "bench_stats.h"
 #include "cli.h"
 #include "core/tensor.h"
-#include "engine/direct.h"
+#include "engine/direct/direct.h"
 #include <stdlib.h>
 
 struct bench_stats {

@@ -5,7 +5,7 @@
  * cancellation; one pool has a budget, and tells about pressure. Prints what went wrong; exits 0 if
  * nothing did. */
 #include "core/error.h"
-#include "engine/streaming.h"
+#include "engine/stream/streaming.h"
 #include "support.h"
 #include <stdatomic.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* Tests of lathe/config.h: presets, checks of every field, hints, the JSON form, and the effect of
  * the fields that no other test looks at. */
 #include "check.h"
-#include "engine/config.h"
+#include "engine/config/config.h"
 #include "metrics/metrics.h"
 #include "support.h"
 #include <inttypes.h>

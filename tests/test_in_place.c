@@ -3,7 +3,7 @@
  * more of it; and a tensor that is untouched after an error. */
 #include "convert_case.h"
 #include "core/tensor.h"
-#include "engine/waves.h"
+#include "engine/in_place/waves.h"
 #include "pool/pool.h"
 
 #ifdef TEST_OPENCL

@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "core/scale.h"
 #include "core/tensor.h"
-#include "engine/direct.h"
+#include "engine/direct/direct.h"
 #include "opencl_support.h"
 #include <criterion/criterion.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 /* Tests of planning: what a plan says, what memory and options do to it, the calibration file, and
  * how estimates follow what conversions take. */
 #include "check.h"
-#include "engine/planner.h"
+#include "engine/plan/planner.h"
 #include "support.h"
 #include <jansson.h>
 #include <lathe/lathe.h>

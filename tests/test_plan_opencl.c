@@ -2,7 +2,7 @@
 /* Tests of planning with a device: what a plan says of it, and AUTO, which here may take a
  * processor's OpenCL, too. */
 #include "check.h"
-#include "engine/planner.h"
+#include "engine/plan/planner.h"
 #include "opencl_support.h"
 
 static const test_cl_layer *layer;

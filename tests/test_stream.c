@@ -4,7 +4,7 @@
  * threads. */
 #include "check.h"
 #include "core/error.h"
-#include "engine/streaming.h"
+#include "engine/stream/streaming.h"
 #include "oracle.h"
 #include "support.h"
 #include <pthread.h>

@@ -31,7 +31,8 @@ struct lathe_tensor {
     uint64_t capacity;  /* bytes from the data's beginning on that are the tensor's */
     lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
     bool is_part;       /* this struct lies in a block with others', which free_fn looks after */
-    struct lt_device_memory *on_device; /* PINNED and DEVICE: engine/device_tensor.h; else NULL */
+    struct lt_device_memory
+        *on_device; /* PINNED and DEVICE: engine/device/device_tensor.h; else NULL */
 };
 
 /* A tensor of that description and layout, with one reference and no memory yet. NULL if there is

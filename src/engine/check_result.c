@@ -3,7 +3,7 @@
 #include "engine/check_result.h"
 
 #include "core/error.h"
-#include "engine/device_tensor.h"
+#include "engine/device/device_tensor.h"
 #include <string.h>
 
 /* Bytes of a device's memory object, or of the host's address space. */

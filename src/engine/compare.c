@@ -4,7 +4,7 @@
 #include "core/fpenv.h"
 #include "core/quality.h"
 #include "core/tensor.h"
-#include "engine/device_tensor.h"
+#include "engine/device/device_tensor.h"
 #include "engine/engine.h"
 #include "pool/pool.h"
 #include <string.h>

@@ -6,11 +6,11 @@
 #include "core/fpenv.h"
 #include "core/tensor.h"
 #include "engine/check_result.h"
-#include "engine/device_tensor.h"
-#include "engine/direct.h"
+#include "engine/device/device_tensor.h"
+#include "engine/direct/direct.h"
 #include "engine/engine.h"
-#include "engine/planner.h"
-#include "engine/tensor_stream.h"
+#include "engine/plan/planner.h"
+#include "engine/stream/tensor_stream.h"
 
 static bool is_on_device(const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE;

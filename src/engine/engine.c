@@ -5,9 +5,9 @@
 #include "core/error.h"
 #include "cpu/cpu.h"
 #include "cpu/features.h"
-#include "engine/async.h"
-#include "engine/config.h"
-#include "engine/planner.h"
+#include "engine/async/async.h"
+#include "engine/config/config.h"
+#include "engine/plan/planner.h"
 #include "pool/pool.h"
 #include "pool/system_allocator.h"
 #include <stdarg.h>

@@ -4,8 +4,8 @@
 
 #include "core/checked.h"
 #include "core/error.h"
-#include "engine/planner.h"
-#include "engine/streaming.h"
+#include "engine/plan/planner.h"
+#include "engine/stream/streaming.h"
 #include "files/file_io.h"
 #include <string.h>
 #include <time.h>

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The batch strategy: what its parts share. */
+#ifndef LT_ENGINE_BATCH_H
+#define LT_ENGINE_BATCH_H
+
+#include "core/tensor.h"
+#include "engine/batch/slab.h"
+#include "engine/engine.h"
+#include "engine/plan/plan.h"
+#include <lathe/batch.h>
+
+/* How the tensors of a group are converted. */
+typedef enum lt_batch_way {
+    LT_BATCH_REFUSED, /* the target is not valid for them */
+    LT_BATCH_SHARED,  /* the result is the source */
+    LT_BATCH_ALONE,   /* one after another, each as lathe_convert does it */
+    LT_BATCH_MANY,    /* small ones: several at once, or many in one launch */
+} lt_batch_way;
+
+/* Tensors of the same layout and target, wherever their memory is: they are planned once. */
+typedef struct lt_batch_group {
+    const lathe_tensor *like; /* one of the sources */
+    const lathe_target *target;
+    lathe_tensor made; /* what the results are, but for their memory */
+    lt_batch_way way;
+    lt_plan plan;     /* MANY: on the CPU */
+    lt_ranges ranges; /* likewise */
+    bool has_table;   /* likewise: it has been planned for a device, as follows */
+    lt_plan table_plan;
+    lt_ranges table_ranges;
+    uint64_t n_bytes; /* of a result in a slab */
+    uint64_t key;     /* in whose ascending order tensors are worked on */
+    uint32_t next;    /* group of the same hash, plus 1 */
+} lt_batch_group;
+
+/* One tensor of a round. */
+typedef struct lt_batch_item {
+    const lathe_tensor *source;
+    lathe_tensor *result; /* NULL: not made */
+    lt_slab *slab;        /* in which the result is to be made; NULL: it is there, or cannot be */
+    uint64_t offset;
+    uint32_t place; /* in the slab */
+    uint32_t group;
+    size_t index; /* in the caller's order */
+    uint64_t n_saturated;
+    lathe_error *error; /* a block of the pool; NULL: none, or no memory for it */
+    lathe_status status;
+    bool is_begun;  /* the result is there */
+    bool on_device; /* an OpenCL device did all of it */
+    bool fell_back; /* the CPU did it in the device's place */
+} lt_batch_item;
+
+/* A tensor of a round by the order of its group's key, then of the caller. */
+typedef struct lt_batch_key {
+    uint64_t key;
+    uint64_t index;
+} lt_batch_key;
+
+typedef struct lt_batch {
+    lathe_engine *engine;
+    size_t n_tensors;
+    lathe_tensor *const *sources;
+    const lathe_target *targets;
+    size_t n_targets;
+    lathe_tensor *const *into; /* NULL: new results */
+    lathe_batch_config limits;
+    lt_batch_group *groups;
+    size_t n_groups;
+    size_t room;        /* for groups */
+    uint32_t *buckets;  /* of groups by hash: number plus 1, or 0 */
+    size_t n_buckets;   /* a power of two */
+    uint32_t *group_of; /* each tensor's; NO_GROUP where the source is NULL */
+    lt_batch_key *keys; /* of the round's tensors */
+    lt_batch_item *items;
+    size_t n_items;      /* of the round */
+    atomic_size_t next;  /* of the items, to be claimed */
+    size_t end;          /* of those that can be */
+    size_t at_once;      /* so many by one claim */
+    size_t n_at_work;    /* threads that claim them */
+    uint64_t n_launches; /* of kernels for several tensors */
+} lt_batch;
+
+#define LT_BATCH_NO_GROUP UINT32_MAX
+
+/* Statistics of a small tensor are kept on the stack: at most those of so many tiles. */
+enum { LT_BATCH_TILES = 256 };
+
+/* So many small tensors are converted at a time by a thread, at most. */
+enum { LT_BATCH_TURN = 16 };
+
+/* ---- batch_groups.c */
+
+/* Finds each tensor's group and plans it. Errors: INSUFFICIENT_MEMORY. */
+lathe_status lt_batch_group_all(lt_batch *b);
+
+/* Makes the items of tensors [first, end), in the order in which they are to be worked on. */
+void lt_batch_order(lt_batch *b, size_t first, size_t end);
+
+static inline lt_batch_group *lt_batch_group_of(const lt_batch *b, const lt_batch_item *item) {
+    return &b->groups[item->group];
+}
+
+/* ---- batch.c */
+
+/* Takes the thread's last error as the item's, and leaves the item without a result. Thread-safe
+ * for different items. */
+void lt_batch_fail(lt_batch *b, lt_batch_item *item);
+
+/* Makes the item's result in its slab, or checks the caller's: item->is_begun, or it has failed. */
+void lt_batch_begin_item(lt_batch *b, lt_batch_item *item);
+
+/* Records what became of the item, which took so long. */
+void lt_batch_end_item(lt_batch *b, lt_batch_item *item, uint64_t ns);
+
+/* Converts an item as lathe_convert does it, on the engine's device if it has one. */
+void lt_batch_convert_alone(lt_batch *b, lt_batch_item *item);
+
+/* ---- batch_many.c */
+
+/* Converts items [first, end), all MANY, on the CPU: several at once where the limits let it. */
+void lt_batch_run_cpu(lt_batch *b, size_t first, size_t end);
+
+/* Converts those of items [first, end) that have been begun and have not failed, on the CPU on this
+ * thread. */
+void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end);
+
+/* Finds the scales of a host tensor's target by a stats pass of that plan, of at most
+ * LT_BATCH_TILES tiles: n_scales floats. Errors: those of a conversion's data. */
+lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const lt_pass *pass,
+                                  float *scales);
+
+/* Ends items that have been begun, and that took `ns` together. */
+void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t ns);
+
+/* ---- batch_device.c */
+
+/* Converts them on the engine's device, as many in one launch as can be; what it fails at, the CPU
+ * does. */
+void lt_batch_run_device(lt_batch *b, size_t first, size_t end);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Many small tensors on the CPU: each is converted on one thread, several at once. */
+#include "core/checked.h"
+#include "core/error.h"
+#include "engine/batch/batch.h"
+#include "engine/convert.h"
+#include "engine/device/device_tensor.h"
+
+/* A thread takes as many tensors at a time as leaves it so many turns. */
+enum { TURNS = 8 };
+
+enum { LINE_BYTES = 64 };
+
+static bool is_on_device(const lathe_tensor *tensor) {
+    return tensor->memory == LATHE_MEMORY_DEVICE;
+}
+
+/* A tensor on its way: its memory as the CPU sees it, and what is found in it. */
+typedef struct slot {
+    lt_batch_item *item;
+    lt_buffer src_data;
+    lt_buffer src_scales;
+    lt_buffer dst_data;
+    lt_buffer dst_scales;
+    lt_outcome outcome;
+} slot;
+
+/* Points to a tensor's memory. Field by field: what is copied in larger pieces than it was written
+ * in has to reach the cache first, behind all of the results that are on their way to memory. */
+static void open_span(const lathe_tensor *tensor, lt_buffer *data, lt_buffer *scales,
+                      lt_span *span) {
+    data->host = tensor->data;
+    scales->host = tensor->scales;
+    span->data = data;
+    span->scales = tensor->layout.n_scales > 0 ? scales : NULL;
+}
+
+lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const lt_pass *pass,
+                                  float *scales) {
+    lt_backend *cpu = b->engine->cpu;
+    double stats[LT_BATCH_TILES];
+    lt_buffer buffers[2] = {{.host = NULL}};
+    lt_outcome outcome;
+    lt_fold fold = {0};
+    lt_work work = {
+        .pass = pass,
+        .stats = stats,
+        .n_tiles = pass->tiling.n_tiles,
+        .outcome = &outcome,
+        .on_this_thread = true,
+    };
+    open_span(source, &buffers[0], &buffers[1], &work.src);
+    lt_outcome_init(&outcome);
+    lathe_status status = cpu->ops->submit_stats(cpu, NULL, &work);
+    if (status == LATHE_OK) {
+        status = lt_outcome_status(&outcome, pass->src.dtype, pass->dst.dtype);
+    }
+    if (status == LATHE_OK) {
+        lt_fold_tiles(&fold, &pass->tiling, pass->dst.dtype, stats, work.n_tiles, scales);
+    }
+    return status;
+}
+
+/* Gets a tensor of the host's ready for its convert pass. */
+static lathe_status open_slot(lt_batch *b, lt_batch_item *item, slot *s, lt_work *work) {
+    const lt_batch_group *group = lt_batch_group_of(b, item);
+    s->item = item;
+    open_span(item->source, &s->src_data, &s->src_scales, &work->src);
+    open_span(item->result, &s->dst_data, &s->dst_scales, &work->dst);
+    lt_outcome_init(&s->outcome);
+    work->pass = &group->plan.pass;
+    work->ranges = &group->ranges;
+    work->n_ranges = group->ranges.n_ranges;
+    work->outcome = &s->outcome;
+    work->on_this_thread = true;
+    lathe_status status = lt_scales_check(item->source->scales, item->source->layout.n_scales, 0);
+    if (status == LATHE_OK && group->plan.stats_first) {
+        status = lt_batch_find_scales(b, item->source, work->pass, item->result->scales);
+    }
+    return status;
+}
+
+/* Takes what the convert pass has found. */
+static void close_slot(lt_batch *b, const slot *s, const lt_work *work) {
+    const lt_pass *pass = work->pass;
+    s->item->n_saturated = atomic_load_explicit(&s->outcome.n_saturated, memory_order_relaxed);
+    if (lt_outcome_status(&s->outcome, pass->src.dtype, pass->dst.dtype) != LATHE_OK) {
+        lt_batch_fail(b, s->item);
+    }
+}
+
+/* Device tensors come to the CPU through copies. */
+static void convert_through_copies(lt_batch *b, lt_batch_item *item) {
+    const lt_batch_group *group = lt_batch_group_of(b, item);
+    if (lt_convert_contents_on_cpu(b->engine, item->source, group->target, item->result,
+                                   &item->n_saturated) != LATHE_OK) {
+        lt_batch_fail(b, item);
+    }
+}
+
+static uint64_t bytes_of(const lt_batch *b, const lt_batch_item *item) {
+    const lt_pass *pass = &lt_batch_group_of(b, item)->plan.pass;
+    return pass->src.n_bytes + pass->dst.n_bytes;
+}
+
+/* The same for at most LT_BATCH_TURN items. */
+static void convert_some(lt_batch *b, size_t first, size_t end) {
+    lt_backend *cpu = b->engine->cpu;
+    slot slots[LT_BATCH_TURN] = {{.item = NULL}};
+    lt_work works[LT_BATCH_TURN] = {{.pass = NULL}};
+    size_t n_works = 0;
+    for (size_t i = first; i < end; i++) {
+        lt_batch_item *item = &b->items[i];
+        if (!item->is_begun || item->status != LATHE_OK) {
+            continue;
+        }
+        if (is_on_device(item->source) || is_on_device(item->result)) {
+            convert_through_copies(b, item);
+        } else if (open_slot(b, item, &slots[n_works], &works[n_works]) == LATHE_OK) {
+            n_works++;
+        } else {
+            lt_batch_fail(b, item);
+            slots[n_works] = (slot){.item = NULL};
+            works[n_works] = (lt_work){.pass = NULL};
+        }
+    }
+    (void)cpu->ops->submit_many(cpu, NULL, works, n_works); /* the CPU does not fail */
+    for (size_t i = 0; i < n_works; i++) {
+        close_slot(b, &slots[i], &works[i]);
+    }
+}
+
+void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end) {
+    for (size_t i = first; i < end; i += LT_BATCH_TURN) {
+        convert_some(b, i, lt_min(i + LT_BATCH_TURN, end));
+    }
+}
+
+/* Each is said to have taken what its bytes are of the time. */
+void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t ns) {
+    uint64_t n_bytes = 0;
+    for (size_t i = first; i < end; i++) {
+        n_bytes += b->items[i].is_begun ? bytes_of(b, &b->items[i]) : 0;
+    }
+    double ns_per_byte = (double)ns / (double)lt_max(n_bytes, 1);
+    for (size_t i = first; i < end; i++) {
+        if (b->items[i].is_begun) {
+            double share = (double)bytes_of(b, &b->items[i]) * ns_per_byte;
+            lt_batch_end_item(b, &b->items[i], (uint64_t)share);
+        }
+    }
+}
+
+/* Structs that a turn begins with are in memory, not in a cache: they are fetched a turn before. */
+static void fetch_structs(const lt_batch *b, size_t first, size_t end) {
+    end = lt_min(end, b->end);
+    for (size_t i = first; i < end; i++) {
+        const lt_batch_item *item = &b->items[i];
+        const char *source = (const char *)item->source;
+        const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place) : source;
+        for (size_t k = 0; k < sizeof(lathe_tensor); k += LINE_BYTES) {
+            __builtin_prefetch(source + k, 0);
+            __builtin_prefetch(place + k, 1);
+        }
+    }
+}
+
+/* Converts items [first, end), at most LT_BATCH_TURN. What is not conversion is done for all of
+ * them before and after, so that memory is not left idle between two tensors. */
+static void run_turn(lt_batch *b, size_t first, size_t end) {
+    uint64_t start = lt_now_ns();
+    size_t ahead = b->n_at_work * b->at_once;
+    for (size_t i = first; i < end; i++) {
+        lt_batch_begin_item(b, &b->items[i]);
+    }
+    fetch_structs(b, first + ahead, end + ahead);
+    convert_some(b, first, end);
+    lt_batch_end_begun(b, first, end, lt_now_ns() - start);
+}
+
+/* Takes tensors as long as there are any. */
+static void run_some(void *ctx, size_t task) {
+    lt_batch *b = ctx;
+    (void)task;
+    for (;;) {
+        size_t first = atomic_fetch_add_explicit(&b->next, b->at_once, memory_order_relaxed);
+        if (first >= b->end) {
+            return;
+        }
+        run_turn(b, first, lt_min(first + b->at_once, b->end));
+    }
+}
+
+/* Whether the tensors together are larger than the caches. */
+static void set_heat(lt_batch *b, size_t first, size_t end) {
+    uint64_t n_bytes = 0;
+    for (size_t i = first; i < end; i++) {
+        n_bytes += bytes_of(b, &b->items[i]);
+    }
+    for (size_t i = first; i < end; i++) {
+        lt_batch_group_of(b, &b->items[i])->plan.pass.beyond_cache =
+            n_bytes > b->engine->cpu->cache_bytes;
+    }
+}
+
+void lt_batch_run_cpu(lt_batch *b, size_t first, size_t end) {
+    lt_backend *cpu = b->engine->cpu;
+    size_t n_threads = b->limits.parallel == LATHE_OFF ? 1 : cpu->n_threads;
+    set_heat(b, first, end);
+    b->at_once = lt_max(lt_min((end - first) / (n_threads * TURNS), LT_BATCH_TURN), 1);
+    b->n_at_work = n_threads;
+    b->end = end;
+    atomic_store(&b->next, first);
+    if (n_threads == 1) {
+        run_some(b, 0);
+    } else {
+        cpu->ops->parallel_for(cpu, lt_min(n_threads, end - first), run_some, b);
+    }
+}

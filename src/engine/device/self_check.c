@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The self-check: a device's kernels against the scalar reference, before they are used. */
+#include "engine/device/self_check.h"
+
+#include "core/error.h"
+#include "core/fpenv.h"
+#include "cpu/cpu.h"
+#include "engine/device/device_tensor.h"
+#include "engine/direct/direct.h"
+#include "engine/engine.h"
+#include "engine/plan/many_plan.h"
+#include "pool/pool.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* One conversion to compare. The shapes lead to every kernel: rows that vectors can begin at and
+ * rows that they cannot, scales that a statistics pass finds and scales that the convert pass finds
+ * itself. */
+typedef struct check_case {
+    uint64_t shape[2];
+    lathe_granularity from; /* of a quantized source */
+    lathe_granularity to;
+    uint64_t group_size; /* of the target, PER_GROUP */
+    lathe_quality quality;
+    lathe_nonfinite nonfinite;
+    bool strict;
+    bool with_nonfinite; /* the source holds NaN and infinities */
+} check_case;
+
+static const check_case cases[] = {
+    {{2, 5120}, LATHE_PER_TENSOR, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
+    {{5, 333}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
+    {{7, 640}, LATHE_PER_TENSOR, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
+    {{3, 1111}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 32, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
+    {{4, 960}, LATHE_PER_ROW, LATHE_PER_GROUP, 96, LATHE_BALANCED, LATHE_NONFINITE_SATURATE, 0, 1},
+    {{2, 2560}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_FAST, LATHE_NONFINITE_SATURATE, 0, 1},
+    {{9, 320}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 1},
+    {{2, 1280}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 1, 0},
+};
+
+typedef struct check {
+    lathe_engine *engine;
+    lt_backend *reference;
+    lathe_dtype src;
+    lathe_dtype dst;
+    bool as_many; /* the kernel for many tensors */
+    const check_case *c;
+    lathe_tensor *source;
+    lathe_tensor *expected;
+    lathe_tensor *device_source;
+    lathe_tensor *device_result;
+    lathe_tensor *result;
+} check;
+
+/* A bijection of 64 bits that leaves no pattern (Steele and others, "Fast splittable pseudorandom
+ * number generators", 2014). */
+static uint64_t scramble(uint64_t x) {
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+/* Element i as F32 bits: mostly around 1, some of any exponent, subnormals and zeros. */
+static uint32_t pattern(const check *k, uint64_t i) {
+    static const uint32_t odd[] = {
+        0x00000000, 0x80000000, 0x00000001, 0x807fffff, 0x33000000, 0x33000001, 0x387fe000,
+        0x477fefff, 0x477ff000, 0x3f000000, 0xbf000000, 0x3fc00000, 0x7f7fffff, 0x3f808000,
+    };
+    static const uint32_t nonfinite[] = {0x7f800000, 0xff800000, 0x7fc00000, 0xff812345,
+                                         0x7f800001};
+    uint64_t x = scramble(i);
+    uint32_t bits = (uint32_t)(x >> 32);
+    bool is_float = !lathe_dtype_is_quantized(k->dst);
+    if (x % 16 == 0) {
+        return odd[x / 16 % (sizeof odd / sizeof odd[0])] & (is_float ? UINT32_MAX : 0xbfffffff);
+    }
+    if ((k->c->with_nonfinite || is_float) && x % 64 == 1) {
+        return nonfinite[x / 64 % (sizeof nonfinite / sizeof nonfinite[0])];
+    }
+    if (x % 16 == 2) {
+        return (bits & 0x7f800000) == 0x7f800000 ? bits & 0xbfffffff : bits;
+    }
+    return (bits & 0x807fffff) | (uint32_t)(120 + x % 8) << 23;
+}
+
+static void fill_floats(const check *k) {
+    const lt_layout *layout = &k->source->layout;
+    lt_convert_fn *narrow =
+        ((const lt_cpu_backend *)k->reference)->kernels.convert[LT_HOT][LATHE_F32][k->src];
+    uint8_t *out = k->source->data;
+    for (uint64_t i = 0; i < layout->n_elems; i++) {
+        uint32_t bits = pattern(k, i);
+        if (k->src == LATHE_F32) {
+            memcpy(out + 4 * i, &bits, sizeof bits);
+        } else {
+            narrow(&bits, out + 2 * i, 1, &(lt_kernel_params){0});
+        }
+    }
+}
+
+static void fill_codes(const check *k) {
+    const lt_layout *layout = &k->source->layout;
+    uint8_t *out = k->source->data;
+    for (uint64_t i = 0; i < layout->n_bytes; i++) {
+        uint64_t x = scramble(i);
+        out[i] = (uint8_t)(k->src == LATHE_BITNET158 ? x % LATHE_BITNET158_BYTE_VALUES : x);
+    }
+    for (uint64_t i = 0; i < layout->n_scales; i++) {
+        static const float scales[] = {0.0123f, 1.0f, 0x1p-140f, 0.0f, 3e30f, 1e-5f};
+        k->source->scales[i] = scales[scramble(i) % (sizeof scales / sizeof scales[0])];
+    }
+}
+
+static lathe_target target_of(const check *k) {
+    bool quantized = lathe_dtype_is_quantized(k->dst);
+    return (lathe_target){
+        .struct_size = sizeof(lathe_target),
+        .dtype = k->dst,
+        .granularity = quantized ? k->c->to : LATHE_PER_TENSOR,
+        .group_size = quantized ? k->c->group_size : 0,
+        .quality = k->c->quality,
+        .nonfinite = k->c->nonfinite,
+        .strict = k->c->strict,
+    };
+}
+
+static void close_check(check *k) {
+    lathe_tensor_release(k->source);
+    lathe_tensor_release(k->expected);
+    lathe_tensor_release(k->device_source);
+    lathe_tensor_release(k->device_result);
+    lathe_tensor_release(k->result);
+}
+
+static lathe_status open_check(check *k, const lathe_tensor_desc *from,
+                               const lathe_tensor_desc *to) {
+    lathe_engine *engine = k->engine;
+    lathe_status status = lathe_tensor_create(engine->pool, from, &k->source);
+    if (status == LATHE_OK) {
+        status = lathe_tensor_create(engine->pool, to, &k->expected);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_tensor_create(engine->pool, to, &k->result);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, from, &k->device_source);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, to, &k->device_result);
+    }
+    return status;
+}
+
+static bool same_contents(const lathe_tensor *a, const lathe_tensor *b) {
+    uint64_t scale_bytes = a->layout.n_scales * sizeof(float);
+    return memcmp(a->data, b->data, (size_t)a->layout.n_bytes) == 0 &&
+           (scale_bytes == 0 || memcmp(a->scales, b->scales, (size_t)scale_bytes) == 0);
+}
+
+static bool is_of_data(lathe_status status) {
+    return status == LATHE_OK || status == LATHE_NON_FINITE || status == LATHE_DATA_LOSS;
+}
+
+/* Converts on the device, in the way that is being checked. */
+static lathe_status convert_on_device(check *k, const lathe_target *target, bool is_expected,
+                                      uint64_t *n_saturated) {
+    if (!k->as_many) {
+        return lt_direct_convert(k->engine, k->engine->device, k->device_source, target,
+                                 k->device_result, true, n_saturated);
+    }
+    size_t which = (size_t)(k->c - cases) % LT_MANY_COPIES;
+    return lt_many_trial(k->engine, k->device_source, target, is_expected ? k->expected : NULL,
+                         which, k->device_result, n_saturated);
+}
+
+/* Converts on both sides and compares bytes, scales, counts and faults. */
+static lathe_status compare(check *k, const lathe_target *target) {
+    uint64_t n_expected = 0;
+    uint64_t n_saturated = 0;
+    lathe_status expected = lt_direct_convert(k->engine, k->reference, k->source, target,
+                                              k->expected, true, &n_expected);
+    uint64_t element = expected == LATHE_OK ? LATHE_NO_ELEMENT : lt_error()->element;
+    if (!is_of_data(expected)) {
+        return expected;
+    }
+    lathe_status status = lt_tensor_copy_contents(k->source, k->device_source);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    status = convert_on_device(k, target, expected == LATHE_OK, &n_saturated);
+    if (!is_of_data(status)) {
+        return k->as_many && status == LATHE_NOT_SUPPORTED ? LATHE_OK : status;
+    }
+    bool same = status == expected && (status == LATHE_OK || lt_error()->element == element);
+    if (status == LATHE_OK && same) {
+        status = lt_tensor_copy_contents(k->device_result, k->result);
+        if (status != LATHE_OK) {
+            return status;
+        }
+        same = n_saturated == n_expected && same_contents(k->expected, k->result);
+    }
+    return same ? LATHE_OK
+                : lt_fail(LATHE_DEVICE,
+                          "%s to %s: the device computes other bits than the reference",
+                          lathe_dtype_name(k->src), lathe_dtype_name(k->dst));
+}
+
+static lathe_status run_case(check *k) {
+    const lathe_target target = target_of(k);
+    const lathe_tensor_desc from = {
+        .struct_size = sizeof from,
+        .dtype = k->src,
+        .n_dims = 2,
+        .shape = k->c->shape,
+        .granularity = lathe_dtype_is_quantized(k->src) ? k->c->from : LATHE_PER_TENSOR,
+    };
+    lathe_tensor_desc to;
+    lathe_status status = lathe_target_desc(&target, 2, k->c->shape, &to);
+    if (status == LATHE_OK) {
+        status = open_check(k, &from, &to);
+    }
+    if (status == LATHE_OK && !lt_layout_equal(&k->source->layout, &k->expected->layout)) {
+        if (lathe_dtype_is_quantized(k->src)) {
+            fill_codes(k);
+        } else {
+            fill_floats(k);
+        }
+        status = compare(k, &target);
+    }
+    close_check(k);
+    return status;
+}
+
+static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtype dst,
+                               bool as_many) {
+    const lathe_config config = {
+        .struct_size = sizeof config, .n_threads = 1, .isa = LATHE_ISA_SCALAR};
+    lt_backend *reference = NULL;
+    lathe_status status = lt_cpu_backend_create(&config, engine->pool, &reference);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    lt_fpenv saved;
+    lt_fpenv_enter(&saved);
+    for (size_t i = 0; status == LATHE_OK && i < sizeof cases / sizeof cases[0]; i++) {
+        check k = {.engine = engine,
+                   .reference = reference,
+                   .src = src,
+                   .dst = dst,
+                   .c = &cases[i],
+                   .as_many = as_many};
+        status = run_case(&k);
+    }
+    lt_fpenv_leave(&saved);
+    lt_backend_release(reference);
+    if (status != LATHE_OK) {
+        lathe_device_info info = {.struct_size = sizeof info};
+        const lathe_error error = *lt_error();
+        engine->device->ops->describe(engine->device, &info);
+        lt_engine_notice(engine, LATHE_NOTICE_WARNING, "%s (%s) is not used: %s", info.selector,
+                         info.name, error.message);
+        return lt_fail_with(&error);
+    }
+    return LATHE_OK;
+}
+
+lathe_status lt_self_check_pair(void *engine, lathe_dtype src, lathe_dtype dst) {
+    return check_pair(engine, src, dst, false);
+}
+
+lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst) {
+    return check_pair(engine, src, dst, true);
+}
+
+/* Every family: each dtype's encoder and decoder, in whose kernels all the parts are. */
+lathe_status lathe_engine_self_check(lathe_engine *engine) {
+    if (engine == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "engine is NULL");
+    }
+    lt_backend *backend = engine->device != NULL ? engine->device : engine->cpu;
+    lathe_status status = LATHE_OK;
+    for (int i = LATHE_DTYPE_FIRST; status == LATHE_OK && i <= LATHE_DTYPE_LAST; i++) {
+        if (i != LATHE_F32) { /* which is a copy */
+            status = backend->ops->self_check(backend, LATHE_F32, (lathe_dtype)i);
+        }
+        if (status == LATHE_OK && i != LATHE_F32) {
+            status = backend->ops->self_check(backend, (lathe_dtype)i, LATHE_F32);
+        }
+    }
+    return status;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a chain from one tensor to another. */
+#include "engine/pipeline/chain_run.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "engine/device/device_tensor.h"
+#include "pool/pool.h"
+
+/* Elements for which another thread of the CPU, and its tile, are worth having. */
+enum { ELEMS_PER_TASK = 256 * 1024 };
+
+/* A tensor as its backend sees it. */
+typedef struct operand {
+    lt_span span;
+    lt_buffer data; /* of host memory */
+    lt_buffer scales;
+} operand;
+
+static void open_operand(const lathe_tensor *tensor, operand *out) {
+    if (tensor->memory == LATHE_MEMORY_DEVICE) {
+        out->span = lt_device_tensor_span(tensor);
+        return;
+    }
+    out->data = (lt_buffer){.host = tensor->data, .n_bytes = tensor->layout.n_bytes};
+    out->scales = (lt_buffer){.host = tensor->scales};
+    out->span =
+        (lt_span){.data = &out->data, .scales = tensor->layout.n_scales > 0 ? &out->scales : NULL};
+}
+
+/* ---- memory */
+
+/* Makes room for all scales that are found beforehand; those of the result are in place already
+ * where the host reaches it. */
+static lathe_status make_scales(lt_chain_run *run, float **made) {
+    lt_chain *chain = run->chain;
+    uint64_t total = 0;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        const lt_chain_step *step = &chain->steps[i];
+        if (lt_chain_step_needs_scales(step)) {
+            total += step->pass.dst.n_scales;
+            most = lt_max(most, step->pass.dst.n_scales);
+        }
+    }
+    if (most == 0) {
+        return LATHE_OK;
+    }
+    *made = lt_pool_new_array(run->engine->pool, (size_t)(total + most), sizeof(float));
+    if (*made == NULL) {
+        return lt_error()->status;
+    }
+    float *next = *made + most;
+    run->absmax = *made;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        lt_chain_step *step = &chain->steps[i];
+        if (lt_chain_step_needs_scales(step)) {
+            step->scales = next;
+            next += step->pass.dst.n_scales;
+        }
+    }
+    return LATHE_OK;
+}
+
+static lathe_status make_tiles(lt_chain_run *run) {
+    struct lt_chain_work *work = &run->work;
+    const lt_chain *chain = run->chain;
+    uint64_t tasks = lt_ceil_div(chain->src.n_elems, ELEMS_PER_TASK);
+    void *tiles = NULL;
+    work->n_tasks = (uint32_t)lt_min(tasks, run->backend->n_threads);
+    if (run->backend->is_remote || chain->tile_bytes == 0) {
+        return LATHE_OK;
+    }
+    lathe_status status =
+        lathe_pool_alloc(run->engine->pool, (size_t)(work->n_tasks * chain->tile_bytes), &tiles);
+    work->tiles = tiles;
+    return status;
+}
+
+/* ---- faults */
+
+lathe_status lt_chain_fault(lt_chain_run *run) {
+    lt_chain *chain = run->chain;
+    uint32_t first = lt_chain_steps_left(chain, chain->n_steps, UINT64_MAX);
+    if (first == chain->n_steps) {
+        return LATHE_OK;
+    }
+    if (first > 0 && run->work.n_steps == chain->n_steps) {
+        /* The statistics of a step were taken before the ones ahead of it had been checked. */
+        struct lt_chain_work checks = run->work;
+        checks.n_steps = first;
+        lathe_status status = run->backend->ops->submit_chain(run->backend, run->queue, &checks);
+        if (status == LATHE_OK) {
+            status = run->backend->ops->finish(run->backend, run->queue);
+        }
+        if (status != LATHE_OK) {
+            return status;
+        }
+        first = lt_chain_steps_left(chain, chain->n_steps, UINT64_MAX);
+    }
+    const lt_chain_step *step = &chain->steps[first];
+    run->report->failed_step = first;
+    return lt_outcome_status(&step->outcome,
+                             first == 0 ? chain->src.dtype : chain->steps[first - 1].pass.dst.dtype,
+                             step->pass.dst.dtype);
+}
+
+/* ---- the run */
+
+/* The result's scales, found on the host, to where the result is. */
+static lathe_status store_scales(lt_chain_run *run) {
+    const lt_chain *chain = run->chain;
+    const lt_chain_step *last = &chain->steps[chain->n_steps - 1];
+    const lt_span *dst = &run->work.dst;
+    if (!lt_chain_step_needs_scales(last)) {
+        return LATHE_OK;
+    }
+    return run->backend->ops->upload(run->backend, run->queue, dst->scales,
+                                     dst->scale_offset * sizeof(float), last->scales,
+                                     last->pass.dst.n_scales * sizeof(float));
+}
+
+static lathe_status run_passes(lt_chain_run *run) {
+    const lt_backend_ops *ops = run->backend->ops;
+    lathe_status status = lt_chain_find_scales(run);
+    if (status == LATHE_OK) {
+        status = store_scales(run);
+    }
+    if (status == LATHE_OK) {
+        lt_chain_find_ladder(run);
+        run->chain->last_first = run->report->n_passes > 0;
+        run->report->n_passes++;
+        status = ops->submit_chain(run->backend, run->queue, &run->work);
+    }
+    if (status == LATHE_OK) {
+        status = ops->finish(run->backend, run->queue);
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    run->work.n_steps = 0; /* all is checked */
+    status = lt_chain_fault(run);
+    for (uint32_t i = 0; status == LATHE_OK && i < run->chain->n_steps; i++) {
+        run->report->n_saturated += atomic_load(&run->chain->steps[i].outcome.n_saturated);
+    }
+    return status;
+}
+
+lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
+                              uint32_t n_steps, const lt_layout *layouts,
+                              const lathe_target *targets, const lathe_tensor *result,
+                              bool is_trial, lt_chain_report *report) {
+    operand src = {0};
+    operand dst = {0};
+    float *scales = NULL;
+    *report = (lt_chain_report){0};
+    if (backend->ops->submit_chain == NULL) {
+        return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernels for chains");
+    }
+    lt_chain_run run = {.engine = engine,
+                        .backend = backend,
+                        .chain = lt_pool_new(engine->pool, sizeof(lt_chain)),
+                        .report = report};
+    if (run.chain == NULL) {
+        return lt_error()->status;
+    }
+    lt_chain_plan(run.chain, backend, &source->layout, n_steps, layouts, targets);
+    open_operand(source, &src);
+    open_operand(result, &dst);
+    run.work = (struct lt_chain_work){.chain = run.chain,
+                                      .src = src.span,
+                                      .dst = dst.span,
+                                      .n_steps = n_steps,
+                                      .is_trial = is_trial};
+    lathe_status status = backend->ops->queue_open(backend, &run.queue);
+    if (status == LATHE_OK) {
+        status = make_scales(&run, &scales);
+    }
+    if (status == LATHE_OK) {
+        status = make_tiles(&run);
+    }
+    if (status == LATHE_OK) {
+        status = run_passes(&run);
+    }
+    backend->ops->queue_close(backend, run.queue);
+    lt_pool_delete(engine->pool, run.work.tiles);
+    lt_pool_delete(engine->pool, scales);
+    lt_pool_delete(engine->pool, run.chain);
+    return status;
+}
