@@ -587,11 +587,11 @@ Test(async, survives_any_failing_allocation) {
 }
 
 static size_t address_space_bytes(void) {
-    unsigned long n_pages = 0;
+    char line[256];
     FILE *statm = fopen("/proc/self/statm", "r");
-    CHECK(statm != NULL && fscanf(statm, "%lu", &n_pages) == 1, "statm");
+    CHECK(statm != NULL && fgets(line, sizeof line, statm) != NULL, "statm");
     (void)fclose(statm);
-    return n_pages * 4096;
+    return (size_t)strtoull(line, NULL, 10) * 4096;
 }
 
 /* Without a thread to be had, the conversion runs on the caller's. */
