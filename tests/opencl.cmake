@@ -94,7 +94,7 @@ endif()
 
 # Programs that choose the driver and its caches themselves.
 if(NOT lathe_tsan)
-    foreach(name IN ITEMS test_devices test_program_cache)
+    foreach(name IN ITEMS test_devices test_program_cache test_program_cache_damage)
         lathe_test(${name} ${name}.c INTERNAL)
         target_compile_definitions(${name} PRIVATE LT_HAVE_OPENCL=1)
         target_link_libraries(${name} PRIVATE OpenCL::OpenCL)
