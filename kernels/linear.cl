@@ -472,12 +472,14 @@ float4 lt_odd_scale(const lt_block *block, const lathe_launch *launch, const lt_
 
 #if LT_DST == LATHE_CL_I1
 
-/* Sixteen elements' bits; a sum with 0 makes -0 positive. */
+/* Sixteen elements' bits. -0 counts as positive, by integers, because there are compilers that take
+ * a sum with 0 for nothing: no other number loses its sign with 1 less. */
 uint lt_finite_bits(__local const float *x, uint col) {
     uint minus = 0;
 #pragma unroll
     for (int i = 3; i >= 0; i--) {
-        const uint4 four = as_uint4(lt_staged4(x, col + 4 * i) + 0.0f);
+        const uint4 bits = as_uint4(lt_staged4(x, col + 4 * i));
+        const uint4 four = bits & (bits - 1);
         minus = minus << 1 | four.w >> 31;
         minus = minus << 1 | four.z >> 31;
         minus = minus << 1 | four.y >> 31;
