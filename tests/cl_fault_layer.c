@@ -8,198 +8,23 @@
  * done; and, where every later call fails too, clFinish, clFlush and clWaitForEvents: a device that
  * is lost has no command running. A single failing wait does not wait. A caller that tries a failed
  * release again at once does not release twice. */
-#include "cl_layer.h"
-#include "lathe_launch.h"
+#include "cl_layer_state.h"
 #include <CL/cl_layer.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT const test_cl_layer *test_cl_layer_get(void);
-
 static const cl_icd_dispatch *driver; /* what comes after this layer */
 
-/* ---- live handles */
+enum { KERNEL_RESULT_ARG = 2, KERNEL_LAUNCH_ARG = 5 };
 
-typedef struct handle {
-    const void *key; /* NULL: a free slot */
-    test_cl_kind kind;
-    int64_t n_references;
-    uint64_t n_bytes; /* memory */
-    int64_t n_mapped; /* memory: maps that have not been undone */
-    const char *name; /* kernels */
-    cl_mem result;    /* kernels: their third argument */
-    lathe_launch launch;
-} handle;
-
-enum { SLOTS = 1 << 14, KERNEL_RESULT_ARG = 2, KERNEL_LAUNCH_ARG = 5 };
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static handle handles[SLOTS];
 static const char *const kernel_names[] = {"lathe_stream", "lathe_block", "lathe_stats"};
-
-static struct {
-    test_cl_faults faults;
-    test_cl_device device;
-    const char *liar;
-    uint64_t n_calls;
-    uint64_t n_failed;
-    const char *first_failed;
-    int64_t n_live[TEST_CL_KINDS];
-    int64_t n_mapped;
-    uint64_t live_bytes;
-    uint64_t peak_bytes;
-    uint64_t n_buffers[2];
-    uint64_t n_bytes[TEST_CL_TRANSFERS];
-    uint64_t largest[TEST_CL_TRANSFERS];
-    void *last_mapped;
-    uint64_t n_misuses;
-    const char *first_misuse;
-} state;
-
-static size_t home_of(const void *key) {
-    return (size_t)(((uint64_t)(uintptr_t)key * 0x9e3779b97f4a7c15u) >> 50) % SLOTS;
-}
-
-/* The slot of the handle, or the free one where it would go. */
-static handle *slot_of(const void *key) {
-    size_t i = home_of(key);
-    while (handles[i].key != NULL && handles[i].key != key) {
-        i = (i + 1) % SLOTS;
-    }
-    return &handles[i];
-}
-
-static void forget(handle *gone) {
-    size_t hole = (size_t)(gone - handles);
-    for (size_t i = (hole + 1) % SLOTS; handles[i].key != NULL; i = (i + 1) % SLOTS) {
-        size_t home = home_of(handles[i].key);
-        if ((i - home) % SLOTS >= (i - hole) % SLOTS) {
-            handles[hole] = handles[i];
-            hole = i;
-        }
-    }
-    memset(&handles[hole], 0, sizeof handles[hole]);
-}
-
-static void misuse(const char *what) {
-    state.n_misuses++;
-    state.first_misuse = state.first_misuse == NULL ? what : state.first_misuse;
-}
-
-/* With the lock held. */
-static void add_live(const void *key, test_cl_kind kind, uint64_t n_bytes) {
-    handle *slot = slot_of(key);
-    if (slot->key == NULL) {
-        *slot = (handle){.key = key, .kind = kind, .n_bytes = n_bytes};
-        state.live_bytes += n_bytes;
-        if (state.live_bytes > state.peak_bytes) {
-            state.peak_bytes = state.live_bytes;
-        }
-    }
-    slot->n_references++;
-    state.n_live[kind]++;
-}
-
-static void created(const void *key, test_cl_kind kind) {
-    if (key != NULL) {
-        (void)pthread_mutex_lock(&lock);
-        add_live(key, kind, 0);
-        (void)pthread_mutex_unlock(&lock);
-    }
-}
-
-/* Notes a use of a handle that must be live. */
-static void use(const void *key, test_cl_kind kind, const char *function) {
-    (void)pthread_mutex_lock(&lock);
-    const handle *slot = slot_of(key);
-    if (key == NULL || slot->key == NULL || slot->kind != kind) {
-        misuse(function);
-    }
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void released(const void *key, test_cl_kind kind, const char *function) {
-    (void)pthread_mutex_lock(&lock);
-    handle *slot = slot_of(key);
-    if (key == NULL || slot->key == NULL || slot->kind != kind) {
-        misuse(function);
-    } else {
-        state.n_live[kind]--;
-        if (--slot->n_references == 0) {
-            state.live_bytes -= slot->n_bytes;
-            state.n_mapped -= slot->n_mapped;
-            if (slot->n_mapped != 0 && state.n_failed == 0) {
-                misuse("clReleaseMemObject: mapped");
-            }
-            forget(slot);
-        }
-    }
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void transferred(test_cl_transfer transfer, uint64_t n_bytes) {
-    (void)pthread_mutex_lock(&lock);
-    state.n_bytes[transfer] += n_bytes;
-    if (n_bytes > state.largest[transfer]) {
-        state.largest[transfer] = n_bytes;
-    }
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void mapped(const void *memory, void *host) {
-    (void)pthread_mutex_lock(&lock);
-    state.n_mapped++;
-    slot_of(memory)->n_mapped++;
-    state.last_mapped = host;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void unmapped(const void *memory) {
-    (void)pthread_mutex_lock(&lock);
-    state.n_mapped--;
-    slot_of(memory)->n_mapped--;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-/* ---- faults */
-
-/* What the calling thread's last call was about, if that was a release that failed. */
-static _Thread_local const void *failed_release;
-
-/* Counts a call: the error with which it has to fail, or CL_SUCCESS. */
-static cl_int enter(const char *function) {
-    cl_int error = CL_SUCCESS;
-    failed_release = NULL;
-    (void)pthread_mutex_lock(&lock);
-    const test_cl_faults *faults = &state.faults;
-    if (faults->function == NULL || strcmp(faults->function, function) == 0) {
-        state.n_calls++;
-        if (faults->at != 0 &&
-            (faults->ever_after ? state.n_calls >= faults->at : state.n_calls == faults->at)) {
-            error = faults->error != 0 ? faults->error : CL_OUT_OF_RESOURCES;
-            state.n_failed++;
-            state.first_failed = state.first_failed == NULL ? function : state.first_failed;
-        }
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return error;
-}
-
-static bool device_is_lost(void) {
-    (void)pthread_mutex_lock(&lock);
-    bool lost = state.faults.ever_after && state.n_failed > 0;
-    (void)pthread_mutex_unlock(&lock);
-    return lost;
-}
 
 /* ---- functions that only pass the call on */
 
 #define PASS(name, parameters, ...)                                                                \
     static cl_int CL_API_CALL fault_##name parameters {                                            \
-        const cl_int error = enter(#name);                                                         \
+        const cl_int error = layer_enter(#name);                                                   \
         return error != CL_SUCCESS ? error : driver->name(__VA_ARGS__);                            \
     }
 
@@ -239,7 +64,7 @@ PASS(clSetEventCallback,
 
 static cl_int CL_API_CALL fault_clGetDeviceIDs(cl_platform_id platform, cl_device_type type,
                                                cl_uint n, cl_device_id *ids, cl_uint *count) {
-    const cl_int error = enter("clGetDeviceIDs");
+    const cl_int error = layer_enter("clGetDeviceIDs");
     return error != CL_SUCCESS ? error : driver->clGetDeviceIDs(platform, type, n, ids, count);
 }
 
@@ -258,13 +83,13 @@ static cl_int give(const void *value, size_t value_bytes, size_t n, void *out, s
 
 static cl_int CL_API_CALL fault_clGetDeviceInfo(cl_device_id id, cl_device_info info, size_t n,
                                                 void *value, size_t *size) {
-    const cl_int error = enter("clGetDeviceInfo");
+    const cl_int error = layer_enter("clGetDeviceInfo");
     if (error != CL_SUCCESS) {
         return error;
     }
-    (void)pthread_mutex_lock(&lock);
-    const test_cl_device device = state.device;
-    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_lock(&layer_lock);
+    const test_cl_device device = layer_state.device;
+    (void)pthread_mutex_unlock(&layer_lock);
     if (info == CL_DEVICE_MAX_MEM_ALLOC_SIZE && device.max_alloc_bytes != 0) {
         const cl_ulong bytes = device.max_alloc_bytes;
         return give(&bytes, sizeof bytes, n, value, size);
@@ -291,7 +116,7 @@ static cl_int CL_API_CALL fault_clGetDeviceInfo(cl_device_id id, cl_device_info 
 
 #define MAKE(type, kind, name, parameters, error_ret, ...)                                         \
     static type CL_API_CALL fault_##name parameters {                                              \
-        const cl_int error = enter(#name);                                                         \
+        const cl_int error = layer_enter(#name);                                                   \
         if (error != CL_SUCCESS) {                                                                 \
             if ((error_ret) != NULL) {                                                             \
                 *(error_ret) = error;                                                              \
@@ -299,7 +124,7 @@ static cl_int CL_API_CALL fault_clGetDeviceInfo(cl_device_id id, cl_device_info 
             return NULL;                                                                           \
         }                                                                                          \
         type made = driver->name(__VA_ARGS__);                                                     \
-        created(made, kind);                                                                       \
+        layer_created(made, kind);                                                                 \
         return made;                                                                               \
     }
 
@@ -324,18 +149,18 @@ MAKE(cl_event, TEST_CL_EVENT, clCreateUserEvent, (cl_context c, cl_int *e), e, c
 
 static cl_kernel CL_API_CALL fault_clCreateKernel(cl_program program, const char *name,
                                                   cl_int *error_ret) {
-    cl_int error = enter("clCreateKernel");
-    use(program, TEST_CL_PROGRAM, "clCreateKernel");
+    cl_int error = layer_enter("clCreateKernel");
+    layer_use(program, TEST_CL_PROGRAM, "clCreateKernel");
     cl_kernel kernel = error != CL_SUCCESS ? NULL : driver->clCreateKernel(program, name, &error);
     if (error_ret != NULL) {
         *error_ret = error;
     }
-    created(kernel, TEST_CL_KERNEL);
+    layer_created(kernel, TEST_CL_KERNEL);
     for (size_t i = 0; kernel != NULL && i < sizeof kernel_names / sizeof kernel_names[0]; i++) {
         if (strcmp(name, kernel_names[i]) == 0) {
-            (void)pthread_mutex_lock(&lock);
-            slot_of(kernel)->name = kernel_names[i];
-            (void)pthread_mutex_unlock(&lock);
+            (void)pthread_mutex_lock(&layer_lock);
+            layer_slot_of(kernel)->name = kernel_names[i];
+            (void)pthread_mutex_unlock(&layer_lock);
         }
     }
     return kernel;
@@ -343,13 +168,13 @@ static cl_kernel CL_API_CALL fault_clCreateKernel(cl_program program, const char
 
 static cl_int CL_API_CALL fault_clCreateKernelsInProgram(cl_program program, cl_uint n,
                                                          cl_kernel *kernels, cl_uint *count) {
-    cl_int error = enter("clCreateKernelsInProgram");
+    cl_int error = layer_enter("clCreateKernelsInProgram");
     cl_uint made = 0;
     if (error == CL_SUCCESS) {
         error = driver->clCreateKernelsInProgram(program, n, kernels, &made);
     }
     for (cl_uint i = 0; error == CL_SUCCESS && kernels != NULL && i < made; i++) {
-        created(kernels[i], TEST_CL_KERNEL);
+        layer_created(kernels[i], TEST_CL_KERNEL);
     }
     if (error == CL_SUCCESS && count != NULL) {
         *count = made;
@@ -360,32 +185,32 @@ static cl_int CL_API_CALL fault_clCreateKernelsInProgram(cl_program program, cl_
 /* Takes the bytes of a buffer; the error with which making it has to fail. */
 static cl_int take_memory(size_t n_bytes, bool of_host_memory) {
     cl_int error = CL_SUCCESS;
-    (void)pthread_mutex_lock(&lock);
-    const test_cl_device *device = &state.device;
+    (void)pthread_mutex_lock(&layer_lock);
+    const test_cl_device *device = &layer_state.device;
     if (device->max_alloc_bytes != 0 && n_bytes > device->max_alloc_bytes) {
-        misuse("clCreateBuffer: larger than CL_DEVICE_MAX_MEM_ALLOC_SIZE");
+        layer_misuse("clCreateBuffer: larger than CL_DEVICE_MAX_MEM_ALLOC_SIZE");
         error = CL_INVALID_BUFFER_SIZE;
     } else if (!of_host_memory && device->memory_bytes != 0 &&
-               state.live_bytes + n_bytes > device->memory_bytes) {
+               layer_state.live_bytes + n_bytes > device->memory_bytes) {
         error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
     }
-    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_unlock(&layer_lock);
     return error;
 }
 
 static cl_mem CL_API_CALL fault_clCreateBuffer(cl_context context, cl_mem_flags flags, size_t n,
                                                void *host, cl_int *error_ret) {
     const bool of_host_memory = (flags & CL_MEM_USE_HOST_PTR) != 0;
-    cl_int error = enter("clCreateBuffer");
-    use(context, TEST_CL_CONTEXT, "clCreateBuffer");
+    cl_int error = layer_enter("clCreateBuffer");
+    layer_use(context, TEST_CL_CONTEXT, "clCreateBuffer");
     error = error == CL_SUCCESS ? take_memory(n, of_host_memory) : error;
     cl_mem memory =
         error != CL_SUCCESS ? NULL : driver->clCreateBuffer(context, flags, n, host, &error);
     if (memory != NULL) {
-        (void)pthread_mutex_lock(&lock);
-        add_live(memory, TEST_CL_MEMORY, of_host_memory ? 0 : n);
-        state.n_buffers[of_host_memory]++;
-        (void)pthread_mutex_unlock(&lock);
+        (void)pthread_mutex_lock(&layer_lock);
+        layer_add_live(memory, TEST_CL_MEMORY, of_host_memory ? 0 : n);
+        layer_state.n_buffers[of_host_memory]++;
+        (void)pthread_mutex_unlock(&layer_lock);
     }
     if (error_ret != NULL) {
         *error_ret = error;
@@ -401,22 +226,22 @@ MAKE(cl_mem, TEST_CL_MEMORY, clCreateSubBuffer,
 
 #define REFERENCES(object, type, kind)                                                             \
     static cl_int CL_API_CALL fault_clRetain##object(type o) {                                     \
-        const cl_int error = enter("clRetain" #object);                                            \
-        use(o, kind, "clRetain" #object);                                                          \
+        const cl_int error = layer_enter("clRetain" #object);                                      \
+        layer_use(o, kind, "clRetain" #object);                                                    \
         if (error != CL_SUCCESS) {                                                                 \
             return error;                                                                          \
         }                                                                                          \
-        created(o, kind);                                                                          \
+        layer_created(o, kind);                                                                    \
         return driver->clRetain##object(o);                                                        \
     }                                                                                              \
     static cl_int CL_API_CALL fault_clRelease##object(type o) {                                    \
-        const bool again = o != NULL && failed_release == o;                                       \
-        const cl_int error = enter("clRelease" #object);                                           \
-        failed_release = error != CL_SUCCESS ? o : NULL;                                           \
+        const bool again = o != NULL && layer_failed_release == o;                                 \
+        const cl_int error = layer_enter("clRelease" #object);                                     \
+        layer_failed_release = error != CL_SUCCESS ? o : NULL;                                     \
         if (again) {                                                                               \
             return error;                                                                          \
         }                                                                                          \
-        released(o, kind, "clRelease" #object);                                                    \
+        layer_released(o, kind, "clRelease" #object);                                              \
         const cl_int result = driver->clRelease##object(o);                                        \
         return error != CL_SUCCESS ? error : result;                                               \
     }
@@ -432,8 +257,8 @@ REFERENCES(Event, cl_event, TEST_CL_EVENT)
 
 #define WAIT(name, parameters, ...)                                                                \
     static cl_int CL_API_CALL fault_##name parameters {                                            \
-        const cl_int error = enter(#name);                                                         \
-        if (error != CL_SUCCESS && !device_is_lost()) {                                            \
+        const cl_int error = layer_enter(#name);                                                   \
+        if (error != CL_SUCCESS && !layer_device_is_lost()) {                                      \
             return error;                                                                          \
         }                                                                                          \
         const cl_int result = driver->name(__VA_ARGS__);                                           \
@@ -445,8 +270,8 @@ WAIT(clFlush, (cl_command_queue queue), queue)
 WAIT(clWaitForEvents, (cl_uint n, const cl_event *events), n, events)
 
 static cl_int CL_API_CALL fault_clSetUserEventStatus(cl_event event, cl_int status) {
-    const cl_int error = enter("clSetUserEventStatus");
-    use(event, TEST_CL_EVENT, "clSetUserEventStatus");
+    const cl_int error = layer_enter("clSetUserEventStatus");
+    layer_use(event, TEST_CL_EVENT, "clSetUserEventStatus");
     const cl_int result = driver->clSetUserEventStatus(event, status);
     return error != CL_SUCCESS ? error : result;
 }
@@ -456,7 +281,7 @@ static cl_int CL_API_CALL fault_clSetUserEventStatus(cl_event event, cl_int stat
 /* The event that a command gives, if it was asked for and succeeded. */
 static cl_int given(cl_int result, const cl_event *event) {
     if (result == CL_SUCCESS && event != NULL) {
-        created(*event, TEST_CL_EVENT);
+        layer_created(*event, TEST_CL_EVENT);
     }
     return result;
 }
@@ -464,8 +289,8 @@ static cl_int given(cl_int result, const cl_event *event) {
 #define COMMAND(name, parameters, uses, ...)                                                       \
     static cl_int CL_API_CALL fault_##name parameters {                                            \
         static const char function[] = #name;                                                      \
-        const cl_int error = enter(function);                                                      \
-        use(q, TEST_CL_QUEUE, function);                                                           \
+        const cl_int error = layer_enter(function);                                                \
+        layer_use(q, TEST_CL_QUEUE, function);                                                     \
         uses;                                                                                      \
         return error != CL_SUCCESS                                                                 \
                    ? error                                                                         \
@@ -476,40 +301,44 @@ static cl_int given(cl_int result, const cl_event *event) {
 
 COMMAND(clEnqueueReadBuffer,
         (cl_command_queue q, cl_mem m, cl_bool b, size_t at, size_t n, void *host, WAIT_LIST),
-        (use(m, TEST_CL_MEMORY, function), transferred(TEST_CL_READ, n)), m, b, at, n, host)
+        (layer_use(m, TEST_CL_MEMORY, function), layer_transferred(TEST_CL_READ, n)), m, b, at, n,
+        host)
 COMMAND(clEnqueueWriteBuffer,
         (cl_command_queue q, cl_mem m, cl_bool b, size_t at, size_t n, const void *host, WAIT_LIST),
-        (use(m, TEST_CL_MEMORY, function), transferred(TEST_CL_WRITE, n)), m, b, at, n, host)
+        (layer_use(m, TEST_CL_MEMORY, function), layer_transferred(TEST_CL_WRITE, n)), m, b, at, n,
+        host)
 COMMAND(clEnqueueReadBufferRect,
         (cl_command_queue q, cl_mem m, cl_bool b, const size_t *o, const size_t *p, const size_t *r,
          size_t brp, size_t bsp, size_t hrp, size_t hsp, void *host, WAIT_LIST),
-        (use(m, TEST_CL_MEMORY, function), transferred(TEST_CL_READ, r[0] * r[1] * r[2])), m, b, o,
-        p, r, brp, bsp, hrp, hsp, host)
+        (layer_use(m, TEST_CL_MEMORY, function),
+         layer_transferred(TEST_CL_READ, r[0] * r[1] * r[2])),
+        m, b, o, p, r, brp, bsp, hrp, hsp, host)
 COMMAND(clEnqueueWriteBufferRect,
         (cl_command_queue q, cl_mem m, cl_bool b, const size_t *o, const size_t *p, const size_t *r,
          size_t brp, size_t bsp, size_t hrp, size_t hsp, const void *host, WAIT_LIST),
-        (use(m, TEST_CL_MEMORY, function), transferred(TEST_CL_WRITE, r[0] * r[1] * r[2])), m, b, o,
-        p, r, brp, bsp, hrp, hsp, host)
+        (layer_use(m, TEST_CL_MEMORY, function),
+         layer_transferred(TEST_CL_WRITE, r[0] * r[1] * r[2])),
+        m, b, o, p, r, brp, bsp, hrp, hsp, host)
 COMMAND(clEnqueueCopyBuffer,
         (cl_command_queue q, cl_mem from, cl_mem to, size_t from_at, size_t to_at, size_t n,
          WAIT_LIST),
-        (use(from, TEST_CL_MEMORY, function), use(to, TEST_CL_MEMORY, function),
-         transferred(TEST_CL_COPY, n)),
+        (layer_use(from, TEST_CL_MEMORY, function), layer_use(to, TEST_CL_MEMORY, function),
+         layer_transferred(TEST_CL_COPY, n)),
         from, to, from_at, to_at, n)
 COMMAND(clEnqueueFillBuffer,
         (cl_command_queue q, cl_mem m, const void *pattern, size_t pattern_bytes, size_t at,
          size_t n, WAIT_LIST),
-        use(m, TEST_CL_MEMORY, function), m, pattern, pattern_bytes, at, n)
+        layer_use(m, TEST_CL_MEMORY, function), m, pattern, pattern_bytes, at, n)
 COMMAND(clEnqueueMigrateMemObjects,
         (cl_command_queue q, cl_uint n, const cl_mem *m, cl_mem_migration_flags flags, WAIT_LIST),
         (void)0, n, m, flags)
 COMMAND(clEnqueueTask, (cl_command_queue q, cl_kernel k, WAIT_LIST),
-        use(k, TEST_CL_KERNEL, function), k)
+        layer_use(k, TEST_CL_KERNEL, function), k)
 
 #define MARKER(name)                                                                               \
     static cl_int CL_API_CALL fault_##name(cl_command_queue q, WAIT_LIST) {                        \
-        const cl_int error = enter(#name);                                                         \
-        use(q, TEST_CL_QUEUE, #name);                                                              \
+        const cl_int error = layer_enter(#name);                                                   \
+        layer_use(q, TEST_CL_QUEUE, #name);                                                        \
         return error != CL_SUCCESS ? error : given(driver->name(q, n_wait, wait, event), event);   \
     }
 
@@ -519,9 +348,9 @@ MARKER(clEnqueueBarrierWithWaitList)
 static void *CL_API_CALL fault_clEnqueueMapBuffer(cl_command_queue q, cl_mem m, cl_bool blocking,
                                                   cl_map_flags flags, size_t at, size_t n,
                                                   WAIT_LIST, cl_int *error_ret) {
-    cl_int error = enter("clEnqueueMapBuffer");
-    use(q, TEST_CL_QUEUE, "clEnqueueMapBuffer");
-    use(m, TEST_CL_MEMORY, "clEnqueueMapBuffer");
+    cl_int error = layer_enter("clEnqueueMapBuffer");
+    layer_use(q, TEST_CL_QUEUE, "clEnqueueMapBuffer");
+    layer_use(m, TEST_CL_MEMORY, "clEnqueueMapBuffer");
     void *host = NULL;
     if (error == CL_SUCCESS) {
         host =
@@ -529,7 +358,7 @@ static void *CL_API_CALL fault_clEnqueueMapBuffer(cl_command_queue q, cl_mem m, 
     }
     if (error == CL_SUCCESS) {
         (void)given(error, event);
-        mapped(m, host);
+        layer_mapped(m, host);
     }
     if (error_ret != NULL) {
         *error_ret = error;
@@ -539,13 +368,13 @@ static void *CL_API_CALL fault_clEnqueueMapBuffer(cl_command_queue q, cl_mem m, 
 
 static cl_int CL_API_CALL fault_clEnqueueUnmapMemObject(cl_command_queue q, cl_mem m, void *host,
                                                         WAIT_LIST) {
-    const cl_int error = enter("clEnqueueUnmapMemObject");
-    use(q, TEST_CL_QUEUE, "clEnqueueUnmapMemObject");
-    use(m, TEST_CL_MEMORY, "clEnqueueUnmapMemObject");
+    const cl_int error = layer_enter("clEnqueueUnmapMemObject");
+    layer_use(q, TEST_CL_QUEUE, "clEnqueueUnmapMemObject");
+    layer_use(m, TEST_CL_MEMORY, "clEnqueueUnmapMemObject");
     if (error != CL_SUCCESS) {
         return error;
     }
-    unmapped(m);
+    layer_unmapped(m);
     return given(driver->clEnqueueUnmapMemObject(q, m, host, n_wait, wait, event), event);
 }
 
@@ -553,13 +382,13 @@ static cl_int CL_API_CALL fault_clEnqueueUnmapMemObject(cl_command_queue q, cl_m
 
 static cl_int CL_API_CALL fault_clSetKernelArg(cl_kernel kernel, cl_uint index, size_t n,
                                                const void *value) {
-    const cl_int error = enter("clSetKernelArg");
-    use(kernel, TEST_CL_KERNEL, "clSetKernelArg");
+    const cl_int error = layer_enter("clSetKernelArg");
+    layer_use(kernel, TEST_CL_KERNEL, "clSetKernelArg");
     if (error != CL_SUCCESS) {
         return error;
     }
-    (void)pthread_mutex_lock(&lock);
-    handle *slot = slot_of(kernel);
+    (void)pthread_mutex_lock(&layer_lock);
+    layer_handle *slot = layer_slot_of(kernel);
     if (slot->key != NULL && slot->name != NULL && value != NULL) {
         if (index == KERNEL_RESULT_ARG && n == sizeof(cl_mem)) {
             memcpy(&slot->result, value, n);
@@ -567,16 +396,17 @@ static cl_int CL_API_CALL fault_clSetKernelArg(cl_kernel kernel, cl_uint index, 
             memcpy(&slot->launch, value, n);
         }
     }
-    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_unlock(&layer_lock);
     return driver->clSetKernelArg(kernel, index, n, value);
 }
 
 /* Flips a bit of the first byte that the kernel stored. */
 static void lie(cl_command_queue q, cl_kernel kernel) {
-    (void)pthread_mutex_lock(&lock);
-    const handle told = *slot_of(kernel);
-    const bool lies = told.name != NULL && state.liar != NULL && strcmp(told.name, state.liar) == 0;
-    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_lock(&layer_lock);
+    const layer_handle told = *layer_slot_of(kernel);
+    const bool lies =
+        told.name != NULL && layer_state.liar != NULL && strcmp(told.name, layer_state.liar) == 0;
+    (void)pthread_mutex_unlock(&layer_lock);
     if (!lies || told.launch.dst.first_col != 0) {
         return; /* where a row's middle lies depends on the dtype */
     }
@@ -595,9 +425,9 @@ static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_ke
                                                        cl_uint dims, const size_t *offset,
                                                        const size_t *global, const size_t *local,
                                                        WAIT_LIST) {
-    cl_int error = enter("clEnqueueNDRangeKernel");
-    use(q, TEST_CL_QUEUE, "clEnqueueNDRangeKernel");
-    use(kernel, TEST_CL_KERNEL, "clEnqueueNDRangeKernel");
+    cl_int error = layer_enter("clEnqueueNDRangeKernel");
+    layer_use(q, TEST_CL_QUEUE, "clEnqueueNDRangeKernel");
+    layer_use(kernel, TEST_CL_KERNEL, "clEnqueueNDRangeKernel");
     if (error != CL_SUCCESS) {
         return error;
     }
@@ -608,107 +438,6 @@ static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_ke
         lie(q, kernel);
     }
     return error;
-}
-
-/* ---- what tests call */
-
-static void reset(void) {
-    (void)pthread_mutex_lock(&lock);
-    memset(&state.faults, 0, sizeof state.faults);
-    memset(&state.device, 0, sizeof state.device);
-    state.liar = NULL;
-    state.n_calls = 0;
-    state.n_failed = 0;
-    state.first_failed = NULL;
-    state.peak_bytes = state.live_bytes;
-    memset(state.n_buffers, 0, sizeof state.n_buffers);
-    memset(state.n_bytes, 0, sizeof state.n_bytes);
-    memset(state.largest, 0, sizeof state.largest);
-    state.last_mapped = NULL;
-    state.n_misuses = 0;
-    state.first_misuse = NULL;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void set_faults(const test_cl_faults *faults) {
-    (void)pthread_mutex_lock(&lock);
-    state.faults = *faults;
-    state.n_calls = 0;
-    state.n_failed = 0;
-    state.first_failed = NULL;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static test_cl_faults get_faults(void) {
-    (void)pthread_mutex_lock(&lock);
-    const test_cl_faults faults = state.faults;
-    (void)pthread_mutex_unlock(&lock);
-    return faults;
-}
-
-static void stop_faults(void) {
-    (void)pthread_mutex_lock(&lock);
-    memset(&state.faults, 0, sizeof state.faults);
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void set_device(const test_cl_device *device) {
-    (void)pthread_mutex_lock(&lock);
-    state.device = *device;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-static void set_liar(const char *kernel) {
-    (void)pthread_mutex_lock(&lock);
-    state.liar = kernel;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-#define ASK(type, name, parameters, expression)                                                    \
-    static type name parameters {                                                                  \
-        (void)pthread_mutex_lock(&lock);                                                           \
-        type answer = (expression);                                                                \
-        (void)pthread_mutex_unlock(&lock);                                                         \
-        return answer;                                                                             \
-    }
-
-ASK(uint64_t, n_calls, (void), state.n_calls)
-ASK(uint64_t, n_failed, (void), state.n_failed)
-ASK(const char *, first_failed, (void), state.first_failed)
-ASK(int64_t, n_live, (test_cl_kind kind), state.n_live[kind])
-ASK(int64_t, n_mapped, (void), state.n_mapped)
-ASK(uint64_t, live_bytes, (void), state.live_bytes)
-ASK(uint64_t, peak_bytes, (void), state.peak_bytes)
-ASK(uint64_t, n_buffers, (bool of_host_memory), state.n_buffers[of_host_memory])
-ASK(uint64_t, n_bytes, (test_cl_transfer transfer), state.n_bytes[transfer])
-ASK(uint64_t, largest, (test_cl_transfer transfer), state.largest[transfer])
-ASK(void *, last_mapped, (void), state.last_mapped)
-ASK(uint64_t, n_misuses, (void), state.n_misuses)
-ASK(const char *, first_misuse, (void), state.first_misuse)
-
-const test_cl_layer *test_cl_layer_get(void) {
-    static const test_cl_layer layer = {
-        .reset = reset,
-        .set_faults = set_faults,
-        .get_faults = get_faults,
-        .stop_faults = stop_faults,
-        .set_device = set_device,
-        .set_liar = set_liar,
-        .n_calls = n_calls,
-        .n_failed = n_failed,
-        .first_failed = first_failed,
-        .n_live = n_live,
-        .n_mapped = n_mapped,
-        .live_bytes = live_bytes,
-        .peak_bytes = peak_bytes,
-        .n_buffers = n_buffers,
-        .n_bytes = n_bytes,
-        .largest = largest,
-        .last_mapped = last_mapped,
-        .n_misuses = n_misuses,
-        .first_misuse = first_misuse,
-    };
-    return &layer;
 }
 
 /* ---- what the loader calls */

@@ -14,7 +14,7 @@ file(MAKE_DIRECTORY "${lathe_opencl_dir}/empty" "${lathe_opencl_dir}/pocl-cache"
 
 # ---- the fault layer that the loader puts in front of the driver
 
-add_library(cl_fault_layer MODULE cl_fault_layer.c)
+add_library(cl_fault_layer MODULE cl_fault_layer.c cl_layer_state.c)
 lathe_compile_options(cl_fault_layer)
 lathe_link_options(cl_fault_layer)
 target_include_directories(cl_fault_layer PRIVATE "${PROJECT_SOURCE_DIR}/kernels")
