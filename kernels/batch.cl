@@ -3,7 +3,7 @@
  * and how that one lies, in the terms of the block kernel. Only programs with LT_BATCH have it. */
 #ifdef LT_BATCH
 
-#include "fold.cl"
+#include "stats.cl"
 
 /* Parts that each work-item of a block takes. */
 #define LT_BLOCK_STEPS (LT_PARTS / LT_GROUP)
@@ -46,11 +46,9 @@ void lt_direct_block(const lt_block *block, __global const uchar *src,
             const lt_floats x = lt_decode(raw[step], from.col, scale, elem, flags, report);
             lt_store_unit(out, lt_convert(x, target, elem, LT_WIDTH, flags, report));
         } else {
-            const lt_floats x =
-                lt_decode_some(src + lt_row_offset(&launch->src, from.row), from.col, part.count,
-                               scale, elem, flags, report);
-            lt_store_part(out, lt_convert(x, target, elem, part.count, flags, report),
-                          part.count);
+            const lt_floats x = lt_decode_some(src + lt_row_offset(&launch->src, from.row),
+                                               from.col, part.count, scale, elem, flags, report);
+            lt_store_part(out, lt_convert(x, target, elem, part.count, flags, report), part.count);
         }
     }
 }
@@ -64,9 +62,7 @@ lathe_batch(__global const uchar *restrict src, __global const float *restrict s
 #if LT_HAS_LINEAR
     __local lt_either_memory memory;
 #else
-    __local struct {
-        lt_memory any;
-    } memory;
+    __local struct { lt_memory any; } memory;
 #endif
     const uint item = (uint)get_local_id(0);
     const uint group = (uint)get_group_id(0);

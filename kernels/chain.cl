@@ -3,7 +3,7 @@
  * number of steps between the source and the target, have it; LT_STEP_1, ... are their types. */
 #ifdef LT_CHAIN
 
-#include "fold.cl"
+#include "stats.cl"
 #include "lathe_chain.h"
 
 /* The scale of a step, its inverse and the bound of its codes, as lt_scale_of. */

@@ -50,14 +50,6 @@ uint lt_codes_of_trits(uint bytes) {
     return (fields + 0x01550155) ^ 0x02aa02aa;
 }
 
-/* A byte's codes, with a mark where no encoder emits it. */
-#define LT_CORRUPT 0x80000000u
-
-uint lt_trits_entry(uint byte) {
-    return (lt_codes_of_trits(byte) & 0x3ff) |
-           (byte < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_CORRUPT);
-}
-
 /* Five digits, 0 to 2, in bytes of which the first is the lowest of `four`. The product's upper
  * byte is the sum of four digits times 1, 3, 9 and 27; no lower byte carries. */
 uint lt_trits_byte(uint four, uint fifth) {

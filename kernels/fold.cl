@@ -1,104 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fold kernel: what the tiles of one scope come to, without an addition that rounds. A
- * work-group leaves four words for its LATHE_CL_FOLD_STEPS * LT_GROUP tiles. Of a maximum: its
- * bits, and zeros. Of a sum: the exponent of a unit of which every tile's sum is a multiple, 1 if
- * the sum in that unit may not fit in 64 bits, and the sum in that unit, its lower half first.
- * src/core/scale.h says why the canonical sum can be had from it. */
-#include "stats.cl"
+/* What the tiles of one scope come to, without an addition that rounds: gathered by whole-number
+ * atomic operations, whose order does not matter, while the tiles' statistics are found.
+ * src/core/scale.h says why the canonical sum can be had from it. A maximum is the first word. For
+ * a sum there is a bucket for each exponent: whole numbers that count units of 2^exponent are added
+ * to it, in parts of LATHE_CL_SUM_BITS bits, a word for each part. */
+#include "linear.cl"
 
-/* A sum as a whole number times 2^exponent. */
+/* A tile's sum as a whole number times 2^(bucket + LATHE_CL_SUM_LOWEST). */
 typedef struct lt_whole {
     uint number;
-    int exponent;
+    uint bucket;
 } lt_whole;
 
-#define LT_NO_EXPONENT 0x7fffffff
+#define LT_NO_BUCKET 0xffffffffu
 
-/* The number is odd, or 0. */
 lt_whole lt_whole_of(uint bits) {
     const uint biased = bits >> 23 & 0xff;
-    lt_whole whole = {(bits & 0x7fffff) | (biased != 0 ? 0x800000 : 0), LT_NO_EXPONENT};
+    lt_whole whole = {(bits & 0x7fffff) | (biased != 0 ? 0x800000 : 0), LT_NO_BUCKET};
     if (whole.number != 0) {
-        const uint zeros = 31 - clz(whole.number & -whole.number);
-        whole.number >>= zeros;
         /* A minus sign stands for LATHE_STAT_GROW. */
-        whole.exponent = (int)(max(biased, 1u) + zeros) - 150 + ((bits >> 31) != 0 ? 16 : 0);
+        whole.bucket = max(biased, 1u) - 1 + ((bits >> 31) != 0 ? 16 : 0);
     }
     return whole;
 }
 
-/* So far may a tile's number be shifted that 2^12 of them fit in 63 bits. */
-#define LT_FOLD_SHIFT 27
-
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_fold(__global uint *stats, ulong n_tiles, ulong partials) {
-    __local ulong shared[LT_GROUP];
-    const uint item = (uint)get_local_id(0);
-    const ulong first = get_group_id(0) * (LT_GROUP * LATHE_CL_FOLD_STEPS) + item;
-    __global uint *out = stats + partials + 4 * get_group_id(0);
-    uint bits[LATHE_CL_FOLD_STEPS];
-
-    for (uint i = 0; i < LATHE_CL_FOLD_STEPS; i++) {
-        const ulong tile = first + i * LT_GROUP;
-        bits[i] = tile < n_tiles ? stats[tile] : 0;
+void lt_add_to_bucket(__global uint *sums, uint bucket, ulong number) {
+    __global uint *parts = sums + 1 + bucket * LATHE_CL_SUM_PARTS;
+    for (uint i = 0; number != 0; i++, number >>= LATHE_CL_SUM_BITS) {
+        (void)atomic_add(parts + i, (uint)number & ((1u << LATHE_CL_SUM_BITS) - 1));
     }
+}
+
+/* So far may a tile's number be shifted that the ones of a work-group fit in 60 bits. */
+#define LT_SUM_SHIFT 28
+
+/* The words that each tile leaves for lt_gather in local memory: their first and second ones. */
+uint2 lt_to_gather(uint stat) {
 #if LT_IS_MEAN
-    __local int lowest[LT_GROUP];
-    __local uint is_wide;
-    int mine = LT_NO_EXPONENT;
-    for (uint i = 0; i < LATHE_CL_FOLD_STEPS; i++) {
-        mine = min(mine, lt_whole_of(bits[i]).exponent);
-    }
-    lowest[item] = mine;
-    if (item == 0) {
-        is_wide = 0;
-    }
-    for (uint n = LT_GROUP / 2; n > 0; n /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < n) {
-            lowest[item] = min(lowest[item], lowest[item + n]);
-        }
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
+    const lt_whole whole = lt_whole_of(stat);
+    return (uint2)(whole.number, whole.bucket);
+#else
+    return (uint2)(stat, 0);
+#endif
+}
+
+/* Adds a work-group's tiles, n of them, by one work-item: most have much the same exponent, so that
+ * they are added up before. */
+void lt_gather(__global uint *sums, __local const uint *firsts, __local const uint *seconds,
+               uint n) {
+#if LT_IS_MEAN
+    uint lowest = LT_NO_BUCKET;
     ulong sum = 0;
-    for (uint i = 0; i < LATHE_CL_FOLD_STEPS; i++) {
-        const lt_whole whole = lt_whole_of(bits[i]);
-        if (whole.number != 0) {
-            const uint shift = (uint)(whole.exponent - lowest[0]);
-            if (shift > LT_FOLD_SHIFT) {
-                is_wide = 1;
-            }
-            sum += (ulong)whole.number << min(shift, (uint)LT_FOLD_SHIFT);
+#pragma unroll
+    for (uint i = 0; i < n; i++) {
+        lowest = min(lowest, seconds[i]);
+    }
+#pragma unroll
+    for (uint i = 0; i < n; i++) {
+        const uint shift = seconds[i] - lowest;
+        if (shift <= LT_SUM_SHIFT) {
+            sum += (ulong)firsts[i] << shift;
+        } else if (firsts[i] != 0) {
+            lt_add_to_bucket(sums, seconds[i], firsts[i]);
         }
     }
-    shared[item] = sum;
-    for (uint n = LT_GROUP / 2; n > 0; n /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < n) {
-            shared[item] += shared[item + n];
-        }
-    }
-    if (item == 0) { /* which has written shared[0] last */
-        out[0] = (uint)lowest[0];
-        out[1] = is_wide;
-        out[2] = (uint)shared[0];
-        out[3] = (uint)(shared[0] >> 32);
+    if (lowest != LT_NO_BUCKET) {
+        lt_add_to_bucket(sums, lowest, sum);
     }
 #else
     uint top = 0;
-    for (uint i = 0; i < LATHE_CL_FOLD_STEPS; i++) {
-        top = max(top, bits[i]);
+#pragma unroll
+    for (uint i = 0; i < n; i++) {
+        top = max(top, firsts[i]);
     }
-    shared[item] = top;
-    for (uint n = LT_GROUP / 2; n > 0; n /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < n) {
-            shared[item] = max(shared[item], shared[item + n]);
-        }
-    }
-    if (item == 0) { /* likewise */
-        out[0] = (uint)shared[0];
-        out[1] = out[2] = out[3] = 0;
-    }
+    (void)atomic_max(sums, top);
 #endif
 }

@@ -21,6 +21,10 @@ typedef uint64_t lathe_u64;
 #define LATHE_CL_I1 7
 #define LATHE_CL_BITNET158 8
 
+/* Bits of an element; BITNET158 has no whole number. */
+#define LATHE_CL_BITS(dtype)                                                                       \
+    ((dtype) == LATHE_CL_F32 ? 32 : (dtype) <= LATHE_CL_BF16 ? 16 : 64 >> ((dtype)-1))
+
 /* A divisor for 32-bit numerators, with which division is a multiplication. magic 0: `by` is 2^31
  * or more, and the numerator, of up to 64 bits, less than twice that. by 0: not used. */
 typedef struct lathe_div {
@@ -57,6 +61,8 @@ typedef struct lathe_side {
     512 /* stream: one row, or rows of whole units, a multiple of                                  \
            LATHE_CL_GROUP; neither STRICT nor SURVEY */
 
+#define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
+
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
 /* One launch. Convert: n_rows rows of n_cols elements, at most LATHE_CL_MAX_ELEMS in all, which
@@ -85,6 +91,8 @@ typedef struct lathe_launch {
     lathe_u64 scope_phase; /* scopes before the first tile's in its row */
     lathe_div tiles_per_scope;
     lathe_div scopes_per_row;
+    lathe_u64 sums;      /* GATHER: words among the reports, of zeros */
+    lathe_u64 next_sums; /* and those that the launch sets to 0, for the next one */
 } lathe_launch;
 
 /* One tensor of a table of them: what lies before it beyond what its launch, of which several may
@@ -98,14 +106,15 @@ typedef struct lathe_entry {
     lathe_u64 dst_scales;
 } lathe_entry;
 
-/* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) * 4 + fault
- * kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated elements. */
+/* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) *
+ * LATHE_CL_FAULT_KINDS + fault kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated
+ * elements. */
 #define LATHE_CL_REPORT_WORDS 2
 #define LATHE_CL_NO_FAULT 0xffffffffu
 #define LATHE_CL_FAULT_NON_FINITE 0u
 #define LATHE_CL_FAULT_DATA_LOSS 1u
 #define LATHE_CL_FAULT_CORRUPT_DATA 2u
-#define LATHE_CL_FAULT_KINDS 4u
+#define LATHE_CL_FAULT_KINDS 3u
 
 /* Elements between fault_base and a launch's first one: a corrupt byte is reported at its first
  * element, which may lie before that. */
@@ -113,11 +122,17 @@ typedef struct lathe_entry {
 
 /* The most elements of a launch: a fault is then one 32-bit word, whose minimum every OpenCL 1.2
  * device can take. */
-#define LATHE_CL_MAX_ELEMS ((1u << 30) - 64)
+#define LATHE_CL_MAX_ELEMS ((5u << 28) - 64)
 
-/* Tiles that a work-item of the fold kernel takes, and the words that a work-group leaves. */
-#define LATHE_CL_FOLD_STEPS 16
-#define LATHE_CL_FOLD_WORDS 4
+/* What the tiles of a scope come to (fold.cl), in words: a maximum, and buckets from exponent
+ * LATHE_CL_SUM_LOWEST on, up to that of a tile's greatest sum times LATHE_STAT_GROW. Each part of
+ * a bucket gets less than 2^LATHE_CL_SUM_BITS from a tile and from a work-group, so that the words
+ * do for 2^18 of them. */
+#define LATHE_CL_SUM_LOWEST (-149)
+#define LATHE_CL_SUM_BUCKETS 270
+#define LATHE_CL_SUM_BITS 12
+#define LATHE_CL_SUM_PARTS 5
+#define LATHE_CL_SUM_WORDS (1 + LATHE_CL_SUM_BUCKETS * LATHE_CL_SUM_PARTS)
 
 /* A tile's statistic is one float. It is never negative, so a minus sign says that it is to be
  * multiplied by LATHE_STAT_GROW: the sum overflowed F32. */
@@ -146,15 +161,14 @@ typedef struct lathe_entry {
 #define LATHE_CL_UNIT_I1 8
 #define LATHE_CL_UNIT_BITNET158 20
 
-/* The stream kernel gives LATHE_CL_GROUP units to a work-group at a time: once for BITNET158, else
- * LATHE_CL_STEPS times, or more where what is loaded is small. */
-#define LATHE_CL_STEPS 2
+/* The stream kernel gives LATHE_CL_GROUP units to a work-group at a time, so many times. Memory
+ * likes results best that are written in the order of their addresses, so that few are on their way
+ * at once: floats are, twice. What is smaller, or takes more to find, is worth more steps. */
 #define LATHE_CL_PAIR_STEPS(src, dst)                                                              \
-    ((src) == LATHE_CL_BITNET158 ? 4 * LATHE_CL_STEPS                                              \
-                                 : ((src) == LATHE_CL_F32 || (dst) == LATHE_CL_F32 ||              \
-                                            ((src) <= LATHE_CL_BF16 && (dst) <= LATHE_CL_BF16)     \
-                                        ? LATHE_CL_STEPS                                           \
-                                        : 2 * LATHE_CL_STEPS))
+    ((dst) == LATHE_CL_BITNET158                       ? 1                                         \
+     : (src) == LATHE_CL_BITNET158                     ? ((dst) == LATHE_CL_F32 ? 4 : 8)           \
+     : (src) == LATHE_CL_F32 || (dst) <= LATHE_CL_BF16 ? 2                                         \
+                                                       : 4)
 
 /* Work-items that share a tile of the stats kernel, LATHE_STAT_LANES lanes between them. */
 #define LATHE_CL_TILE_ITEMS(src) ((src) <= LATHE_CL_BF16 ? 32 : 16)

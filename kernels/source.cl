@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source's side: where elements lie, loading them, and decoding them to F32. */
-#include "codes.cl"
+#include "cache.cl"
 
 #define LT_UNIT LATHE_CL_UNIT(LT_SRC, LT_DST)
 
@@ -31,6 +31,15 @@ lt_spot lt_spot_of(const lathe_side *side, uint elem) {
         spot.col = at - spot.row * (uint)side->row_elems.by;
     }
     return spot;
+}
+
+/* Bytes before a column that begins a byte. */
+ulong lt_source_byte(uint col) {
+#if LT_SRC == LATHE_CL_BITNET158
+    return col / 5;
+#else
+    return (ulong)col * LATHE_CL_BITS(LT_SRC) / 8;
+#endif
 }
 
 ulong lt_row_offset(const lathe_side *side, uint row) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stats kernel: the statistic of each tile, in the order of docs/numerics.md. */
-#include "linear.cl"
+#include "fold.cl"
 
 #define LT_TILE_ITEMS LATHE_CL_TILE_ITEMS(LT_SRC)
 #define LT_TILE_LANES (LATHE_STAT_LANES / LT_TILE_ITEMS)
@@ -188,6 +188,7 @@ lathe_stats(__global const uchar *restrict src, __global const float *restrict s
         (launch.flags & LATHE_CL_SRC_VECTOR) != 0 && tile.n_elems == LATHE_STAT_TILE;
     bool is_found = item >= LT_GROUP_TILES || first + item >= launch.n_tiles;
     bool again = true;
+    uint tile_stat = 0;
 
     for (uint attempt = LT_AS_IS; again; attempt++) {
         uint mine[LT_TILE_LANES];
@@ -214,7 +215,8 @@ lathe_stats(__global const uchar *restrict src, __global const float *restrict s
             const uint stat = lt_fold8_local(eighths + 8 * item, 1);
             is_found = lt_is_finite(stat);
             if (is_found) {
-                stats[first + item] = attempt == LT_SHRUNK ? -as_float(stat) : as_float(stat);
+                tile_stat = attempt == LT_SHRUNK ? stat | 0x80000000u : stat;
+                stats[first + item] = as_float(tile_stat);
             } else {
                 is_odd = 1;
             }
@@ -222,5 +224,21 @@ lathe_stats(__global const uchar *restrict src, __global const float *restrict s
         barrier(CLK_LOCAL_MEM_FENCE);
         again = is_odd != 0;
         barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    if ((launch.flags & LATHE_CL_GATHER) != 0) {
+        if (item < LT_GROUP_TILES) {
+            const uint2 words = lt_to_gather(tile_stat);
+            lanes[item] = words.x;
+            lanes[LT_GROUP_TILES + item] = words.y;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item == 0) {
+            lt_gather(reports + launch.sums, lanes, lanes + LT_GROUP_TILES, LT_GROUP_TILES);
+        }
+        if (get_group_id(0) == 0) {
+            for (uint i = item; i < LATHE_CL_SUM_WORDS; i += LT_GROUP) {
+                reports[launch.next_sums + i] = 0;
+            }
+        }
     }
 }

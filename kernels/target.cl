@@ -127,20 +127,10 @@ uint4 lt_convert4(float4 x, lt_scale scale, uint elem, uint count, ulong flags,
 }
 
 ulong lt_target_byte(uint col) {
-#if LT_DST == LATHE_CL_F32
-    return (ulong)col * 4;
-#elif LT_DST == LATHE_CL_F16 || LT_DST == LATHE_CL_BF16
-    return (ulong)col * 2;
-#elif LT_DST == LATHE_CL_I8
-    return col;
-#elif LT_DST == LATHE_CL_I4
-    return col / 2;
-#elif LT_DST == LATHE_CL_I2
-    return col / 4;
-#elif LT_DST == LATHE_CL_I1
-    return col / 8;
-#else
+#if LT_DST == LATHE_CL_BITNET158
     return col / 5;
+#else
+    return (ulong)col * LATHE_CL_BITS(LT_DST) / 8;
 #endif
 }
 
@@ -221,7 +211,7 @@ lt_words lt_convert(lt_floats x, lt_scale scale, uint elem, uint count, ulong fl
 
 void lt_store_unit(__global uchar *at, uint4 codes) {
 #if LT_DST == LATHE_CL_F32
-    *(__global uint4 *)at = codes;
+    lt_store_last(at, codes);
 #elif LT_DST == LATHE_CL_I8
     *(__global uchar4 *)at = convert_uchar4(codes & 0xff);
 #else
@@ -245,7 +235,7 @@ void lt_store_unit(__global uchar *at, uint8 codes) {
 #elif LT_DST == LATHE_CL_I1
     *at = (uchar)(lt_pack4(codes.lo, 1) | lt_pack4(codes.hi, 1) << 4);
 #else
-    *(__global uint4 *)at = codes.even | codes.odd << 16;
+    lt_store_last(at, codes.even | codes.odd << 16);
 #endif
 }
 

@@ -5,6 +5,8 @@
 #include "cpu/cpu.h"
 #include "opencl/batch.h"
 #include "opencl/chain_kernel.h"
+#include "opencl/family.h"
+#include "opencl/in_place.h"
 #include "opencl/queue.h"
 #include <string.h>
 
@@ -33,7 +35,7 @@ static void destroy(lt_backend *base) {
     lt_cl_queues_destroy(backend);
     lt_cl_programs_destroy(&backend->programs);
     lt_cl_chains_destroy(backend);
-    lt_cl_programs_destroy(&backend->many);
+    lt_cl_families_destroy(backend);
     lt_cl_memory_destroy(&backend->memory);
     lt_cl_device_close(&backend->device);
     if (backend->has_threads) {
@@ -113,6 +115,7 @@ static const lt_backend_ops opencl_ops = {
     .submit_convert = lt_cl_submit_convert,
     .fetch_stats = lt_cl_fetch_stats,
     .submit_many = lt_cl_submit_many,
+    .submit_in_place = lt_cl_submit_in_place,
     .submit_chain_stats = lt_cl_submit_chain_stats,
     .submit_chain = lt_cl_submit_chain,
     .finish = lt_cl_finish,
@@ -165,16 +168,14 @@ static lathe_status init_parts(lt_cl_backend *backend, const lt_cl_options_in *o
     if (status != LATHE_OK) {
         goto close_device;
     }
-    status = lt_cl_programs_init(&backend->many, &backend->device, backend->pool, backend->counters,
-                                 options->cache_dir);
+    status = lt_cl_families_init(backend, options);
     if (status != LATHE_OK) {
         goto destroy_programs;
     }
-    backend->many.options = " -DLT_BATCH";
     status =
         lt_cl_memory_init(&backend->memory, &backend->device, backend->pool, backend->counters);
     if (status != LATHE_OK) {
-        goto destroy_many;
+        goto destroy_families;
     }
     if (options->pageable_staging) {
         lt_cl_memory_set_pageable(&backend->memory);
@@ -184,8 +185,8 @@ static lathe_status init_parts(lt_cl_backend *backend, const lt_cl_options_in *o
         return LATHE_OK;
     }
     lt_cl_memory_destroy(&backend->memory);
-destroy_many:
-    lt_cl_programs_destroy(&backend->many);
+destroy_families:
+    lt_cl_families_destroy(backend);
 destroy_programs:
     lt_cl_programs_destroy(&backend->programs);
 close_device:
@@ -201,7 +202,6 @@ lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **
     made->pool = options->pool;
     made->counters = options->counters;
     made->check = options->check;
-    made->check_many = options->check_many;
     made->check_chain = options->check_chain;
     made->check_ctx = options->check_ctx;
     lathe_status status = init_parts(made, options);

@@ -4,6 +4,7 @@
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "opencl/family.h"
 #include <string.h>
 
 /* Of each array of a table. */
@@ -21,75 +22,6 @@ typedef struct table_map {
     uint64_t n_bytes;
     uint64_t n_groups;
 } table_map;
-
-/* ---- programs that may be used */
-
-static lathe_status run_check(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
-    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
-    uint_fast64_t n_before = atomic_load(n_errors);
-    lathe_status status = backend->check_many(backend->check_ctx, src, dst);
-    bool is_wrong = status == LATHE_DEVICE && atomic_load(n_errors) == n_before;
-    if (status == LATHE_OK || is_wrong) {
-        const lathe_error error = *lt_error();
-        lt_cl_programs_judge(&backend->many, src, dst, status == LATHE_OK);
-        *lt_error() = error;
-    }
-    return status;
-}
-
-/* Has a pair's batch kernel checked once, whatever the number of threads that need it. */
-static lathe_status ensure_trust(lt_cl_backend *backend, const lt_cl_program *program,
-                                 lathe_dtype src, lathe_dtype dst) {
-    bool *is_checking = &backend->is_checking_many[src][dst];
-    lathe_status status = LATHE_OK;
-    (void)pthread_mutex_lock(&backend->mutex);
-    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
-        if (*is_checking) {
-            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
-            continue;
-        }
-        *is_checking = true;
-        (void)pthread_mutex_unlock(&backend->mutex);
-        status = run_check(backend, src, dst);
-        (void)pthread_mutex_lock(&backend->mutex);
-        *is_checking = false;
-        (void)pthread_cond_broadcast(&backend->checked);
-    }
-    (void)pthread_mutex_unlock(&backend->mutex);
-    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
-        status = lt_fail(LATHE_DEVICE,
-                         "%s computes other bits than the reference for many tensors from %s to %s",
-                         backend->device.info.name, lathe_dtype_name(src), lathe_dtype_name(dst));
-    }
-    return status;
-}
-
-/* The queue's own kernel object, which no other thread uses. */
-static lathe_status get_kernel(lt_queue *queue, const lt_work *work, cl_kernel *kernel) {
-    lt_cl_backend *backend = queue->backend;
-    lathe_dtype src = work->pass->src.dtype;
-    lathe_dtype dst = work->pass->dst.dtype;
-    lt_cl_program *program = NULL;
-    lathe_status status = lt_cl_programs_get(&backend->many, src, dst, &program);
-    if (status == LATHE_OK && !work->is_trial && backend->check_many != NULL &&
-        atomic_load(&program->trust) != LT_CL_TRUSTED) {
-        status = ensure_trust(backend, program, src, dst);
-    }
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(queue, status);
-    }
-    cl_kernel *slot = &queue->many_kernels[src][dst];
-    cl_int error = CL_SUCCESS;
-    if (*slot == NULL) {
-        cl_program built = program->program;
-        (void)pthread_mutex_lock(&backend->mutex);
-        cl_kernel made = clCreateKernel(built, "lathe_batch", &error);
-        (void)pthread_mutex_unlock(&backend->mutex);
-        *slot = error == CL_SUCCESS ? made : NULL;
-    }
-    *kernel = *slot;
-    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
-}
 
 /* ---- the table */
 
@@ -211,8 +143,13 @@ static cl_int set_args(cl_kernel kernel, const lt_queue *queue, const lt_work *w
 }
 
 static lathe_status launch_table(lt_queue *queue, const lt_work *work, const table_map *map) {
+    lt_cl_program *program = NULL;
     cl_kernel kernel = NULL;
-    lathe_status status = get_kernel(queue, work, &kernel);
+    lathe_status status = lt_cl_family_program(queue, LT_CL_FAMILY_MANY, work, &program);
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MANY, work, program, &kernel);
     if (status != LATHE_OK) {
         return status;
     }

@@ -218,17 +218,6 @@ static bool place_step(const chain_launch *c, uint32_t index, uint64_t first_sca
             launch.args.n_cols == args->n_cols);
 }
 
-static lathe_status fill_reports(lt_queue *queue) {
-    static const uint32_t fresh[LATHE_CL_REPORT_WORDS] = {LATHE_CL_NO_FAULT, 0};
-    cl_event event = NULL;
-    cl_int error = clEnqueueFillBuffer(queue->commands, queue->reports.device, fresh, sizeof fresh,
-                                       0, LT_CL_MAX_LAUNCHES * sizeof fresh, lt_cl_n_wait(queue),
-                                       lt_cl_wait_list(queue), &event);
-    lathe_status status = lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
-    queue->is_dirty = status != LATHE_OK;
-    return status;
-}
-
 static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
     return span->scales != NULL ? span->scales->device : queue->reports.device;
 }
@@ -275,13 +264,7 @@ static lathe_status launch_part(const chain_launch *c, const lt_range *part) {
     lt_chain *chain = c->work->chain;
     lathe_chain sides = {0};
     uint32_t blamed = chain->src.dtype == LATHE_BITNET158 ? 0 : chain->n_steps - 1;
-    lathe_status status = LATHE_OK;
-    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
-        status = lt_cl_finish(&queue->backend->base, queue);
-    }
-    if (status == LATHE_OK && queue->n_launches == 0 && queue->is_dirty) {
-        status = fill_reports(queue);
-    }
+    lathe_status status = lt_cl_ready_report(queue);
     if (status != LATHE_OK) {
         return status;
     }

@@ -180,7 +180,7 @@ static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
         return false;
     }
     lathe_launch *args = &c->launch.args;
-    uint64_t steps = is_trits ? 1 : LATHE_CL_PAIR_STEPS((int)pass->src.dtype, (int)pass->dst.dtype);
+    uint64_t steps = LATHE_CL_PAIR_STEPS((int)pass->src.dtype, (int)pass->dst.dtype);
     uint64_t row_units = lt_ceil_div(n_cols, unit_elems(pass));
     args->src = src.args;
     args->dst = dst.args;
@@ -431,36 +431,35 @@ void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_out
     }
 }
 
-/* Adds a work-group's sum to one in units of 2^lowest; sums of 2^53 units or more are all the same.
- */
-static uint64_t add_units(uint64_t sum, const uint32_t *words, int32_t lowest) {
+/* Adds a number, not 0, of 2^shift units to a sum of units; 2^53 units or more are all the same. */
+static uint64_t add_units(uint64_t sum, uint64_t number, uint32_t shift) {
     const uint64_t too_much = UINT64_C(1) << 53;
-    uint64_t units = words[2] | (uint64_t)words[3] << 32;
-    int64_t shift = (int64_t)(int32_t)words[0] - lowest;
-    if (words[1] != 0 || (units != 0 && (shift > 53 || units > too_much >> shift))) {
-        return too_much;
-    }
-    return units == 0 ? sum : lt_min(sum + (units << shift), too_much);
+    bool is_too_much = shift > 53 || number > too_much >> shift;
+    return is_too_much ? too_much : lt_min(sum + (number << shift), too_much);
 }
 
-void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, uint64_t n_groups, lt_tile_sum *sum) {
+void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum) {
     *sum = (lt_tile_sum){.is_set = true, .is_exact = true, .lowest = INT32_MAX};
-    const uint32_t *end = words + n_groups * LATHE_CL_FOLD_WORDS;
     if (lt_dtype_traits_of(dtype)->rule == LT_RULE_ABSMAX) {
-        for (; words < end; words += LATHE_CL_FOLD_WORDS) {
-            float top;
-            memcpy(&top, words, sizeof top);
-            sum->value = top > sum->value ? top : sum->value;
-        }
+        float top;
+        memcpy(&top, words, sizeof top);
+        sum->value = top;
         return;
     }
     uint64_t units = 0;
-    for (const uint32_t *at = words; at < end; at += LATHE_CL_FOLD_WORDS) {
-        int32_t lowest = (int32_t)at[0];
-        sum->lowest = lowest < sum->lowest ? lowest : sum->lowest;
-    }
-    for (; words < end; words += LATHE_CL_FOLD_WORDS) {
-        units = add_units(units, words, sum->lowest);
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < LATHE_CL_SUM_BUCKETS * LATHE_CL_SUM_PARTS; i++) {
+        const uint32_t number = words[1 + i];
+        const uint32_t bucket = i / LATHE_CL_SUM_PARTS;
+        if (number == 0) {
+            continue;
+        }
+        if (sum->lowest == INT32_MAX) {
+            first = bucket;
+            sum->lowest = (int32_t)bucket + LATHE_CL_SUM_LOWEST;
+        }
+        units =
+            add_units(units, number, bucket - first + i % LATHE_CL_SUM_PARTS * LATHE_CL_SUM_BITS);
     }
     sum->is_exact = units < UINT64_C(1) << 53;
     sum->value = units == 0 ? 0 : ldexp((double)units, sum->lowest);

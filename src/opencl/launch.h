@@ -31,8 +31,8 @@ static inline double lt_cl_tile_stat(float stored) {
     return stored < 0 ? -LATHE_STAT_GROW * (double)stored : (double)stored;
 }
 
-/* What tiles come to, from the words that n_groups work-groups of the fold kernel left. */
-void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, uint64_t n_groups, lt_tile_sum *sum);
+/* What tiles come to, from the LATHE_CL_SUM_WORDS words that were gathered. */
+void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum);
 
 /* The options that the kernels of a pair are built with, in a buffer of this size: `more`, which
  * may be NULL, after those that all have. Returns it. */

@@ -14,6 +14,13 @@
  * are trials. OK: they agree; DEVICE: they do not, or the device failed. */
 typedef lathe_status lt_cl_check_fn(void *ctx, lathe_dtype src, lathe_dtype dst);
 
+/* Kernels that are in programs of their own. */
+typedef enum lt_cl_family_id {
+    LT_CL_FAMILY_MANY,     /* many tensors in one launch */
+    LT_CL_FAMILY_IN_PLACE, /* a tensor in its own memory */
+    LT_CL_FAMILY_COUNT
+} lt_cl_family_id;
+
 /* The same for the chain kernel through n_types types, the first of them the source's. */
 typedef lathe_status lt_cl_check_chain_fn(void *ctx, uint32_t n_types, const lathe_dtype *types);
 
@@ -27,7 +34,7 @@ typedef struct lt_cl_options_in {
     lt_counters *counters; /* outlives the backend */
     lt_backend *host;      /* the CPU backend: its threads run parallel_for. Retained. */
     lt_cl_check_fn *check;
-    lt_cl_check_fn *check_many; /* the same for the kernel of many tensors, a program of its own */
+    lt_cl_check_fn *check_family[LT_CL_FAMILY_COUNT]; /* the same for kernels in programs apart */
     lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
 } lt_cl_options_in;

@@ -25,7 +25,6 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
     static const char *const names[LT_CL_KERNEL_COUNT] = {
         [LT_CL_STREAM] = "lathe_stream", [LT_CL_BLOCK] = "lathe_block",
         [LT_CL_LINEAR] = "lathe_linear", [LT_CL_STATS] = "lathe_stats",
-        [LT_CL_FOLD] = "lathe_fold",
     };
     return names[kernel];
 }

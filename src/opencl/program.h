@@ -15,7 +15,6 @@ typedef enum lt_cl_kernel {
     LT_CL_BLOCK,  /* convert: anything, and scales of its own */
     LT_CL_LINEAR, /* convert to a quantized type: the same for regular blocks. No other has it */
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
-    LT_CL_FOLD,   /* what the tiles of one scope come to */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 

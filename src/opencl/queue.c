@@ -4,12 +4,13 @@
 
 #include "core/error.h"
 #include "opencl/batch.h"
+#include "opencl/in_place.h"
 #include "opencl/release.h"
 
 /* More queues than this are not kept: each holds a driver's resources. */
 enum { MAX_IDLE = 16 };
 
-enum { REPORT_BYTES = LT_CL_MAX_LAUNCHES * LATHE_CL_REPORT_WORDS * (int)sizeof(uint32_t) };
+enum { REPORT_BYTES = LT_CL_REPORTS_WORDS * (int)sizeof(uint32_t) };
 
 /* ---- commands */
 
@@ -24,6 +25,7 @@ static void forget(lt_queue *queue) {
     queue->n_launches = 0;
     queue->n_stats = 0;
     queue->n_stats_floats = 0;
+    queue->sum = NULL;
     queue->n_many = 0;
 }
 
@@ -132,11 +134,14 @@ static void destroy_queue(lt_queue *queue) {
             for (size_t kernel = 0; kernel < LT_CL_KERNEL_COUNT; kernel++) {
                 lt_cl_release_kernel(queue->kernels[src][dst][kernel]);
             }
-            lt_cl_release_kernel(queue->many_kernels[src][dst]);
+            for (size_t family = 0; family < LT_CL_FAMILY_COUNT; family++) {
+                lt_cl_release_kernel(queue->family_kernels[family][src][dst]);
+            }
         }
     }
     lt_cl_queue_destroy_stats(queue);
     lt_cl_destroy_table(queue);
+    lt_cl_drop_turns(queue, true);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
     lt_cl_release_queue(queue->commands);
@@ -196,6 +201,7 @@ static void clean(lt_queue *queue) {
     forget(queue);
     lt_cl_queue_destroy_stats(queue); /* which the pool keeps, for whoever is next */
     lt_cl_destroy_table(queue);
+    lt_cl_drop_turns(queue, false);
 }
 
 void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {

@@ -9,6 +9,13 @@
 
 enum { LT_CL_DTYPES = LATHE_DTYPE_LAST + 1 };
 
+/* Kernels in programs of their own: family.h. */
+typedef struct lt_cl_family {
+    lt_cl_programs programs;
+    lt_cl_check_fn *check;                        /* NULL: every program is trusted */
+    bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES]; /* the backend's mutex guards it */
+} lt_cl_family;
+
 typedef struct lt_cl_backend {
     lt_backend base;
     lathe_pool *pool; /* not owned; this struct is a block of it */
@@ -16,18 +23,16 @@ typedef struct lt_cl_backend {
     lt_backend *host;
     lt_cl_device device;
     lt_cl_programs programs;
-    lt_cl_programs many; /* with the batch kernel */
+    lt_cl_family families[LT_CL_FAMILY_COUNT];
     lt_cl_memory memory;
-    bool has_threads;           /* of its own; else the host backend's, which are the caller's */
-    lt_threads threads;         /* as many as slots, so that what each waits for overlaps */
-    lt_cl_check_fn *check;      /* NULL: every program is trusted */
-    lt_cl_check_fn *check_many; /* of the batch kernel */
+    bool has_threads;      /* of its own; else the host backend's, which are the caller's */
+    lt_threads threads;    /* as many as slots, so that what each waits for overlaps */
+    lt_cl_check_fn *check; /* NULL: every program is trusted */
     lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
     pthread_mutex_t mutex; /* guards what follows, and making kernels */
     pthread_cond_t checked;
     bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
-    bool is_checking_many[LT_CL_DTYPES][LT_CL_DTYPES];
     struct lt_cl_chain_programs *chains; /* chain.c */
     lt_queue *idle;                      /* the one used last first */
     uint32_t n_idle;
@@ -39,15 +44,11 @@ typedef struct lt_cl_pending {
     lt_outcome *outcome;
 } lt_cl_pending;
 
-/* Statistics on their way into the landing memory: those of tiles, or what groups of them come to.
- */
+/* Statistics of tiles on their way into the landing memory. */
 typedef struct lt_cl_pending_stats {
     double *stats;
-    lt_tile_sum *sum; /* NULL: tiles */
-    lathe_dtype dtype;
     uint64_t first; /* float of the landing memory */
     uint64_t n_tiles;
-    uint64_t n_groups;
 } lt_cl_pending_stats;
 
 /* Host memory that a queue has mapped. */
@@ -68,21 +69,27 @@ struct lt_queue {
     bool is_broken;            /* a call has failed: nothing is put into it any more */
     bool is_complete;          /* after a failure: what was in it before has been done */
     bool is_uploading;         /* transfers may be reading from staging memory */
-    bool is_dirty;             /* reports are not as launches expect them */
+    bool is_dirty;             /* reports and sums are not as launches expect them */
     uint32_t n_launches;       /* pending */
     uint32_t n_stats;          /* likewise */
     uint32_t n_mappings;
     uint64_t n_stats_floats; /* floats of the landing memory that are taken */
-    lt_buffer reports;       /* on the device, for LT_CL_MAX_LAUNCHES launches */
+    lt_buffer reports;       /* on the device: of LT_CL_MAX_LAUNCHES launches, then two sums */
     lt_buffer reports_landing;
-    lt_buffer stats; /* on the device: the newest work's; made when it is first needed */
+    lt_tile_sum *sum;      /* what the last launch's tiles come to is on its way; NULL: is not */
+    lathe_dtype sum_dtype; /* by whose rule */
+    uint32_t sum_place;    /* of the two: where the newest is */
+    lt_buffer stats;       /* on the device: the newest work's; made when it is first needed */
     lt_buffer stats_landing;
     lt_buffer table;      /* of a launch for many tensors: batch.c */
     lt_buffer table_host; /* pinned: what it is made of, and where its reports land */
     const lt_work *many;  /* the works of that launch */
     size_t n_many;        /* 0: there is none */
     cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_KERNEL_COUNT];
-    cl_kernel many_kernels[LT_CL_DTYPES][LT_CL_DTYPES];
+    lt_buffer turns;    /* of launches in place, on the device: in_place.c */
+    uint32_t n_turns;   /* such launches since its words were set to 0 */
+    uint32_t n_tickets; /* of theirs, modulo 2^32 */
+    cl_kernel family_kernels[LT_CL_FAMILY_COUNT][LT_CL_DTYPES][LT_CL_DTYPES];
     lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
     lt_cl_pending_stats pending_stats[LT_CL_MAX_STATS];
     lt_cl_pending launches[LT_CL_MAX_LAUNCHES];
@@ -146,7 +153,19 @@ lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *f
                         uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
                         uint64_t n_bytes);
 
-/* ---- submit.c: as lt_backend_ops says */
+/* ---- submit.c */
+
+/* Words of the reports' memory, and where a sum lies in it. */
+enum {
+    LT_CL_SUMS_AT = LT_CL_MAX_LAUNCHES * LATHE_CL_REPORT_WORDS,
+    LT_CL_REPORTS_WORDS = LT_CL_SUMS_AT + 2 * LATHE_CL_SUM_WORDS
+};
+
+/* Readies what launches report to, if need be, and makes room for one more; before each launch that
+ * reports. */
+lathe_status lt_cl_ready_report(lt_queue *queue);
+
+/* ---- the same: as lt_backend_ops says */
 
 lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst);
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);

@@ -108,13 +108,30 @@ static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kerne
 
 /* ---- what launches report */
 
-static lathe_status refresh_reports(lt_queue *queue) {
+/* Fills a part of the reports' memory with what a launch expects there. */
+static lathe_status fill_reports(lt_queue *queue, const uint32_t *pattern, size_t n_words,
+                                 size_t first_word, size_t end_word) {
     cl_event event = NULL;
-    cl_int error =
-        clEnqueueFillBuffer(queue->commands, queue->reports.device, fresh_report,
-                            sizeof fresh_report, 0, LT_CL_MAX_LAUNCHES * sizeof fresh_report,
-                            lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    lathe_status status = lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
+    cl_int error = clEnqueueFillBuffer(queue->commands, queue->reports.device, pattern,
+                                       n_words * sizeof *pattern, first_word * sizeof *pattern,
+                                       (end_word - first_word) * sizeof *pattern,
+                                       lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    return lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
+}
+
+lathe_status lt_cl_ready_report(lt_queue *queue) {
+    const uint32_t zero = 0;
+    lathe_status status = LATHE_OK;
+    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
+        status = lt_cl_finish(&queue->backend->base, queue);
+    }
+    if (status != LATHE_OK || queue->n_launches > 0 || !queue->is_dirty) {
+        return status;
+    }
+    status = fill_reports(queue, fresh_report, LATHE_CL_REPORT_WORDS, 0, LT_CL_SUMS_AT);
+    if (status == LATHE_OK) {
+        status = fill_reports(queue, &zero, 1, LT_CL_SUMS_AT, LT_CL_REPORTS_WORDS);
+    }
     queue->is_dirty = status != LATHE_OK;
     return status;
 }
@@ -128,6 +145,22 @@ static lathe_status land(lt_queue *queue, const lt_buffer *from, uint64_t at, vo
         clEnqueueReadBuffer(queue->commands, from->device, CL_FALSE, (size_t)at, (size_t)n_bytes,
                             to, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
     return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
+}
+
+/* The word at which the newest sum lies. */
+static size_t sum_at(const lt_queue *queue) {
+    return LT_CL_SUMS_AT + queue->sum_place * (size_t)LATHE_CL_SUM_WORDS;
+}
+
+/* Reports and a sum in one read, if there are any: each costs as much as thousands of words. */
+static lathe_status land_reports(lt_queue *queue) {
+    size_t n_words = queue->n_launches * LATHE_CL_REPORT_WORDS;
+    if (queue->sum != NULL) {
+        n_words = sum_at(queue) + LATHE_CL_SUM_WORDS;
+    }
+    return n_words == 0 ? LATHE_OK
+                        : land(queue, &queue->reports, 0, queue->reports_landing.host,
+                               n_words * sizeof(uint32_t));
 }
 
 static void deliver_tiles(const float *stored, uint64_t n_tiles, double *stats) {
@@ -148,13 +181,13 @@ static void deliver(lt_queue *queue) {
     }
     for (uint32_t i = 0; i < queue->n_stats; i++) {
         const lt_cl_pending_stats *landed = &queue->pending_stats[i];
-        const float *first = floats + landed->first;
-        if (landed->sum != NULL) {
-            lt_cl_tile_sum(landed->dtype, (const uint32_t *)first, landed->n_groups, landed->sum);
-        } else {
-            deliver_tiles(first, landed->n_tiles, landed->stats);
-        }
+        deliver_tiles(floats + landed->first, landed->n_tiles, landed->stats);
     }
+    if (queue->sum != NULL) {
+        const uint32_t *sums = queue->reports_landing.host;
+        lt_cl_tile_sum(queue->sum_dtype, sums + sum_at(queue), queue->sum);
+    }
+    queue->sum = NULL;
     queue->n_launches = 0;
     queue->n_stats = 0;
     queue->n_stats_floats = 0;
@@ -163,9 +196,8 @@ static void deliver(lt_queue *queue) {
 lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue) {
     (void)backend;
     lathe_status status = lt_cl_queue_check(queue);
-    if (status == LATHE_OK && queue->n_launches > 0) {
-        status = land(queue, &queue->reports, 0, queue->reports_landing.host,
-                      queue->n_launches * sizeof fresh_report);
+    if (status == LATHE_OK) {
+        status = land_reports(queue);
     }
     if (status == LATHE_OK) {
         status = lt_cl_land_table(queue);
@@ -203,15 +235,19 @@ static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lathe_la
                                : error;
 }
 
+/* False for launches that meet nothing to report: fetching a report takes longer than converting a
+ * megabyte. */
+static bool can_report(const lt_work *work, const lt_cl_launch *launch) {
+    uint64_t flags = launch->args.flags;
+    bool looks = (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER)) != 0;
+    bool meets_all = launch->kernel != LT_CL_STREAM && (flags & LATHE_CL_NONFINITE_ERROR) != 0;
+    return looks || meets_all || work->pass->src.dtype == LATHE_BITNET158;
+}
+
 static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
                                    const kernel_args *args) {
-    lathe_status status = LATHE_OK;
-    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
-        status = lt_cl_finish(&queue->backend->base, queue);
-    }
-    if (status == LATHE_OK && queue->n_launches == 0 && queue->is_dirty) {
-        status = refresh_reports(queue);
-    }
+    const bool reports = can_report(work, launch);
+    lathe_status status = reports ? lt_cl_ready_report(queue) : LATHE_OK;
     cl_kernel kernel = NULL;
     if (status == LATHE_OK) {
         status = get_kernel(queue, work, launch->kernel, &kernel);
@@ -219,10 +255,9 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
     if (status != LATHE_OK) {
         return status;
     }
-    lt_cl_pending *pending = &queue->launches[queue->n_launches];
-    *pending = (lt_cl_pending){.args = launch->args, .outcome = work->outcome};
-    pending->args.report = queue->n_launches;
-    cl_int error = set_args(kernel, args, &pending->args);
+    lt_cl_pending pending = {.args = launch->args, .outcome = work->outcome};
+    pending.args.report = reports ? queue->n_launches : 0;
+    cl_int error = set_args(kernel, args, &pending.args);
     if (error != CL_SUCCESS) {
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
@@ -232,11 +267,14 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
     error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
                                    lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
     status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
-    if (status == LATHE_OK) {
-        queue->n_launches++;
-        lt_count(&queue->backend->counters->n_launches, 1);
+    if (status != LATHE_OK) {
+        return status;
     }
-    return status;
+    if (reports) {
+        queue->launches[queue->n_launches++] = pending;
+    }
+    lt_count(&queue->backend->counters->n_launches, 1);
+    return LATHE_OK;
 }
 
 /* OK, unless the queue is broken, or the kernels cannot do that: PRECISE scales and codes, and the
@@ -308,15 +346,14 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
 
 /* ---- statistics */
 
-/* Makes room for n_floats on the device, for a work's statistics and what they come to, and for
- * n_landing where they land. */
+/* Makes room for n_floats on the device, and for n_landing where they land. */
 static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n_landing) {
     lt_cl_memory *memory = &queue->backend->memory;
     uint64_t have = queue->stats.n_bytes / sizeof(float);
     uint64_t room = queue->stats_landing.n_bytes / sizeof(float);
     lathe_status status = LATHE_OK;
-    if (queue->n_stats == LT_CL_MAX_STATS || queue->n_stats_floats + n_landing > room ||
-        n_floats > have) {
+    if (queue->n_stats == LT_CL_MAX_STATS || queue->sum != NULL ||
+        queue->n_stats_floats + n_landing > room || n_floats > have) {
         status = lt_cl_finish(&queue->backend->base, queue);
     }
     if (status != LATHE_OK || (n_floats <= have && n_landing <= room)) {
@@ -325,7 +362,7 @@ static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n
     lt_cl_queue_destroy_stats(queue);
     status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE,
                                  lt_max(n_floats, LEAST_STATS) * sizeof(float), &queue->stats);
-    if (status == LATHE_OK) {
+    if (status == LATHE_OK && n_landing > 0) {
         status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED,
                                      lt_max(n_landing, LEAST_STATS) * sizeof(float),
                                      &queue->stats_landing);
@@ -333,45 +370,41 @@ static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n
     return status == LATHE_OK ? LATHE_OK : lt_cl_queue_give_up(queue, status);
 }
 
-/* Launches the fold kernel on the tiles' statistics; what it leaves lies behind them, from float
- * `partials` on. */
-static lathe_status enqueue_fold(lt_queue *queue, const lt_work *work, uint64_t n_groups,
-                                 uint64_t partials) {
-    const cl_ulong numbers[] = {work->n_tiles, partials};
-    cl_mem stats = queue->stats.device;
-    cl_kernel kernel = NULL;
-    lathe_status status = get_kernel(queue, work, LT_CL_FOLD, &kernel);
-    if (status != LATHE_OK) {
-        return status;
+/* Has the launch add up its tiles, in the place that the last one has set to 0. */
+static void gather(const lt_queue *queue, lt_cl_launch *launch) {
+    size_t last = sum_at(queue);
+    launch->args.flags |= LATHE_CL_GATHER;
+    launch->args.next_sums = last;
+    launch->args.sums = 2 * (size_t)LT_CL_SUMS_AT + LATHE_CL_SUM_WORDS - last;
+}
+
+/* What the launch leaves: what its tiles come to, which is fetched with the reports, or all tiles.
+ */
+static lathe_status expect_stats(lt_queue *queue, const lt_work *work) {
+    uint64_t first = queue->n_stats_floats;
+    if (work->sum != NULL) {
+        queue->sum = work->sum;
+        queue->sum_dtype = work->pass->dst.dtype;
+        queue->sum_place = 1 - queue->sum_place;
+        return LATHE_OK;
     }
-    cl_int error = clSetKernelArg(kernel, 0, sizeof(cl_mem), &stats);
-    for (cl_uint i = 0; i < 2 && error == CL_SUCCESS; i++) {
-        error = clSetKernelArg(kernel, i + 1, sizeof numbers[i], &numbers[i]);
+    lathe_status status = land(queue, &queue->stats, 0, (float *)queue->stats_landing.host + first,
+                               work->n_tiles * sizeof(float));
+    if (status == LATHE_OK) {
+        queue->pending_stats[queue->n_stats++] =
+            (lt_cl_pending_stats){.stats = work->stats, .first = first, .n_tiles = work->n_tiles};
+        queue->n_stats_floats += work->n_tiles;
     }
-    if (error != CL_SUCCESS) {
-        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
-    }
-    size_t local = queue->backend->device.group_size;
-    size_t global = (size_t)n_groups * local;
-    cl_event event = NULL;
-    error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
-                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
-    lt_count(&queue->backend->counters->n_launches, status == LATHE_OK ? 1 : 0);
     return status;
 }
 
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
     (void)backend;
-    const uint32_t group_size = queue->backend->device.group_size;
-    uint64_t partials = lt_ceil_div(work->n_tiles, LATHE_CL_FOLD_WORDS) * LATHE_CL_FOLD_WORDS;
-    uint64_t n_groups = lt_ceil_div(work->n_tiles, (uint64_t)group_size * LATHE_CL_FOLD_STEPS);
-    uint64_t n_landing = work->sum != NULL ? n_groups * LATHE_CL_FOLD_WORDS : work->n_tiles;
     lathe_status status = check_work(queue, work);
     if (status != LATHE_OK || work->n_tiles == 0) {
         return status;
     }
-    status = prepare_stats(queue, partials + n_groups * LATHE_CL_FOLD_WORDS, n_landing);
+    status = prepare_stats(queue, work->n_tiles, work->sum != NULL ? 0 : work->n_tiles);
     if (status != LATHE_OK) {
         return status;
     }
@@ -380,29 +413,15 @@ lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_w
                     queue->reports.device},
         .n_buffers = 4,
     };
-    lt_cl_launch launch = lt_cl_launch_stats(work, group_size);
+    lt_cl_launch launch = lt_cl_launch_stats(work, queue->backend->device.group_size);
+    if (work->sum != NULL) {
+        gather(queue, &launch);
+    }
     status = enqueue_launch(queue, work, &launch, &args);
-    uint64_t first = queue->n_stats_floats;
-    if (status == LATHE_OK && work->sum != NULL) {
-        status = enqueue_fold(queue, work, n_groups, partials);
-    }
     if (status == LATHE_OK) {
-        status = land(queue, &queue->stats, work->sum != NULL ? partials * sizeof(float) : 0,
-                      (float *)queue->stats_landing.host + first, n_landing * sizeof(float));
+        status = expect_stats(queue, work);
     }
-    if (status != LATHE_OK) {
-        return status;
-    }
-    queue->pending_stats[queue->n_stats++] = (lt_cl_pending_stats){
-        .stats = work->stats,
-        .sum = work->sum,
-        .dtype = work->pass->dst.dtype,
-        .first = first,
-        .n_tiles = work->n_tiles,
-        .n_groups = n_groups,
-    };
-    queue->n_stats_floats += n_landing;
-    return lt_cl_queue_flush(queue);
+    return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
 }
 
 lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
