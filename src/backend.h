@@ -176,6 +176,13 @@ typedef struct lt_backend_ops {
     lathe_status (*submit_many)(lt_backend *backend, lt_queue *queue, const lt_work *works,
                                 size_t n_works);
 
+    /* Starts a convert pass of one range whose result lies in the source's own memory: in the same
+     * buffer, no element behind where it was read, and no more bytes in all. Nothing is checked or
+     * reported, as nothing is wrong with the data. All of it is one launch: after a failure nothing
+     * of it has been done, unless the queue is not complete either. NULL, and NOT_SUPPORTED before
+     * anything is done: in this way it cannot be done, but in others. */
+    lathe_status (*submit_in_place)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+
     /* Waits for all that is in the queue. */
     lathe_status (*finish)(lt_backend *backend, lt_queue *queue);
 

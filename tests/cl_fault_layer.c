@@ -16,7 +16,7 @@
 
 static const cl_icd_dispatch *driver; /* what comes after this layer */
 
-enum { KERNEL_RESULT_ARG = 2, KERNEL_LAUNCH_ARG = 5 };
+enum { KERNEL_RESULT_ARG = 2, KERNEL_REPORTS_ARG = 3 };
 
 static const char *const kernel_names[] = {"lathe_stream", "lathe_block", "lathe_stats"};
 
@@ -392,7 +392,9 @@ static cl_int CL_API_CALL fault_clSetKernelArg(cl_kernel kernel, cl_uint index, 
     if (slot->key != NULL && slot->name != NULL && value != NULL) {
         if (index == KERNEL_RESULT_ARG && n == sizeof(cl_mem)) {
             memcpy(&slot->result, value, n);
-        } else if (index == KERNEL_LAUNCH_ARG && n == sizeof(lathe_launch)) {
+        } else if (index == KERNEL_REPORTS_ARG && n == sizeof(cl_mem)) {
+            memcpy(&slot->reports, value, n);
+        } else if (n == sizeof(lathe_launch)) {
             memcpy(&slot->launch, value, n);
         }
     }
@@ -400,7 +402,7 @@ static cl_int CL_API_CALL fault_clSetKernelArg(cl_kernel kernel, cl_uint index, 
     return driver->clSetKernelArg(kernel, index, n, value);
 }
 
-/* Flips a bit of the first byte that the kernel stored. */
+/* Flips a bit of the first that the kernel stored. */
 static void lie(cl_command_queue q, cl_kernel kernel) {
     (void)pthread_mutex_lock(&layer_lock);
     const layer_handle told = *layer_slot_of(kernel);
@@ -410,14 +412,17 @@ static void lie(cl_command_queue q, cl_kernel kernel) {
     if (!lies || told.launch.dst.first_col != 0) {
         return; /* where a row's middle lies depends on the dtype */
     }
-    const size_t at = strcmp(told.name, "lathe_stats") == 0
-                          ? 2 /* of the first float: a bit that matters */
-                          : (size_t)told.launch.dst.data_offset;
+    /* Of statistics: a bit of a float that matters, of the first tile's or of all tiles'. */
+    const bool is_stat = strcmp(told.name, "lathe_stats") == 0;
+    const bool is_gathered = is_stat && (told.launch.flags & LATHE_CL_GATHER) != 0;
+    const cl_mem stored = is_gathered ? told.reports : told.result;
+    const size_t first = is_gathered ? (size_t)told.launch.sums * sizeof(uint32_t) : 0;
+    const size_t at = is_stat ? first + 2 : (size_t)told.launch.dst.data_offset;
     uint8_t byte = 0;
-    if (driver->clEnqueueReadBuffer(q, told.result, CL_TRUE, at, 1, &byte, 0, NULL, NULL) ==
+    if (driver->clEnqueueReadBuffer(q, stored, CL_TRUE, at, 1, &byte, 0, NULL, NULL) ==
         CL_SUCCESS) {
         byte ^= 1;
-        (void)driver->clEnqueueWriteBuffer(q, told.result, CL_TRUE, at, 1, &byte, 0, NULL, NULL);
+        (void)driver->clEnqueueWriteBuffer(q, stored, CL_TRUE, at, 1, &byte, 0, NULL, NULL);
     }
 }
 

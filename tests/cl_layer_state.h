@@ -16,6 +16,7 @@ typedef struct layer_handle {
     int64_t n_mapped; /* memory: maps that have not been undone */
     const char *name; /* kernels */
     cl_mem result;    /* kernels: their third argument */
+    cl_mem reports;   /* kernels: their fourth, where it is memory */
     lathe_launch launch;
 } layer_handle;
 

@@ -326,3 +326,55 @@ Test(device_tensors, the_pool_counts_them_by_kind) {
         }
     }
 }
+
+/* Copies a large tensor to the device and back, while OpenCL call number `at` fails (0: none).
+ * Returns whether it did. */
+static bool copy_large(size_t engine, const lathe_tensor *tensor, lathe_tensor *back,
+                       lathe_tensor *on_device, uint64_t at) {
+    const test_cl_layer *layer = test_cl_layer_find();
+    const test_cl_faults faults = {.at = at};
+    const size_t n_bytes = (size_t)lathe_tensor_n_bytes(tensor);
+    memset(lathe_tensor_mutable_data(back), 0xee, n_bytes);
+    if (layer != NULL) {
+        layer->set_faults(&faults);
+    }
+    lathe_status status = lathe_tensor_copy(engines[engine], tensor, on_device);
+    if (status == LATHE_OK) {
+        status = lathe_tensor_copy(engines[engine], on_device, back);
+    }
+    bool has_failed = layer != NULL && layer->n_failed() > 0;
+    if (layer != NULL) {
+        layer->stop_faults();
+    }
+    CHECK(status == LATHE_OK || (has_failed && status == LATHE_DEVICE), "call %d: %s", (int)at,
+          lathe_status_name(status));
+    CHECK(status != LATHE_OK ||
+              memcmp(lathe_tensor_data(tensor), lathe_tensor_data(back), n_bytes) == 0,
+          "call %d: other bytes", (int)at);
+    return has_failed;
+}
+
+/* Large copies go through pinned memory, by several threads, where the device has its own. */
+Test(device_tensors, large_copies) {
+    static const shape_option shape = {1, {(17 << 20) + 12345}};
+    const lathe_tensor_desc desc = desc_of(LATHE_I8, &shape, layout_options, 0);
+    lathe_tensor *tensor = NULL;
+    lathe_tensor *back = NULL;
+    CHECK_OK(lathe_tensor_create(pool, &desc, &tensor));
+    CHECK_OK(lathe_tensor_create(pool, &desc, &back));
+    uint32_t *words = lathe_tensor_mutable_data(tensor);
+    for (uint32_t i = 0; i < (17 << 18); i++) {
+        words[i] = i * UINT32_C(2654435761);
+    }
+    *lathe_tensor_mutable_scales(tensor) = 1;
+    for (size_t engine = 1; engine < n_engines; engine++) {
+        lathe_tensor *on_device = make(engine, LATHE_MEMORY_DEVICE, &desc);
+        (void)copy_large(engine, tensor, back, on_device, 0);
+        for (uint64_t at = 1; copy_large(engine, tensor, back, on_device, at); at++) {
+        }
+        (void)copy_large(engine, tensor, back, on_device, 0);
+        lathe_tensor_release(on_device);
+    }
+    lathe_tensor_release(tensor);
+    lathe_tensor_release(back);
+}

@@ -429,6 +429,57 @@ Test(in_place, what_a_device_fails_at) {
     case_free(&c);
 }
 
+/* Converts a tensor of the device's in place, and counts the launches. */
+static uint64_t launches_in_place(lathe_engine *engine, const convert_case *c,
+                                  const lathe_target *target) {
+    lathe_engine_stats before = {.struct_size = sizeof before};
+    lathe_engine_stats after = {.struct_size = sizeof after};
+    lathe_tensor *tensor = NULL;
+    lathe_tensor *expected = NULL;
+    CHECK_OK(lathe_convert(engines[0], c->tensor, target, &expected, NULL));
+    CHECK_OK(lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, &c->from, &tensor));
+    CHECK_OK(lathe_tensor_copy(engine, c->tensor, tensor));
+    CHECK_OK(lathe_engine_get_stats(engine, &before));
+    CHECK_OK(lathe_convert_in_place(engine, tensor, target, NULL));
+    CHECK_OK(lathe_engine_get_stats(engine, &after));
+    lathe_tensor *host = on_host(0, tensor);
+    CHECK(same_result(expected, host), "%s", describe(c, target, 0));
+    lathe_tensor_release(host);
+    lathe_tensor_release(expected);
+    lathe_tensor_release(tensor);
+    return after.n_launches - before.n_launches;
+}
+
+/* Consecutive elements that get no wider take one launch, whose work-groups take turns, around the
+ * ends of their tiles and with more of them than run at once; and a pass for their statistics. */
+Test(in_place, one_launch_on_a_device) {
+    static const uint64_t sizes[] = {1, 7, 4095, 4096, 4097, 8192, 10239, 102400, 102403, 1000000};
+    static const lathe_dtype pairs[][2] = {{LATHE_F32, LATHE_F16},       {LATHE_F32, LATHE_I1},
+                                           {LATHE_F32, LATHE_BITNET158}, {LATHE_F16, LATHE_BF16},
+                                           {LATHE_BF16, LATHE_I8},       {LATHE_I4, LATHE_I2}};
+    lathe_engine *engine = NULL;
+    lathe_config config = test_opencl_config();
+    test_rng rng = {49};
+    CHECK_OK(lathe_engine_create(&config, &engine));
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            const shape_option shape = {1, {sizes[s]}};
+            lathe_tensor_desc desc = desc_of(pairs[i][0], &shape, layout_options, 0);
+            lathe_target target = target_of(pairs[i][1], layout_options, 0);
+            convert_case c = case_new(&desc, 0);
+            test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+            uint64_t n_launches = launches_in_place(engine, &c, &target);
+            if (s > 0) { /* the first one brings the checks of the kernels with it */
+                uint64_t n_expected = lathe_dtype_is_quantized(pairs[i][1]) ? 2 : 1;
+                CHECK(n_launches == n_expected, "%d launches: %s", (int)n_launches,
+                      describe(&c, &target, 0));
+            }
+            case_free(&c);
+        }
+    }
+    lathe_engine_free(engine);
+}
+
 /* Every allocation that a conversion of a device tensor makes fails once. */
 Test(in_place, no_memory_beside_a_device) {
     static const shape_option shape = {2, {3, 20001}};
@@ -690,6 +741,32 @@ static void check_waves(const lathe_tensor_desc *from, const lathe_tensor_desc *
           (int)dst.n_elems);
 }
 
+/* What is left of waves in ranges for those who see to the order: all elements, one after another.
+ */
+static void check_whole(const lathe_tensor_desc *from, const lathe_tensor_desc *to,
+                        uint64_t max_elems) {
+    lt_layout src;
+    lt_layout dst;
+    lt_wave wave;
+    CHECK_OK(lt_layout_of(from, &src));
+    CHECK_OK(lt_layout_of(to, &dst));
+    if (dst.n_elems == 0) {
+        return;
+    }
+    lt_waves waves = lt_waves_make(&src, &dst, 2560, 1 << 18, 3, true);
+    uint64_t next = 0;
+    while (lt_waves_next_whole(&waves, max_elems, &wave)) {
+        CHECK(wave.ranges.n_ranges == 1 && !wave.is_bounced, "%d ranges",
+              (int)wave.ranges.n_ranges);
+        lt_range range = lt_ranges_at(&wave.ranges, 0);
+        CHECK(range.row * dst.row_elems + range.col == next && range.col % LT_WAVE_QUANTUM == 0,
+              "element %d", (int)next);
+        CHECK(range.n_rows * range.n_cols <= max_elems, "a large range");
+        next += range.n_rows * range.n_cols;
+    }
+    CHECK(next == (waves.is_backward ? 0 : dst.n_elems), "%d elements", (int)next);
+}
+
 Test(in_place, waves_are_safe) {
     static const shape_option more[] = {{1, {3000000}}, {2, {3, 1000001}}, {2, {100000, 31}}};
     for (int from = LATHE_F32; from <= LATHE_BITNET158; from++) {
@@ -700,6 +777,8 @@ Test(in_place, waves_are_safe) {
                 lathe_tensor_desc target = desc_of((lathe_dtype)to, shape, &layout_options[2], 0);
                 check_waves(&source, &target, 2560);
                 check_waves(&source, &target, 20480);
+                check_whole(&source, &target, 1000);
+                check_whole(&source, &target, 1 << 20);
             }
         }
     }

@@ -6,6 +6,7 @@
 #include "opencl_support.h"
 #include <dirent.h>
 #include <lathe/opencl.h>
+#include <lathe/pipeline.h>
 #include <unistd.h>
 
 enum { ROWS = 60, COLS = 301 };
@@ -216,6 +217,29 @@ static lathe_status run_pinned_tensors(attempt *a) {
     return run_tensors(a, LATHE_MEMORY_PINNED);
 }
 
+/* A chain, of which nothing is stored on the way. */
+static lathe_status run_pipeline(attempt *a) {
+    lathe_pipeline_stage stages[] = {
+        {.struct_size = sizeof stages[0],
+         .target = {.struct_size = sizeof(lathe_target), .dtype = LATHE_F16}},
+        {.struct_size = sizeof stages[0],
+         .target = {.struct_size = sizeof(lathe_target), .dtype = LATHE_I8}},
+        {.struct_size = sizeof stages[0], .target = a->target},
+    };
+    lathe_pipeline *pipeline = NULL;
+    lathe_tensor *expected = NULL;
+    lathe_tensor *result = NULL;
+    must(lathe_pipeline_create(lathe_engine_pool(cpu), 3, stages, NULL, &pipeline) == LATHE_OK &&
+             lathe_pipeline_run(cpu, pipeline, a->source, &expected, NULL) == LATHE_OK,
+         "no expectation");
+    lathe_status status = lathe_pipeline_run(a->engine, pipeline, a->source, &result, NULL);
+    a->is_wrong = status == LATHE_OK ? !test_same(result, expected) : result != NULL;
+    lathe_tensor_release(result);
+    lathe_tensor_release(expected);
+    lathe_pipeline_free(pipeline);
+    return status;
+}
+
 /* The caller's queue: its own calls do not fail, the library's do. */
 static lathe_status run_interop(attempt *a) {
     const test_cl_faults none = {.at = 0};
@@ -380,6 +404,12 @@ static const scenario scenarios[] = {
      .run = run_interop,
      .to = LATHE_F16,
      .uses_device_tensors = true,
+     .has_own_memory = true},
+    {.name = "pipeline", .run = run_pipeline, .to = LATHE_I4},
+    {.name = "pipeline, own memory",
+     .run = run_pipeline,
+     .to = LATHE_I4,
+     .granularity = LATHE_PER_ROW,
      .has_own_memory = true},
     {.name = "self-check",
      .run = run_self_check,

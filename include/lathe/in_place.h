@@ -17,8 +17,9 @@ LATHE_BEGIN_DECLS
  * the system, where the tensor's memory is a block of the pool of 256 KiB or more; otherwise the
  * tensor keeps it (lathe_tensor_capacity). The target may be wider than the source as far as the
  * tensor has the memory. The only memory that the result takes beside that is a block for
- * its scales; on the way there are at most 128 KiB of statistics at a time and, on a device, a
- * buffer for a 32nd of the elements, of 8 MiB at most.
+ * its scales; on the way there are at most 128 KiB of statistics at a time and, on a device, 4
+ * bytes for 4,096 elements, and a buffer for a 32nd of the elements, of 8 MiB at most, where the
+ * result is wider, the data has to be looked at before, or rows have unused bits at their ends.
  *
  * All of the tensor is converted by all of the engine's threads, or by its device: device tensors,
  * and HOST and PINNED tensors whose memory the device shares. HOST and PINNED tensors that the

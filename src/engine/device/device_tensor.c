@@ -3,6 +3,7 @@
 #include "engine/device/device_tensor.h"
 
 #include "core/error.h"
+#include "engine/device/staged_copy.h"
 #include "engine/engine.h"
 #include "pool/pool.h"
 #include <string.h>
@@ -227,18 +228,39 @@ static lathe_status copy_through_host(const lathe_tensor *from, const lathe_tens
     return status;
 }
 
+/* A device tensor's data to a tensor of the host's; pinned memory is transferred to as it is. */
+static lathe_status download_data(const lathe_tensor *from, const lathe_tensor *to) {
+    const lt_device_memory *memory = from->on_device;
+    uint64_t n_bytes = from->layout.n_bytes;
+    return to->memory == LATHE_MEMORY_HOST && lt_staged_copy_suits(memory->backend, n_bytes)
+               ? lt_staged_download(memory->backend, &memory->data, memory->data_offset, to->data,
+                                    n_bytes)
+               : lt_tensor_read(from, 0, to->data, (size_t)n_bytes);
+}
+
+/* The other way, likewise. */
+static lathe_status upload_data(const lathe_tensor *from, const lathe_tensor *to) {
+    const lt_device_memory *memory = to->on_device;
+    uint64_t n_bytes = from->layout.n_bytes;
+    return from->memory == LATHE_MEMORY_HOST && is_remote(to) &&
+                   lt_staged_copy_suits(memory->backend, n_bytes)
+               ? lt_staged_upload(memory->backend, &memory->data, memory->data_offset, from->data,
+                                  n_bytes)
+               : lt_tensor_write(to, 0, from->data, (size_t)n_bytes);
+}
+
 lathe_status lt_tensor_copy_contents(const lathe_tensor *from, const lathe_tensor *to) {
     if (is_remote(from) && is_remote(to)) {
         bool same_backend = from->on_device->backend == to->on_device->backend;
         return same_backend ? copy_on_device(from, to) : copy_through_host(from, to);
     }
     if (is_remote(from)) {
-        lathe_status status = lt_tensor_read(from, 0, to->data, (size_t)from->layout.n_bytes);
+        lathe_status status = download_data(from, to);
         return status != LATHE_OK
                    ? status
                    : lt_tensor_read_scales(from, 0, to->scales, (size_t)from->layout.n_scales);
     }
-    lathe_status status = lt_tensor_write(to, 0, from->data, (size_t)from->layout.n_bytes);
+    lathe_status status = upload_data(from, to);
     return status != LATHE_OK
                ? status
                : lt_tensor_write_scales(to, 0, from->scales, (size_t)from->layout.n_scales);
@@ -249,7 +271,8 @@ lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from, l
         return lt_fail(LATHE_INVALID_ARGUMENT, "engine, from or to is NULL");
     }
     lathe_tensor_desc desc = lt_tensor_desc_of(from);
-    if (from->n_dims != to->n_dims || memcmp(from->shape, to->shape, sizeof from->shape) != 0 ||
+    if (from->n_dims != to->n_dims ||
+        memcmp(from->shape, to->shape, from->n_dims * sizeof from->shape[0]) != 0 ||
         !lt_tensor_is(to, &desc, &from->layout)) {
         return lt_fail(LATHE_INCOMPATIBLE_TYPES,
                        "the tensors differ in shape, dtype or granularity");

@@ -20,7 +20,11 @@ static lathe_status open_found(lathe_engine *engine, const char *program_cache_d
         .counters = engine->cpu->counters,
         .host = engine->cpu,
         .check = lt_self_check_pair,
-        .check_many = lt_self_check_many,
+        .check_family =
+            {
+                [LT_CL_FAMILY_MANY] = lt_self_check_many,
+                [LT_CL_FAMILY_IN_PLACE] = lt_self_check_in_place,
+            },
         .check_chain = lt_self_check_chain,
         .check_ctx = engine,
     };

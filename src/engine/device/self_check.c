@@ -2,16 +2,22 @@
 /* The self-check: a device's kernels against the scalar reference, before they are used. */
 #include "engine/device/self_check.h"
 
+#include "core/dtype.h"
 #include "core/error.h"
 #include "core/fpenv.h"
 #include "cpu/cpu.h"
 #include "engine/device/device_tensor.h"
 #include "engine/direct/direct.h"
 #include "engine/engine.h"
+#include "engine/in_place/in_place_trial.h"
 #include "engine/plan/many_plan.h"
 #include "pool/pool.h"
 #include <inttypes.h>
 #include <string.h>
+
+/* What is special about a case: nothing; NaN and infinities in a source of floats; strict mode; or
+ * a source of floats that lies halfway between two numbers of the target. */
+typedef enum check_kind { ANY, ODD, STRICT, TIES } check_kind;
 
 /* One conversion to compare. The shapes lead to every kernel: rows that vectors can begin at and
  * rows that they cannot, scales that a statistics pass finds and scales that the convert pass finds
@@ -23,27 +29,36 @@ typedef struct check_case {
     uint64_t group_size; /* of the target, PER_GROUP */
     lathe_quality quality;
     lathe_nonfinite nonfinite;
-    bool strict;
-    bool with_nonfinite; /* the source holds NaN and infinities */
+    check_kind kind;
 } check_case;
 
 static const check_case cases[] = {
-    {{2, 5120}, LATHE_PER_TENSOR, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
-    {{5, 333}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
-    {{7, 640}, LATHE_PER_TENSOR, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
-    {{3, 1111}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 32, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 0},
-    {{4, 960}, LATHE_PER_ROW, LATHE_PER_GROUP, 96, LATHE_BALANCED, LATHE_NONFINITE_SATURATE, 0, 1},
-    {{2, 2560}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_FAST, LATHE_NONFINITE_SATURATE, 0, 1},
-    {{9, 320}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 0, 1},
-    {{2, 1280}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, 1, 0},
+    {{2, 5120}, LATHE_PER_TENSOR, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
+    {{5, 333}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
+    {{7, 640}, LATHE_PER_TENSOR, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
+    {{3, 1111}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 32, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
+    {{4, 960}, LATHE_PER_ROW, LATHE_PER_GROUP, 96, LATHE_BALANCED, LATHE_NONFINITE_SATURATE, ODD},
+    {{2, 2560}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_FAST, LATHE_NONFINITE_SATURATE, ODD},
+    {{9, 320}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ODD},
+    {{2, 1280}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, STRICT},
+    {{3, 640}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
+    {{3, 640}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
+    {{3, 640}, LATHE_PER_ROW, LATHE_PER_GROUP, 64, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
 };
+
+/* What a pair is checked for. */
+typedef enum check_way { CHECK_ALONE, CHECK_MANY, CHECK_IN_PLACE } check_way;
+
+/* Work-groups that take turns: more than some devices have at once. */
+static const check_case many_tiles = {
+    {16, 5120}, LATHE_PER_TENSOR, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY};
 
 typedef struct check {
     lathe_engine *engine;
     lt_backend *reference;
     lathe_dtype src;
     lathe_dtype dst;
-    bool as_many; /* the kernel for many tensors */
+    check_way way;
     const check_case *c;
     lathe_tensor *source;
     lathe_tensor *expected;
@@ -61,6 +76,28 @@ static uint64_t scramble(uint64_t x) {
     return x ^ x >> 31;
 }
 
+/* Element i as a number halfway between two that the target has, or nearly so. To floats, any such
+ * number. Else the scale becomes 1: the mean of magnitudes 1/2 and 3/2 in turns, or the greatest of
+ * one in 32 that is the largest code, among halves. */
+static float tie(const check *k, uint64_t i) {
+    const lt_dtype_traits *traits = lt_dtype_traits_of(k->dst);
+    uint64_t x = scramble(i);
+    float sign = x % 2 == 0 ? 1 : -1;
+    if (!lathe_dtype_is_quantized(k->dst)) {
+        uint32_t half = k->dst == LATHE_F16 ? 0x1000 : 0x8000;
+        uint32_t bits = ((uint32_t)(x >> 32) & 0x807fe000) | UINT32_C(0x3f800000);
+        bits = (bits & ~(2 * half - 1)) | half;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    if (traits->rule != LT_RULE_ABSMAX) {
+        return sign * ((float)(i % 2) + 0.5f);
+    }
+    float most = traits->max_code;
+    return i % 32 == 5 ? most : sign * ((float)(x / 2 % (uint64_t)most) + 0.5f);
+}
+
 /* Element i as F32 bits: mostly around 1, some of any exponent, subnormals and zeros. */
 static uint32_t pattern(const check *k, uint64_t i) {
     static const uint32_t odd[] = {
@@ -71,11 +108,16 @@ static uint32_t pattern(const check *k, uint64_t i) {
                                          0x7f800001};
     uint64_t x = scramble(i);
     uint32_t bits = (uint32_t)(x >> 32);
+    if (k->c->kind == TIES) {
+        float value = tie(k, i);
+        memcpy(&bits, &value, sizeof bits);
+        return bits;
+    }
     bool is_float = !lathe_dtype_is_quantized(k->dst);
     if (x % 16 == 0) {
         return odd[x / 16 % (sizeof odd / sizeof odd[0])] & (is_float ? UINT32_MAX : 0xbfffffff);
     }
-    if ((k->c->with_nonfinite || is_float) && x % 64 == 1) {
+    if ((k->c->kind == ODD || is_float) && x % 64 == 1) {
         return nonfinite[x / 64 % (sizeof nonfinite / sizeof nonfinite[0])];
     }
     if (x % 16 == 2) {
@@ -121,7 +163,7 @@ static lathe_target target_of(const check *k) {
         .group_size = quantized ? k->c->group_size : 0,
         .quality = k->c->quality,
         .nonfinite = k->c->nonfinite,
-        .strict = k->c->strict,
+        .strict = k->c->kind == STRICT,
     };
 }
 
@@ -162,16 +204,25 @@ static bool is_of_data(lathe_status status) {
     return status == LATHE_OK || status == LATHE_NON_FINITE || status == LATHE_DATA_LOSS;
 }
 
-/* Converts on the device, in the way that is being checked. */
+/* Converts on the device, in the way that is being checked, and fetches the result. */
 static lathe_status convert_on_device(check *k, const lathe_target *target, bool is_expected,
                                       uint64_t *n_saturated) {
-    if (!k->as_many) {
-        return lt_direct_convert(k->engine, k->engine->device, k->device_source, target,
-                                 k->device_result, true, n_saturated);
+    lathe_status status;
+    if (k->way == CHECK_IN_PLACE) { /* of data that has been checked already */
+        return is_expected
+                   ? lt_in_place_trial(k->engine, k->device_source, target, k->expected, k->result)
+                   : lt_fail(LATHE_NOT_SUPPORTED, "the data has faults");
     }
-    size_t which = (size_t)(k->c - cases) % LT_MANY_COPIES;
-    return lt_many_trial(k->engine, k->device_source, target, is_expected ? k->expected : NULL,
-                         which, k->device_result, n_saturated);
+    if (k->way == CHECK_MANY) {
+        size_t which = (size_t)(k->c - cases) % LT_MANY_COPIES;
+        status =
+            lt_many_trial(k->engine, k->device_source, target, is_expected ? k->expected : NULL,
+                          which, k->device_result, n_saturated);
+    } else {
+        status = lt_direct_convert(k->engine, k->engine->device, k->device_source, target,
+                                   k->device_result, true, n_saturated);
+    }
+    return status == LATHE_OK ? lt_tensor_copy_contents(k->device_result, k->result) : status;
 }
 
 /* Converts on both sides and compares bytes, scales, counts and faults. */
@@ -190,15 +241,12 @@ static lathe_status compare(check *k, const lathe_target *target) {
     }
     status = convert_on_device(k, target, expected == LATHE_OK, &n_saturated);
     if (!is_of_data(status)) {
-        return k->as_many && status == LATHE_NOT_SUPPORTED ? LATHE_OK : status;
+        return k->way != CHECK_ALONE && status == LATHE_NOT_SUPPORTED ? LATHE_OK : status;
     }
     bool same = status == expected && (status == LATHE_OK || lt_error()->element == element);
     if (status == LATHE_OK && same) {
-        status = lt_tensor_copy_contents(k->device_result, k->result);
-        if (status != LATHE_OK) {
-            return status;
-        }
-        same = n_saturated == n_expected && same_contents(k->expected, k->result);
+        same = (n_saturated == n_expected || k->way == CHECK_IN_PLACE) &&
+               same_contents(k->expected, k->result);
     }
     return same ? LATHE_OK
                 : lt_fail(LATHE_DEVICE,
@@ -220,7 +268,9 @@ static lathe_status run_case(check *k) {
     if (status == LATHE_OK) {
         status = open_check(k, &from, &to);
     }
-    if (status == LATHE_OK && !lt_layout_equal(&k->source->layout, &k->expected->layout)) {
+    bool is_meant = k->c->kind != TIES || !lathe_dtype_is_quantized(k->src);
+    if (status == LATHE_OK && is_meant &&
+        !lt_layout_equal(&k->source->layout, &k->expected->layout)) {
         if (lathe_dtype_is_quantized(k->src)) {
             fill_codes(k);
         } else {
@@ -233,7 +283,8 @@ static lathe_status run_case(check *k) {
 }
 
 static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtype dst,
-                               bool as_many) {
+                               check_way way) {
+    const size_t n_cases = sizeof cases / sizeof cases[0];
     const lathe_config config = {
         .struct_size = sizeof config, .n_threads = 1, .isa = LATHE_ISA_SCALAR};
     lt_backend *reference = NULL;
@@ -243,13 +294,13 @@ static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtyp
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
-    for (size_t i = 0; status == LATHE_OK && i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; status == LATHE_OK && i < n_cases + (way == CHECK_IN_PLACE); i++) {
         check k = {.engine = engine,
                    .reference = reference,
                    .src = src,
                    .dst = dst,
-                   .c = &cases[i],
-                   .as_many = as_many};
+                   .c = i < n_cases ? &cases[i] : &many_tiles,
+                   .way = way};
         status = run_case(&k);
     }
     lt_fpenv_leave(&saved);
@@ -266,11 +317,15 @@ static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtyp
 }
 
 lathe_status lt_self_check_pair(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, false);
+    return check_pair(engine, src, dst, CHECK_ALONE);
 }
 
 lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, true);
+    return check_pair(engine, src, dst, CHECK_MANY);
+}
+
+lathe_status lt_self_check_in_place(void *engine, lathe_dtype src, lathe_dtype dst) {
+    return check_pair(engine, src, dst, CHECK_IN_PLACE);
 }
 
 /* Every family: each dtype's encoder and decoder, in whose kernels all the parts are. */

@@ -15,6 +15,9 @@ lathe_status lt_self_check_pair(void *engine, lathe_dtype src, lathe_dtype dst);
 /* The same for the kernel that converts many tensors in one launch. */
 lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst);
 
+/* The same for the launch that converts a tensor in its own memory. */
+lathe_status lt_self_check_in_place(void *engine, lathe_dtype src, lathe_dtype dst);
+
 /* The same for a chain through n_types types, the first of them the source's, one scale for all and
  * one for each row (chain_check.c). */
 lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype *types);

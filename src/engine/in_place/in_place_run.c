@@ -45,6 +45,7 @@ typedef struct run {
     lt_buffer dst_scales; /* likewise, or a copy on the device */
     lt_buffer scratch;    /* on a device, for what is bounced */
     lt_queue *queue;
+    bool is_idle; /* a step has failed, and all that is in the queue has been done */
     lt_outcome outcome;
     uint32_t n_works; /* in the queue */
     lt_work works[MAX_WORKS];
@@ -156,12 +157,18 @@ static lathe_status open_memory(run *r, const lt_in_place_memory *memory) {
         r->dst.scales = scales;
         status = open_scales(r, r->job->scales, to->n_scales, scales);
     }
-    if (status == LATHE_OK && r->backend->is_remote) {
-        uint64_t width = to->unit_elems == 1 ? to->unit_bytes : 1;
-        uint64_t elems = lt_min(r->waves.piece_elems, to->n_elems);
-        status = r->ops->buffer_create(r->backend, LT_MEMORY_DEVICE, elems * width, &r->scratch);
-    }
     return status;
+}
+
+/* Makes the buffer for what is bounced. */
+static lathe_status open_scratch(run *r) {
+    const lt_layout *to = r->job->to;
+    if (!r->backend->is_remote || r->scratch.n_bytes > 0) {
+        return LATHE_OK;
+    }
+    uint64_t width = to->unit_elems == 1 ? to->unit_bytes : 1;
+    uint64_t elems = lt_min(r->waves.piece_elems, to->n_elems);
+    return r->ops->buffer_create(r->backend, LT_MEMORY_DEVICE, elems * width, &r->scratch);
 }
 
 static void close_memory(run *r) {
@@ -179,13 +186,13 @@ static lathe_status finish(run *r) {
     return r->ops->finish(r->backend, r->queue);
 }
 
-static lathe_status submit(run *r, const lt_pass *pass, const lt_span *dst, const lt_ranges *ranges,
-                           uint64_t first, uint64_t n_ranges) {
-    if (r->n_works == MAX_WORKS) {
-        lathe_status status = finish(r);
-        if (status != LATHE_OK) {
-            return status;
-        }
+/* The next work of the queue, of some of the ranges. */
+static lathe_status make_work(run *r, const lt_pass *pass, const lt_span *dst,
+                              const lt_ranges *ranges, uint64_t first, uint64_t n_ranges,
+                              const lt_work **made) {
+    lathe_status status = r->n_works == MAX_WORKS ? finish(r) : LATHE_OK;
+    if (status != LATHE_OK) {
+        return status;
     }
     r->ranges[r->n_works] = *ranges;
     lt_work *work = &r->works[r->n_works];
@@ -199,7 +206,15 @@ static lathe_status submit(run *r, const lt_pass *pass, const lt_span *dst, cons
         .outcome = &r->outcome,
     };
     r->n_works++;
-    return r->ops->submit_convert(r->backend, r->queue, work);
+    *made = work;
+    return LATHE_OK;
+}
+
+static lathe_status submit(run *r, const lt_pass *pass, const lt_span *dst, const lt_ranges *ranges,
+                           uint64_t first, uint64_t n_ranges) {
+    const lt_work *work = NULL;
+    lathe_status status = make_work(r, pass, dst, ranges, first, n_ranges, &work);
+    return status == LATHE_OK ? r->ops->submit_convert(r->backend, r->queue, work) : status;
 }
 
 /* ---- through a buffer */
@@ -299,7 +314,10 @@ static lathe_status check_data(run *r) {
     const lt_ranges pieces = lt_pieces_of(&r->checking.dst, r->waves.piece_elems);
     lt_quality_sums sums = {0};
     r->outcome.quality = r->job->report != NULL ? &sums : NULL;
-    lathe_status status = bounce_ranges(r, &r->checking, &pieces, false);
+    lathe_status status = open_scratch(r);
+    if (status == LATHE_OK) {
+        status = bounce_ranges(r, &r->checking, &pieces, false);
+    }
     if (status == LATHE_OK) {
         status = finish(r);
     }
@@ -329,23 +347,62 @@ static lathe_status show_host(run *r) {
                : status;
 }
 
+/* Where the work can go on. */
+static void note_place(run *r) {
+    r->job->row = r->waves.row;
+    r->job->col = r->waves.col;
+}
+
+/* Has the backend convert without waves what it can so, which leaves the rest to them: each launch
+ * as a whole is one. */
+static lathe_status write_whole(run *r) {
+    lathe_status status = LATHE_OK;
+    lt_waves after = r->waves;
+    lt_wave wave;
+    while (r->ops->submit_in_place != NULL &&
+           lt_waves_next_whole(&after, r->backend->elems_per_range, &wave)) {
+        const lt_work *work = NULL;
+        status = make_work(r, &r->writing, &r->dst, &wave.ranges, 0, wave.ranges.n_ranges, &work);
+        if (status == LATHE_OK) {
+            status = r->ops->submit_in_place(r->backend, r->queue, work);
+        }
+        if (status != LATHE_OK) {
+            return status == LATHE_NOT_SUPPORTED ? LATHE_OK : status;
+        }
+        r->waves = after;
+        note_place(r);
+    }
+    return LATHE_OK;
+}
+
+/* Makes what waves need, amid them. */
+static lathe_status open_scratch_late(run *r) {
+    lathe_status status = open_scratch(r);
+    if (status != LATHE_OK) {
+        const lathe_error error = *lt_error();
+        r->is_idle = finish(r) == LATHE_OK;
+        *lt_error() = error;
+    }
+    return status;
+}
+
 /* A wave is put into the queue only when all before it are there, and writes only what they have
  * read. So whichever wave cannot be put there, the work can go on from it elsewhere, if only those
  * before it are known to be complete. */
 static lathe_status write_waves(run *r) {
-    lt_in_place *job = r->job;
-    lathe_status status = LATHE_OK;
     lt_wave wave;
-    job->has_begun = true;
-    job->row = r->waves.row;
-    job->col = r->waves.col;
+    r->job->has_begun = true;
+    note_place(r);
+    lathe_status status = write_whole(r);
+    if (status == LATHE_OK && !lt_waves_are_done(&r->waves)) {
+        status = open_scratch_late(r);
+    }
     while (status == LATHE_OK && lt_waves_next(&r->waves, &wave)) {
         status = wave.is_bounced
                      ? bounce_ranges(r, &r->writing, &wave.ranges, true)
                      : submit(r, &r->writing, &r->dst, &wave.ranges, 0, wave.ranges.n_ranges);
         if (status == LATHE_OK) {
-            job->row = r->waves.row;
-            job->col = r->waves.col;
+            note_place(r);
         }
     }
     if (status == LATHE_OK) {
@@ -357,7 +414,7 @@ static lathe_status write_waves(run *r) {
 /* After a failure amid the waves: what has been done, and where the host can go on. */
 static void settle(run *r) {
     const lathe_error error = *lt_error();
-    r->job->is_lost = !r->ops->is_complete(r->backend, r->queue);
+    r->job->is_lost = !r->is_idle && !r->ops->is_complete(r->backend, r->queue);
     if (!r->job->is_lost && r->wrapped.n_bytes > 0) {
         r->ops->queue_close(r->backend, r->queue);
         r->queue = NULL;

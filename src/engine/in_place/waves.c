@@ -309,6 +309,24 @@ bool lt_waves_next(lt_waves *w, lt_wave *wave) {
     return w->is_backward ? next_backward(w, wave) : next_forward(w, wave);
 }
 
+bool lt_waves_next_whole(lt_waves *w, uint64_t max_elems, lt_wave *wave) {
+    uint64_t row_elems = w->dst->row_elems;
+    if (w->is_backward || lt_waves_are_done(w)) {
+        return false;
+    }
+    if (w->col == 0 && row_elems <= max_elems) {
+        uint64_t n_rows = lt_min(max_elems / row_elems, w->dst->n_rows - w->row);
+        uint64_t end = w->row + n_rows;
+        *wave = (lt_wave){.ranges = cut_rows(row_elems, w->row, end, n_rows * row_elems)};
+        w->row = end;
+        return true;
+    }
+    uint64_t end = lt_min(w->col + round_down(max_elems), row_elems);
+    *wave = (lt_wave){.ranges = cut_cols(w->row, w->col, end, end - w->col)};
+    go_to(w, w->row, end);
+    return true;
+}
+
 bool lt_waves_can_finish(lt_waves waves) {
     lt_wave wave;
     while (lt_waves_next(&waves, &wave)) {

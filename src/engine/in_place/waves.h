@@ -42,6 +42,11 @@ lt_waves lt_waves_make(const lt_layout *src, const lt_layout *dst, uint64_t piec
 /* Gives the next wave. False if there is none, or if the layouts' rows lie so that none is safe. */
 bool lt_waves_next(lt_waves *waves, lt_wave *wave);
 
+/* Gives all that is left, or the first of it, in one range of at most max_elems elements, which is
+ * no safe wave: for those who see to the order inside it. False if there is nothing left, or if the
+ * waves go backward. */
+bool lt_waves_next_whole(lt_waves *waves, uint64_t max_elems, lt_wave *wave);
+
 /* True when all elements are converted. */
 bool lt_waves_are_done(const lt_waves *waves);
 
