@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 export JOBS
 
-.PHONY: all demo test test-exhaustive bench fuzz format lint install clean
+.PHONY: all demo test test-aarch64 test-exhaustive bench fuzz format lint install clean
 
 all:
 	@scripts/bootstrap build
@@ -19,6 +19,11 @@ demo: all
 test:
 	@scripts/bootstrap test
 	@scripts/test
+
+# The NEON kernels, in an emulator.
+test-aarch64:
+	@scripts/bootstrap aarch64
+	@scripts/test-aarch64
 
 test-exhaustive:
 	@scripts/bootstrap test

@@ -9,6 +9,10 @@ set(LATHE_IS_X86_64 OFF)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
     set(LATHE_IS_X86_64 ON)
 endif()
+set(LATHE_IS_AARCH64 OFF)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+    set(LATHE_IS_AARCH64 ON)
+endif()
 
 set(lathe_instrument_compile "")
 set(lathe_instrument_link "")
@@ -45,14 +49,14 @@ function(lathe_link_options target)
     target_link_options(${target} PRIVATE ${lathe_instrument_link})
 endfunction()
 
-# lathe_isa_sources(NAME flags...): adds the files of LATHE_X86_<NAME>_SOURCES to LATHE_SOURCES,
+# lathe_isa_sources(NAME flags...): adds the files of LATHE_<NAME>_SOURCES to LATHE_SOURCES,
 # compiled for that instruction set. Kernels get -O3 in an optimised build. A file named *_vbmi_*
-# may use VBMI and VBMI2 as well.
+# may use VBMI, VBMI2 and VNNI as well.
 macro(lathe_isa_sources name)
-    foreach(file IN LISTS LATHE_X86_${name}_SOURCES)
+    foreach(file IN LISTS LATHE_${name}_SOURCES)
         set(flags ${ARGN})
         if(file MATCHES "vbmi_")
-            list(APPEND flags -mavx512vbmi -mavx512vbmi2)
+            list(APPEND flags -mavx512vbmi -mavx512vbmi2 -mavx512vnni)
         endif()
         if(LATHE_FUZZ)
             # The fuzzers parse; instrumenting the kernels too takes clang minutes.

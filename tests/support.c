@@ -322,7 +322,7 @@ void test_allocator_reset(test_allocator *allocator, uint64_t fail_at) {
 
 size_t test_isas(lathe_isa isas[TEST_MAX_ISAS]) {
     size_t n = 0;
-    for (int isa = LATHE_ISA_SCALAR; isa <= LATHE_ISA_AVX512; isa++) {
+    for (int isa = LATHE_ISA_SCALAR; isa <= LATHE_ISA_NEON; isa++) {
         lathe_config config = {.struct_size = sizeof config, .isa = (lathe_isa)isa, .n_threads = 1};
         lathe_engine *engine = NULL;
         if (lathe_engine_create(&config, &engine) == LATHE_OK) {

@@ -10,7 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Divides the work of exhaustive loops when a sanitizer slows everything down. */
+/* In an emulator of another processor, whose limits and pages are those of its own process. */
+#if defined(LT_TEST_EMULATED)
+#define LT_TEST_SANITIZED 1
+enum { TEST_EMULATED = 1 };
+#else
+enum { TEST_EMULATED = 0 };
+#endif
+
+/* Divides the work of exhaustive loops when a sanitizer, or an emulator, slows everything down. */
 #if defined(LT_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { TEST_SANITIZED = 1 };
 #else

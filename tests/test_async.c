@@ -597,7 +597,7 @@ static size_t address_space_bytes(void) {
 /* Without a thread to be had, the conversion runs on the caller's. */
 Test(async, survives_without_threads) {
     if (TEST_SANITIZED) {
-        cr_skip_test("sanitizers need address space of their own");
+        cr_skip_test("sanitizers and emulators need address space of their own");
     }
     struct rlimit before;
     lathe_config config = {.struct_size = sizeof config, .n_threads = 1};

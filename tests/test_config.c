@@ -130,7 +130,7 @@ static void parallel_for(void *ctx, size_t n_tasks, void (*task)(void *, size_t)
 }
 
 Test(config, validation_names_every_bad_field) {
-    static volatile int number = 4;
+    static volatile int number = 5;
     const lathe_executor executor = {.parallel_for = parallel_for, .n_threads = 0};
     const lathe_allocator allocator = {0};
     lathe_config config = a_config();

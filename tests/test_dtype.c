@@ -75,15 +75,15 @@ Test(dtype, row_bytes_near_overflow) {
 }
 
 Test(isa, names_go_both_ways) {
-    static const char *const isas[] = {"auto", "scalar", "avx2", "avx512"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const isas[] = {"auto", "scalar", "avx2", "avx512", "neon"};
+    for (int i = 0; i < 5; i++) {
         lathe_isa isa = LATHE_ISA_AVX2;
         CHECK(strcmp(lathe_isa_name((lathe_isa)i), isas[i]) == 0, "%d", i);
         CHECK(lathe_isa_from_name(isas[i], &isa) && (int)isa == i, "%d", i);
     }
     lathe_isa isa = LATHE_ISA_AVX2;
-    volatile int wrong = 4;
-    CHECK(strcmp(lathe_isa_name((lathe_isa)wrong), "invalid") == 0, "4");
+    volatile int wrong = 5;
+    CHECK(strcmp(lathe_isa_name((lathe_isa)wrong), "invalid") == 0, "5");
     wrong = -1;
     CHECK(strcmp(lathe_isa_name((lathe_isa)wrong), "invalid") == 0, "-1");
     CHECK(!lathe_isa_from_name("AVX2", &isa) && isa == LATHE_ISA_AVX2, "upper case");

@@ -28,7 +28,7 @@ static lathe_tensor *new_tensor(lathe_engine *engine, lathe_dtype dtype, uint64_
 
 Test(edges, threads_that_cannot_start_are_an_error) {
     if (TEST_SANITIZED) {
-        return; /* shadow memory does not fit in a small address space */
+        return; /* shadow memory, or the emulator, does not fit in a small address space */
     }
     const struct rlimit limit = {.rlim_cur = 256 << 20, .rlim_max = 256 << 20};
     CHECK(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit");

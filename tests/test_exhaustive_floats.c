@@ -14,8 +14,8 @@
 
 enum { BLOCK_BITS = 15, BLOCK = 1 << BLOCK_BITS, N_THREADS = 4 };
 
-/* Under a sanitizer, or without optimisation, only every so many blocks are tried; interval ends
- * keep their own test. */
+/* Under a sanitizer, in an emulator, or without optimisation, only every so many blocks are tried;
+ * interval ends keep their own test. */
 #if defined(__OPTIMIZE__)
 static const uint32_t block_stride = TEST_SANITIZED ? 61 : 1;
 #else
@@ -29,10 +29,10 @@ static void table_for(lt_kernels *kernels, lathe_isa isa, bool stream_stores) {
     lt_kernels_init(kernels, isa, &features);
 }
 
-static lathe_isa best_isa(void) {
+static bool has_isa(lathe_isa isa) {
     lt_cpu_features features;
     lt_cpu_features_detect(&features);
-    return lt_cpu_best_isa(&features);
+    return lt_cpu_has_isa(&features, isa);
 }
 
 /* ---- the intervals themselves */
@@ -153,7 +153,7 @@ static void *sweep_thread(void *ctx) {
 }
 
 static void sweep_isa(lathe_dtype dtype, lathe_isa isa) {
-    if (isa > best_isa()) {
+    if (!has_isa(isa)) {
         return;
     }
     lt_kernels plain;
@@ -195,6 +195,10 @@ Test(exhaustive_floats, f32_to_f16_avx512) {
     sweep_isa(LATHE_F16, LATHE_ISA_AVX512);
 }
 
+Test(exhaustive_floats, f32_to_f16_neon) {
+    sweep_isa(LATHE_F16, LATHE_ISA_NEON);
+}
+
 Test(exhaustive_floats, f32_to_bf16_scalar) {
     sweep_isa(LATHE_BF16, LATHE_ISA_SCALAR);
 }
@@ -205,6 +209,10 @@ Test(exhaustive_floats, f32_to_bf16_avx2) {
 
 Test(exhaustive_floats, f32_to_bf16_avx512) {
     sweep_isa(LATHE_BF16, LATHE_ISA_AVX512);
+}
+
+Test(exhaustive_floats, f32_to_bf16_neon) {
+    sweep_isa(LATHE_BF16, LATHE_ISA_NEON);
 }
 
 /* ---- the interval ends, and the way back: few enough to try everywhere, sanitizers or not */
@@ -222,8 +230,8 @@ Test(exhaustive_floats, both_sides_of_every_interval_end) {
             patterns[4 * i + 2] = patterns[4 * i] | 0x80000000u;
             patterns[4 * i + 3] = patterns[4 * i + 1] | 0x80000000u;
         }
-        for (int isa = LATHE_ISA_SCALAR; isa <= (int)best_isa(); isa++) {
-            for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
+        for (int isa = LATHE_ISA_SCALAR; isa <= LATHE_ISA_NEON; isa++) {
+            for (int heat = 0; has_isa((lathe_isa)isa) && heat < LT_HEAT_COUNT; heat++) {
                 lt_kernels kernels;
                 table_for(&kernels, (lathe_isa)isa, false);
                 kernels.convert[heat][LATHE_F32][dtype](patterns, got, 4 * n, NULL);
@@ -248,8 +256,8 @@ Test(exhaustive_floats, f16_and_bf16_to_f32) {
     for (uint32_t i = 0; i < N; i++) {
         patterns[i] = (uint16_t)i;
     }
-    for (int isa = LATHE_ISA_SCALAR; isa <= (int)best_isa(); isa++) {
-        for (int variant = 0; variant < 4; variant++) {
+    for (int isa = LATHE_ISA_SCALAR; isa <= LATHE_ISA_NEON; isa++) {
+        for (int variant = 0; has_isa((lathe_isa)isa) && variant < 4; variant++) {
             int heat = variant & 1 ? LT_COLD : LT_HOT;
             lt_kernels kernels;
             table_for(&kernels, (lathe_isa)isa, (variant & 2) != 0);

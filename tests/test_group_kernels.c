@@ -2,9 +2,11 @@
 /* INTERNAL (includes headers of src/): the kernels for many groups in one call, against the scalar
  * reference called group by group, between guard pages. */
 #include "check.h"
+#include "core/scale.h"
 #include "cpu/kernels.h"
 #include "lathe_constants.h"
 #include "support.h"
+#include <math.h>
 #include <string.h>
 
 enum { MAX_ELEMS = 2100, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANARY = 0xa7 };
@@ -12,22 +14,32 @@ enum { MAX_ELEMS = 2100, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANA
 static const size_t group_sizes[] = {32, 64, 96, 128, 160, 256, 800};
 enum { N_GROUP_SIZES = sizeof group_sizes / sizeof group_sizes[0] };
 
+/* With and without streaming stores, and VBMI. */
+enum { N_VARIANTS = 4, MAX_TABLES = N_VARIANTS * LATHE_ISA_NEON };
+
 static lt_kernels reference;
-static lt_kernels tables[LATHE_ISA_AVX512];
+static lt_kernels tables[MAX_TABLES];
 static size_t n_tables;
 static test_guarded src_memory;
 static test_guarded dst_memory;
 
 static void setup(void) {
-    lt_cpu_features features;
-    lt_cpu_features_detect(&features);
-    lt_kernels_init(&reference, LATHE_ISA_SCALAR, &features);
+    lt_cpu_features detected;
+    lt_cpu_features_detect(&detected);
+    lt_kernels_init(&reference, LATHE_ISA_SCALAR, &detected);
     n_tables = 0;
-    for (int isa = LATHE_ISA_SCALAR + 1; isa <= (int)lt_cpu_best_isa(&features); isa++) {
-        lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
+    for (int isa = LATHE_ISA_SCALAR + 1; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
+        int n_variants = isa == LATHE_ISA_NEON ? 1 : N_VARIANTS;
+        for (int variant = 0; variant < n_variants && lt_cpu_has_isa(&detected, (lathe_isa)isa);
+             variant++) {
+            lt_cpu_features features = detected;
+            features.stream_stores = (variant & 1) != 0;
+            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
+            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
+        }
     }
     src_memory = test_guarded_new(MAX_ELEMS * sizeof(float));
-    dst_memory = test_guarded_new(MAX_ELEMS);
+    dst_memory = test_guarded_new((MAX_ELEMS + 64) * sizeof(float));
 }
 
 static void teardown(void) {
@@ -54,45 +66,78 @@ static size_t length_of(size_t round) {
 }
 enum { N_LENGTHS = 735 };
 
+/* The inverse of the scale that elements lead to. */
+static float own_inverse(lathe_dtype to, const float *elems, size_t n_elems) {
+    double sum = 0;
+    double most = 0;
+    for (size_t i = 0; i < n_elems; i++) {
+        double magnitude = fabs((double)elems[i]);
+        sum += magnitude;
+        most = most > magnitude ? most : magnitude;
+    }
+    bool is_mean = to == LATHE_BITNET158;
+    return lt_inverse_scale(lt_scale_from_stat(to, is_mean ? sum : most, n_elems));
+}
+
+/* Elements and their inverse scales, group by group, and what the reference makes of them. */
+static void make_groups(lathe_dtype from, lathe_dtype to, size_t group, const uint8_t *src,
+                        size_t n_elems, float *inverses, uint8_t *expected) {
+    const float max_code = to == LATHE_I8 ? LATHE_I8_MAX : to == LATHE_I4 ? LATHE_I4_MAX : 1;
+    static float decoded[MAX_ELEMS];
+    static int8_t codes[MAX_ELEMS];
+    lathe_dtype coded = to == LATHE_BITNET158 ? LATHE_I8 : to; /* groups may share bytes */
+    uint8_t *coded_at = to == LATHE_BITNET158 ? (uint8_t *)codes : expected;
+    /* A table has F32 encoders at least; the other floats are decoded first. */
+    if (from == LATHE_F32) {
+        memcpy(decoded, src, n_elems * sizeof(float));
+    } else {
+        reference.convert[LT_HOT][from][LATHE_F32](src, decoded, n_elems, NULL);
+    }
+    for (size_t i = 0, g = 0; i < n_elems; i += group, g++) {
+        size_t count = n_elems - i < group ? n_elems - i : group;
+        inverses[g] = own_inverse(to, decoded + i, count);
+        const lt_kernel_params params = {.inv_scale = inverses[g], .max_code = max_code};
+        reference.convert[LT_HOT][LATHE_F32][coded](decoded + i, coded_at + bytes_of(coded, i),
+                                                    count, &params);
+    }
+    if (to == LATHE_BITNET158) {
+        reference.pack_bitnet158(codes, expected, n_elems);
+    }
+}
+
 static void check_encoder(const char *name, lathe_dtype from, lathe_dtype to, size_t group,
                           size_t n_elems, test_rng *rng) {
     static float inverses[MAX_GROUPS];
     static uint8_t expected[MAX_ELEMS];
-    const float max_code = to == LATHE_I8 ? LATHE_I8_MAX : to == LATHE_I4 ? LATHE_I4_MAX : 1;
     size_t src_bytes = bytes_of(from, n_elems);
     size_t dst_bytes = bytes_of(to, n_elems);
     bool at_end = n_elems % 2 == 0;
     uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, at_end);
-    test_data data = (test_data)test_random_below(rng, TEST_DATA_COUNT);
+    test_data data = (test_data)test_random_below(rng, TEST_DATA_FINITE_COUNT);
     static _Alignas(64) uint8_t filled[MAX_ELEMS * sizeof(float)];
     test_fill_floats(rng, from, data, filled, n_elems);
     memcpy(src, filled, src_bytes);
-    for (size_t i = 0, g = 0; i < n_elems; i += group, g++) {
-        static const float some[] = {1.0F, 0.0F, 127.0F, 0.37F, 1e30F, 1e-44F};
-        inverses[g] = some[test_random_below(rng, sizeof some / sizeof some[0])];
-        const lt_kernel_params params = {.inv_scale = inverses[g], .max_code = max_code};
-        size_t count = n_elems - i < group ? n_elems - i : group;
-        /* A table has F32 encoders at least; the other floats are decoded first. */
-        float decoded[800];
-        const uint8_t *elems = src + bytes_of(from, i);
-        if (from == LATHE_F32) {
-            memcpy(decoded, elems, count * sizeof(float));
-        } else {
-            reference.convert[LT_HOT][from][LATHE_F32](elems, decoded, count, NULL);
-        }
-        reference.convert[LT_HOT][LATHE_F32][to](decoded, expected + bytes_of(to, i), count,
-                                                 &params);
-    }
+    make_groups(from, to, group, src, n_elems, inverses, expected);
     for (size_t t = 0; t < n_tables; t++) {
-        uint8_t *dst = place(&dst_memory, dst_bytes, n_elems % 59, at_end);
-        memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
-        tables[t].group_encode[from][to](src, dst, n_elems, group, inverses, max_code);
-        CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: %zu elements in groups of %zu", name,
-              lathe_isa_name(tables[t].isa), n_elems, group);
-        bool outside =
-            (dst > dst_memory.bytes && dst[-1] != CANARY) || (!at_end && dst[dst_bytes] != CANARY);
-        CHECK(!outside, "%s %s: %zu elements in groups of %zu: wrote outside", name,
-              lathe_isa_name(tables[t].isa), n_elems, group);
+        for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
+            /* Every third time where streaming stores can write. */
+            size_t offset = n_elems % 3 == 0 ? 64 : n_elems % 59;
+            uint8_t *dst = place(&dst_memory, dst_bytes, offset, at_end && n_elems % 3 != 0);
+            bool is_last = dst + dst_bytes == dst_memory.bytes + dst_memory.n_bytes;
+            lt_group_encode_fn *encode = tables[t].group_encode[heat][from][to];
+            if (encode == NULL) {
+                CHECK(to == LATHE_BITNET158 && tables[t].isa == LATHE_ISA_NEON, "%s", name);
+                continue;
+            }
+            memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+            encode(src, dst, n_elems, group, inverses, 4096);
+            CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: %zu elements in groups of %zu",
+                  name, lathe_isa_name(tables[t].isa), n_elems, group);
+            bool outside = (dst > dst_memory.bytes && dst[-1] != CANARY) ||
+                           (!is_last && dst[dst_bytes] != CANARY);
+            CHECK(!outside, "%s %s: %zu elements in groups of %zu: wrote outside", name,
+                  lathe_isa_name(tables[t].isa), n_elems, group);
+        }
     }
 }
 
@@ -103,7 +148,72 @@ Test(group_kernels, encoders) {
 #define CHECK_ENCODER(name, from, to)                                                              \
     check_encoder(#name, from, to, group_sizes[g], length_of(round), &rng);
             LT_GROUP_KERNELS(CHECK_ENCODER)
+            LT_TERNARY_ENCODERS(CHECK_ENCODER)
 #undef CHECK_ENCODER
+        }
+    }
+}
+
+static void check_decoder(const char *name, lathe_dtype from, lathe_dtype to, size_t group,
+                          size_t n_elems, test_rng *rng) {
+    static float scales[MAX_GROUPS];
+    static uint8_t expected[MAX_ELEMS * sizeof(float)];
+    static float decoded[MAX_ELEMS];
+    static int8_t codes[MAX_ELEMS];
+    size_t src_bytes = bytes_of(from, n_elems);
+    size_t dst_bytes = bytes_of(to, n_elems);
+    bool at_end = n_elems % 2 == 0;
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, at_end);
+    lathe_dtype coded = from == LATHE_BITNET158 ? LATHE_I8 : from; /* groups may share bytes */
+    for (size_t i = 0; i < src_bytes; i++) {
+        src[i] = (uint8_t)test_random_below(rng, from == LATHE_BITNET158 ? 243 : 256);
+    }
+    reference.unpack_bitnet158(src, codes, from == LATHE_BITNET158 ? n_elems : 0);
+    for (size_t i = 0, g = 0; i < n_elems; i += group, g++) {
+        static const float some[] = {1.0F, 0.0F, 1e-5F, 0.37F, 1e36F, 1e-44F, 600.0F};
+        scales[g] = some[test_random_below(rng, sizeof some / sizeof some[0])];
+        const lt_kernel_params params = {.scale = scales[g]};
+        size_t count = n_elems - i < group ? n_elems - i : group;
+        const uint8_t *elems = from == LATHE_BITNET158 ? (const uint8_t *)codes : src;
+        reference.convert[LT_HOT][coded][LATHE_F32](elems + bytes_of(coded, i), decoded + i, count,
+                                                    &params);
+    }
+    if (to == LATHE_F32) {
+        memcpy(expected, decoded, dst_bytes);
+    } else {
+        reference.convert[LT_HOT][LATHE_F32][to](decoded, expected, n_elems, NULL);
+    }
+    for (size_t t = 0; t < 2 * n_tables; t++) {
+        const lt_kernels *table = &tables[t % n_tables];
+        lt_group_decode_fn *decode = table->group_decode[t < n_tables ? LT_HOT : LT_COLD][from][to];
+        /* Every third time where streaming stores can write. */
+        size_t offset = n_elems % 3 == 0 ? 64 : n_elems % 59;
+        uint8_t *dst = place(&dst_memory, dst_bytes, offset, at_end && n_elems % 3 != 0);
+        bool is_last = dst + dst_bytes == dst_memory.bytes + dst_memory.n_bytes;
+        if (decode == NULL) {
+            CHECK(from == LATHE_BITNET158 && table->isa == LATHE_ISA_NEON, "%s", name);
+            continue;
+        }
+        memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+        decode(src, dst, n_elems, group, scales);
+        CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: %zu elements in groups of %zu", name,
+              lathe_isa_name(table->isa), n_elems, group);
+        bool outside =
+            (dst > dst_memory.bytes && dst[-1] != CANARY) || (!is_last && dst[dst_bytes] != CANARY);
+        CHECK(!outside, "%s %s: %zu elements in groups of %zu: wrote outside", name,
+              lathe_isa_name(table->isa), n_elems, group);
+    }
+}
+
+Test(group_kernels, decoders) {
+    test_rng rng = {23};
+    for (size_t round = 0; round < N_LENGTHS; round += TEST_SANITIZED ? 7 : 1) {
+        for (size_t g = 0; g < N_GROUP_SIZES; g++) {
+#define CHECK_DECODER(name, from, to)                                                              \
+    check_decoder(#name, from, to, group_sizes[g], length_of(round), &rng);
+            LT_GROUP_DECODERS(CHECK_DECODER)
+            LT_TERNARY_DECODERS(CHECK_DECODER)
+#undef CHECK_DECODER
         }
     }
 }
@@ -124,11 +234,13 @@ static void check_stat(const char *name, lathe_dtype dtype, lt_stat stat, size_t
         size_t count = n_elems - first < group ? n_elems - first : group;
         expected[g] = reference.stat[LT_HOT][stat][dtype](src + bytes_of(dtype, first), count);
     }
-    for (size_t t = 0; t < n_tables; t++) {
+    for (size_t t = 0; t < 2 * n_tables; t++) {
+        lt_heat heat = t < n_tables ? LT_HOT : LT_COLD;
+        const lt_kernels *table = &tables[t % n_tables];
         memset(got, CANARY, sizeof got);
-        tables[t].group_stat[stat][dtype](src, n_elems, group, got);
+        table->group_stat[heat][stat][dtype](src, n_elems, group, got, 4096);
         CHECK(memcmp(got, expected, n_groups * sizeof(float)) == 0,
-              "%s %s: %zu elements in groups of %zu", name, lathe_isa_name(tables[t].isa), n_elems,
+              "%s %s: %zu elements in groups of %zu", name, lathe_isa_name(table->isa), n_elems,
               group);
         CHECK(((const uint8_t *)&got[n_groups])[0] == CANARY, "%s wrote outside", name);
     }

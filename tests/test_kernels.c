@@ -51,6 +51,9 @@ static void make_tables(void) {
     lt_cpu_features_detect(&detected);
     n_tables = 0;
     for (int isa = LATHE_ISA_SCALAR; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
+        if (!lt_cpu_has_isa(&detected, (lathe_isa)isa)) {
+            continue;
+        }
         for (int variant = 0; variant < 4; variant++) {
             lt_cpu_features features = detected;
             features.stream_stores = (variant & 1) != 0;

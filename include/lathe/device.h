@@ -11,15 +11,18 @@
 
 LATHE_BEGIN_DECLS
 
-/* Levels of CPU kernels. Each contains the ones before it; all give the same bytes. */
+/* Levels of CPU kernels; all give the same bytes. AVX512 contains AVX2, and every level contains
+ * SCALAR; a level of another kind of processor is NOT_SUPPORTED. */
 typedef enum lathe_isa {
     LATHE_ISA_AUTO = 0,   /* the best that the processor has */
     LATHE_ISA_SCALAR = 1, /* plain C: the reference */
     LATHE_ISA_AVX2 = 2,   /* AVX2 with F16C and BMI2 */
     LATHE_ISA_AVX512 = 3, /* AVX-512 F, BW, DQ and VL */
+    LATHE_ISA_NEON = 4,   /* aarch64's baseline NEON */
 } lathe_isa;
 
-/* "auto", "scalar", "avx2" or "avx512"; "invalid" for any other number. Static. Thread-safe. */
+/* "auto", "scalar", "avx2", "avx512" or "neon"; "invalid" for any other number. Static.
+ * Thread-safe. */
 LATHE_API const char *lathe_isa_name(lathe_isa isa);
 
 /* Finds the ISA of that name. Returns false, and leaves *isa alone, for any other text or NULL.

@@ -233,7 +233,7 @@ lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
     lt_cpu_features features;
     lt_cpu_features_detect(&features);
     lathe_isa best = lt_cpu_best_isa(&features);
-    if (config->isa > best) {
+    if (config->isa != LATHE_ISA_AUTO && !lt_cpu_has_isa(&features, config->isa)) {
         return lt_fail(LATHE_NOT_SUPPORTED, "config isa: this CPU has no %s, only %s",
                        lathe_isa_name(config->isa), lathe_isa_name(best));
     }

@@ -60,6 +60,14 @@ typedef struct lt_run {
 /* The longest run that begins at element `elem`. */
 lt_run lt_reader_run(const lt_reader *reader, uint64_t elem);
 
+/* Groups of a row from one on that begins at element `elem`, which begins a byte. */
+typedef struct lt_groups {
+    const uint8_t *bytes;
+    const float *scales;
+} lt_groups;
+
+lt_groups lt_reader_groups(const lt_reader *reader, uint64_t elem);
+
 /* Decodes elements [elem, elem + n_elems) to n_elems floats at `out`, with any alignment. */
 void lt_reader_decode(const lt_reader *reader, uint64_t elem, uint64_t n_elems, void *out);
 

@@ -39,7 +39,8 @@ static void detect_isa(lt_cpu_features *features, uint32_t highest_leaf) {
                                 | 1u << 30  /* BW */
                                 | 1u << 31; /* VL */
     const uint32_t vbmi_ecx = 1u << 1       /* VBMI */
-                              | 1u << 6;    /* VBMI2 */
+                              | 1u << 6     /* VBMI2 */
+                              | 1u << 11;   /* VNNI */
     const uint64_t ymm_state = 0x06;        /* XMM and YMM */
     const uint64_t zmm_state = 0xe6;        /* and mask registers, both parts of ZMM */
 
@@ -105,8 +106,17 @@ static void detect(lt_cpu_features *features) {
 
     detect_isa(features, leaf0.eax);
     features->stream_stores = is_amd || features->avx512_vbmi;
+    features->far_prefetch = !is_amd;
     detect_caches(features, is_amd ? LEAF_CACHES_AMD : LEAF_CACHES_INTEL);
     detect_name(features);
+}
+
+#elif defined(__AARCH64EL__)
+
+#include "cpu/arm/detect.h"
+
+static void detect(lt_cpu_features *features) {
+    lt_cpu_features_detect_arm(features);
 }
 
 #else
@@ -124,11 +134,28 @@ void lt_cpu_features_detect(lt_cpu_features *features) {
 }
 
 lathe_isa lt_cpu_best_isa(const lt_cpu_features *features) {
+    if (features->neon)
+        return LATHE_ISA_NEON;
     if (features->avx512)
         return LATHE_ISA_AVX512;
     if (features->avx2)
         return LATHE_ISA_AVX2;
     return LATHE_ISA_SCALAR;
+}
+
+bool lt_cpu_has_isa(const lt_cpu_features *features, lathe_isa isa) {
+    switch (isa) {
+    case LATHE_ISA_SCALAR:
+        return true;
+    case LATHE_ISA_AVX2:
+        return features->avx2;
+    case LATHE_ISA_AVX512:
+        return features->avx512;
+    case LATHE_ISA_NEON:
+        return features->neon;
+    default:
+        return false;
+    }
 }
 
 uint32_t lt_usable_cpus(void) {

@@ -4,10 +4,8 @@
 #include <string.h>
 
 static const char *const isa_names[] = {
-    [LATHE_ISA_AUTO] = "auto",
-    [LATHE_ISA_SCALAR] = "scalar",
-    [LATHE_ISA_AVX2] = "avx2",
-    [LATHE_ISA_AVX512] = "avx512",
+    [LATHE_ISA_AUTO] = "auto",     [LATHE_ISA_SCALAR] = "scalar", [LATHE_ISA_AVX2] = "avx2",
+    [LATHE_ISA_AVX512] = "avx512", [LATHE_ISA_NEON] = "neon",
 };
 
 enum { ISA_COUNT = sizeof isa_names / sizeof isa_names[0] };

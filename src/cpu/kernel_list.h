@@ -33,16 +33,24 @@
     X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
     X(f16_to_bitnet158, LATHE_F16, LATHE_BITNET158)                                                \
     X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
+    X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
+    X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
     X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
+    X(bf16_to_i2, LATHE_BF16, LATHE_I2)                                                            \
+    X(bf16_to_i1, LATHE_BF16, LATHE_I1)                                                            \
     X(bf16_to_bitnet158, LATHE_BF16, LATHE_BITNET158)                                              \
     X(i8_to_f16, LATHE_I8, LATHE_F16)                                                              \
     X(i8_to_bf16, LATHE_I8, LATHE_BF16)                                                            \
     X(i4_to_f16, LATHE_I4, LATHE_F16)                                                              \
     X(i4_to_bf16, LATHE_I4, LATHE_BF16)                                                            \
+    X(i2_to_f16, LATHE_I2, LATHE_F16)                                                              \
+    X(i2_to_bf16, LATHE_I2, LATHE_BF16)                                                            \
+    X(i1_to_f16, LATHE_I1, LATHE_F16)                                                              \
+    X(i1_to_bf16, LATHE_I1, LATHE_BF16)                                                            \
     X(bitnet158_to_f16, LATHE_BITNET158, LATHE_F16)                                                \
     X(bitnet158_to_bf16, LATHE_BITNET158, LATHE_BF16)
 
-/* Encoders that also come in a form for many short groups in one call. */
+/* Encoders that also come in a form for groups whose scales are their own, many in one call. */
 #define LT_GROUP_KERNELS(X)                                                                        \
     X(f32_to_i8, LATHE_F32, LATHE_I8)                                                              \
     X(f32_to_i4, LATHE_F32, LATHE_I4)                                                              \
@@ -50,7 +58,35 @@
     X(f16_to_i8, LATHE_F16, LATHE_I8)                                                              \
     X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
     X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
-    X(bf16_to_i4, LATHE_BF16, LATHE_I4)
+    X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
+    X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
+    X(bf16_to_i2, LATHE_BF16, LATHE_I2)
+
+/* The same, where a level has them, of base-3 bytes; these have a form of their own for VBMI. */
+#define LT_TERNARY_ENCODERS(X)                                                                     \
+    X(f32_to_bitnet158, LATHE_F32, LATHE_BITNET158)                                                \
+    X(f16_to_bitnet158, LATHE_F16, LATHE_BITNET158)                                                \
+    X(bf16_to_bitnet158, LATHE_BF16, LATHE_BITNET158)
+
+/* Decoders that also come in a form for groups, many in one call; and those of base-3 bytes, where
+ * a level has them. */
+#define LT_GROUP_DECODERS(X)                                                                       \
+    X(i8_to_f32, LATHE_I8, LATHE_F32)                                                              \
+    X(i4_to_f32, LATHE_I4, LATHE_F32)                                                              \
+    X(i2_to_f32, LATHE_I2, LATHE_F32)                                                              \
+    X(i1_to_f32, LATHE_I1, LATHE_F32)                                                              \
+    X(i8_to_f16, LATHE_I8, LATHE_F16)                                                              \
+    X(i4_to_f16, LATHE_I4, LATHE_F16)                                                              \
+    X(i2_to_f16, LATHE_I2, LATHE_F16)                                                              \
+    X(i1_to_f16, LATHE_I1, LATHE_F16)                                                              \
+    X(i8_to_bf16, LATHE_I8, LATHE_BF16)                                                            \
+    X(i4_to_bf16, LATHE_I4, LATHE_BF16)                                                            \
+    X(i2_to_bf16, LATHE_I2, LATHE_BF16)                                                            \
+    X(i1_to_bf16, LATHE_I1, LATHE_BF16)
+#define LT_TERNARY_DECODERS(X)                                                                     \
+    X(bitnet158_to_f32, LATHE_BITNET158, LATHE_F32)                                                \
+    X(bitnet158_to_f16, LATHE_BITNET158, LATHE_F16)                                                \
+    X(bitnet158_to_bf16, LATHE_BITNET158, LATHE_BF16)
 
 /* Ternary codes (int8 in {-1, 0, +1}, no scale) to and from base-3 bytes: for groups whose first
  * element is not the first of a byte. X(name). */

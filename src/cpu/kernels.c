@@ -16,5 +16,8 @@ void lt_kernels_init(lt_kernels *kernels, lathe_isa isa, const lt_cpu_features *
     if (isa < LATHE_ISA_AVX512 || !features->avx512)
         return;
     lt_kernels_init_avx512(kernels, features);
+#elif defined(__AARCH64EL__)
+    if (isa == LATHE_ISA_NEON && features->neon)
+        lt_kernels_init_neon(kernels);
 #endif
 }

@@ -50,13 +50,30 @@ typedef float lt_stat_fn(const void *src, size_t n_elems);
 /* How many elements saturate: |x * inv_scale| >= max_code + 0.5. NaN does not count. */
 typedef uint64_t lt_saturated_fn(const float *src, size_t n_elems, const lt_kernel_params *params);
 
-/* The same statistic of each group of group_elems elements (a multiple of LATHE_GROUP_MULTIPLE);
- * the last may be short. */
-typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elems, float *stats);
+/* lt_quality_add of at most LT_SUM_BLOCK elements, and lt_quality_saturated: core/quality.h. */
+struct lt_quality_sums;
+struct lt_precise_loops;
+typedef void lt_quality_fn(struct lt_quality_sums *sums, const float *x, const float *y,
+                           size_t n_elems);
+typedef uint64_t lt_quality_saturated_fn(const float *x, const float *y, size_t n_elems,
+                                         float limit);
 
-/* Encodes group after group, each with its own inverse scale; otherwise as lt_convert_fn. */
+/* The same statistic of each group of group_elems elements (at most LATHE_STAT_TILE; where there
+ * are several a multiple of LATHE_GROUP_MULTIPLE); the last may be short. COLD kernels prefetch
+ * half of what lies `ahead` bytes after what they read. */
+typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elems, float *stats,
+                              size_t ahead);
+
+/* Encodes group after group, each with the inverse of the scale that its own elements lead to:
+ * all are finite, and no |x * inv_scale| rounds to more than the dtype's greatest code; for
+ * BITNET158, which is clamped to it, to no more than 2^31. Otherwise as lt_convert_fn. COLD kernels
+ * prefetch the half of what lies `ahead` that the statistics leave. */
 typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
-                                const float *inv_scales, float max_code);
+                                const float *inv_scales, size_t ahead);
+
+/* Decodes group after group, each with its own scale; otherwise as lt_convert_fn. */
+typedef void lt_group_decode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
+                                const float *scales);
 
 /* How many codes above 0 there are at the most that a ladder leads to: those of I4. */
 enum { LT_LADDER_RUNGS = LATHE_I4_MAX };
@@ -83,13 +100,16 @@ typedef struct lt_kernels {
     lathe_isa isa;
     lt_convert_fn *convert[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_stat_fn *stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS]; /* F32, F16 and BF16 only */
-    lt_group_stat_fn
-        *group_stat[LT_STAT_COUNT][LT_DTYPE_SLOTS]; /* these two: NULL where a level has */
-    lt_group_encode_fn
-        *group_encode[LT_DTYPE_SLOTS][LT_DTYPE_SLOTS]; /* none; groups go one by one */
+    /* These three: NULL where a level has none; groups go one by one. */
+    lt_group_stat_fn *group_stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS];
+    lt_group_encode_fn *group_encode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
+    lt_group_decode_fn *group_decode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_pack_fn *pack_bitnet158;
     lt_pack_fn *unpack_bitnet158;
     lt_saturated_fn *saturated_f32;
+    lt_quality_fn *quality;
+    lt_quality_saturated_fn *quality_saturated;
+    const struct lt_precise_loops *precise;
     lt_ladder_fn *ladder_f32_to_i4; /* NULL where a level has none */
     /* Called once after COLD kernels, before another thread may read what they wrote: streaming
      * stores are not ordered with what follows. Waiting for them after each call would cost more
@@ -101,11 +121,20 @@ typedef struct lt_kernels {
  * features must allow. */
 void lt_kernels_init(lt_kernels *kernels, lathe_isa isa, const lt_cpu_features *features);
 
+/* Loops of PRECISE: core/precise.h. */
+extern const struct lt_precise_loops lt_precise_loops_scalar;
+#if defined(__x86_64__)
+extern const struct lt_precise_loops lt_precise_loops_avx2;
+extern const struct lt_precise_loops lt_precise_loops_avx512;
+#endif
+
 /* One level's upgrade of the table. */
 void lt_kernels_init_scalar(lt_kernels *kernels);
 #if defined(__x86_64__)
 void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features);
 void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features);
+#elif defined(__AARCH64EL__)
+void lt_kernels_init_neon(lt_kernels *kernels);
 #endif
 
 #endif

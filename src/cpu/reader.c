@@ -77,6 +77,14 @@ lt_run lt_reader_run(const lt_reader *reader, uint64_t elem) {
     return run;
 }
 
+lt_groups lt_reader_groups(const lt_reader *reader, uint64_t elem) {
+    const lt_layout *layout = reader->layout;
+    uint64_t row = elem / layout->row_elems;
+    uint64_t col = elem % layout->row_elems;
+    uint64_t scale = lt_layout_scale_index(layout, row, col) - reader->first_scale;
+    return (lt_groups){byte_at(reader, row, col), reader->scales + scale};
+}
+
 /* The common decoders begin at an element that begins a byte; this one begins anywhere. It decodes
  * the elements up to the next byte of their row, at most n_elems, and returns how many. */
 static uint64_t decode_head(const lt_reader *reader, uint64_t elem, uint64_t n_elems,

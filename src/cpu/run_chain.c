@@ -102,7 +102,7 @@ static bool find_group_scales(const step_run *s, uint64_t elem, uint64_t n_elems
     const lt_layout *layout = &s->step->pass.dst;
     uint64_t group = layout->scale_elems;
     lt_group_stat_fn *stat =
-        s->kernels->group_stat[lt_stat_of(layout->dtype)][s->src.layout->dtype];
+        s->kernels->group_stat[LT_HOT][lt_stat_of(layout->dtype)][s->src.layout->dtype];
     bool is_sampled = lt_scope_stride(s->step->pass.quality, group) > 1;
     if (stat == NULL || is_sampled || group % LATHE_GROUP_MULTIPLE != 0 || group > MOST_ELEMS) {
         return false;
@@ -113,7 +113,7 @@ static bool find_group_scales(const step_run *s, uint64_t elem, uint64_t n_elems
         uint64_t row_left = layout->row_elems - elem % layout->row_elems;
         uint64_t count = lt_min(lt_min(row_left, MOST_GROUPS * group), n_elems);
         uint64_t n_groups = lt_ceil_div(count, group);
-        stat(lt_reader_run(&s->src, elem).bytes, (size_t)count, (size_t)group, stats);
+        stat(lt_reader_run(&s->src, elem).bytes, (size_t)count, (size_t)group, stats, 0);
         for (uint64_t i = 0; i < n_groups; i++) {
             if (!isfinite(stats[i])) {
                 return false;

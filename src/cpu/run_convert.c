@@ -19,6 +19,9 @@ typedef struct conversion {
     float *dst_scales;
     lt_convert_fn *direct;        /* NULL: through the tile */
     lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
+    lt_group_encode_fn *group_encode;
+    lt_group_decode_fn *group_decode; /* NULL: groups of the source are decoded one by one */
+    bool far_prefetch;                /* reach beyond the segment that is being encoded */
     float max_code;
     float extra_codes;
     lt_quality_sums *quality; /* of this range; NULL: nobody asks */
@@ -152,12 +155,14 @@ static void measure_columns(const conversion *c, uint64_t row, uint64_t col, uin
     float after[LT_TILE];
     lt_reader_decode(&c->src, elem, n_elems, before);
     lt_reader_decode(&c->dst_reader, elem, n_elems, after);
+    c->quality->n_elems += n_elems;
+    c->kernels->quality(c->quality, before, after, (size_t)n_elems);
     dst_run run = dst_run_at(c, row, col);
     for (uint64_t done = 0; done < n_elems;) {
         uint64_t count = lt_min(run.n_elems, n_elems - done);
-        float scale = run.scale != NULL ? *run.scale : 1;
-        lt_quality_add(c->quality, before + done, after + done, (size_t)count,
-                       lt_quality_limit(c->pass->dst.dtype, scale));
+        float limit = lt_quality_limit(c->pass->dst.dtype, run.scale != NULL ? *run.scale : 1);
+        c->quality->n_saturated +=
+            c->kernels->quality_saturated(before + done, after + done, (size_t)count, limit);
         done += count;
         dst_run_advance(c, &run, count, n_elems - done);
     }
@@ -195,6 +200,34 @@ static uint64_t convert_direct(const conversion *c, uint64_t row, uint64_t col, 
     return done;
 }
 
+/* Decodes groups of the source, many at once, from one that begins a byte on; returns how many
+ * elements. */
+static uint64_t decode_groups(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+    const lt_layout *src = &c->pass->src;
+    uint64_t whole_bytes = src->scale_elems * src->unit_elems;
+    uint64_t count = n_elems;
+    if (col % src->scale_elems != 0 || lt_layout_col_in_unit(src, col) != 0) {
+        return 0;
+    }
+    if (col + n_elems < src->row_elems) {
+        count -= n_elems % whole_bytes;
+    }
+    if (count > 0) {
+        uint64_t elem = row * src->row_elems + col;
+        const lt_groups groups = lt_reader_groups(&c->src, elem);
+        c->group_decode(groups.bytes, dst_at(c, row, col), (size_t)count, (size_t)src->scale_elems,
+                        groups.scales);
+    }
+    return count;
+}
+
+/* Converts columns by kernels alone, as far as they can; returns how many. */
+static uint64_t convert_by_kernels(const conversion *c, uint64_t row, uint64_t col,
+                                   uint64_t n_elems) {
+    uint64_t count = c->group_decode == NULL ? 0 : decode_groups(c, row, col, n_elems);
+    return count > 0 || c->direct == NULL ? count : convert_direct(c, row, col, n_elems);
+}
+
 /* How many elements are converted between checks: what is looked at twice should still be in cache.
  */
 static uint64_t checked_step(const conversion *c) {
@@ -213,7 +246,7 @@ static void convert_columns(conversion *c, uint64_t row, uint64_t col, uint64_t 
         if (c->check_bytes) {
             lt_reader_check(&c->src, elem, count);
         }
-        uint64_t by_kernel = c->direct == NULL ? 0 : convert_direct(c, row, col, count);
+        uint64_t by_kernel = convert_by_kernels(c, row, col, count);
         count = by_kernel > 0 ? by_kernel : convert_through_tile(c, row, col, count);
         if (c->survey) {
             survey_columns(c, row, col, count);
@@ -251,12 +284,12 @@ static void find_scale(const conversion *c, uint64_t row, uint64_t col, uint64_t
 
 /* Columns whose source is read for the statistics and again for the codes. Short scopes are taken a
  * few at a time, 2.5 KiB of the source: so little that the processor, which executes out of order,
- * reads ahead into the next ones while it encodes these. With 16 KiB memory stands idle meanwhile.
- */
+ * reads ahead into the next ones while it encodes these. */
 enum {
     SEGMENT_BYTES = 2560,
-    MAX_SEGMENT_ELEMS = 4096,
-    MAX_SEGMENT_SCOPES = MAX_SEGMENT_ELEMS / LATHE_GROUP_MULTIPLE,
+    MAX_GROUP_ELEMS = LATHE_STAT_TILE,
+    MAX_SEGMENT_SCOPES = SEGMENT_BYTES / LATHE_GROUP_MULTIPLE,
+    PREFETCH_BYTES = 4096, /* at the most, or beyond the segment */
 };
 
 static uint64_t own_scale_step(const conversion *c) {
@@ -266,99 +299,107 @@ static uint64_t own_scale_step(const conversion *c) {
     return lt_max(SEGMENT_BYTES / unit_bytes / step, 1) * step;
 }
 
-/* Encodes the groups of a segment, whose inverse scales are known. */
-static void encode_groups(const conversion *c, const void *src, uint64_t row, uint64_t col,
-                          size_t n_elems, const float *inverses) {
-    const lt_kernels *kernels = c->kernels;
-    size_t group = (size_t)c->pass->dst.scale_elems;
-    lathe_dtype from = c->pass->src.dtype;
-    uint8_t *out = dst_at(c, row, col);
-    if (c->through_codes) {
-        int8_t codes[MAX_SEGMENT_ELEMS];
-        kernels->group_encode[from][LATHE_I8](src, codes, n_elems, group, inverses, c->max_code);
-        kernels->pack_bitnet158(codes, out, n_elems);
-    } else if (c->pass->dst.dtype == LATHE_I1) { /* signs need no scale */
-        const lt_kernel_params none = {0};
-        c->direct(src, out, n_elems, &none);
-    } else {
-        kernels->group_encode[from][c->pass->dst.dtype](src, out, n_elems, group, inverses,
-                                                        c->max_code);
-    }
-}
+/* Columns that lie in a row, with scales of their own: where they are. */
+typedef struct segment {
+    const uint8_t *src;
+    uint8_t *dst;
+    float *scales;
+} segment;
 
-/* Converts a segment of many short groups by few kernel calls. Returns false, with nothing done
- * that the general way would not do again, where a statistic is not finite. */
-static bool convert_groups(const conversion *c, uint64_t row, uint64_t col, uint64_t n_elems) {
+/* Converts a segment of groups by two kernel calls. Returns false, with nothing done that the
+ * general way would not do again, where a statistic is not finite. */
+static bool convert_groups(const conversion *c, const segment *at, uint64_t n_elems) {
     float stats[MAX_SEGMENT_SCOPES];
     float inverses[MAX_SEGMENT_SCOPES];
     lathe_dtype dtype = c->pass->dst.dtype;
-    uint64_t group = c->pass->dst.scale_elems;
+    size_t group = (size_t)lt_layout_scale_run(&c->pass->dst);
     uint64_t n_groups = lt_ceil_div(n_elems, group);
-    const void *src = lt_reader_run(&c->src, row * c->pass->dst.row_elems + col).bytes;
-    c->group_stat(src, (size_t)n_elems, (size_t)group, stats);
+    uint64_t n_bytes = n_elems * c->pass->src.unit_bytes;
+    size_t near = (size_t)lt_min(n_bytes, PREFETCH_BYTES);
+    size_t ahead = c->far_prefetch ? (size_t)n_bytes + PREFETCH_BYTES : near;
+    c->group_stat(at->src, (size_t)n_elems, group, stats, ahead);
     for (uint64_t i = 0; i < n_groups; i++) {
         if (!isfinite(stats[i])) {
             return false;
         }
     }
     lt_scales_from_stats(dtype, stats, n_groups, group, n_elems - (n_groups - 1) * group,
-                         dst_scale_at(c, row, col), inverses);
-    encode_groups(c, src, row, col, (size_t)n_elems, inverses);
+                         at->scales, inverses);
+    if (dtype == LATHE_I1) { /* signs need no scale */
+        const lt_kernel_params none = {0};
+        c->direct(at->src, at->dst, (size_t)n_elems, &none);
+    } else {
+        c->group_encode(at->src, at->dst, (size_t)n_elems, group, inverses, ahead);
+    }
     return true;
 }
 
 static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
+    const lt_layout *dst = &c->pass->dst;
     uint64_t end = col + n_cols;
-    uint64_t scope = lt_layout_scale_run(&c->pass->dst);
+    uint64_t scope = lt_layout_scale_run(dst);
     uint64_t step = own_scale_step(c);
+    segment at = {
+        .src = lt_reader_run(&c->src, row * dst->row_elems + col).bytes,
+        .dst = dst_at(c, row, col),
+        .scales = dst_scale_at(c, row, col),
+    };
     while (col < end) {
         uint64_t part = lt_min(step, end - col);
-        if (c->group_stat == NULL || !convert_groups(c, row, col, part)) {
+        if (c->group_stat == NULL || !convert_groups(c, &at, part)) {
             for (uint64_t done = 0; done < part; done += scope) {
                 find_scale(c, row, col + done, lt_min(scope, part - done));
             }
             convert_columns(c, row, col, part);
         }
         col += part;
+        if (c->group_stat != NULL) {
+            at.src += lt_layout_col_bytes(&c->pass->src, part);
+            at.dst += lt_layout_col_bytes(dst, part);
+            at.scales += lt_ceil_div(part, scope);
+        }
     }
 }
 
-/* True if the target's groups can be encoded many at once. */
-static bool has_group_encoder(const lt_kernels *kernels, lathe_dtype from, const lt_layout *dst) {
-    if (dst->dtype == LATHE_I1) {
-        return kernels->convert[LT_HOT][from][LATHE_I1] != NULL;
-    }
-    return kernels->group_encode[from][lt_groups_share_bytes(dst) ? LATHE_I8 : dst->dtype] != NULL;
-}
-
-/* The kernel for the statistics of groups, if groups can be converted many at once; else NULL. */
-static lt_group_stat_fn *group_stat_of(const lt_kernels *kernels, const lt_work *work) {
-    enum { MAX_GROUP_ELEMS = MAX_SEGMENT_ELEMS / LATHE_BITNET158_PER_BYTE };
-    const lt_pass *pass = work->pass;
+/* Finds the kernels for groups, if groups can be converted many at once. */
+static void find_group_kernels(conversion *c, const lt_cpu_backend *cpu) {
+    const lt_kernels *kernels = &cpu->kernels;
+    const lt_pass *pass = c->pass;
     const lt_layout *dst = &pass->dst;
+    lathe_dtype from = pass->src.dtype;
     bool is_checked =
-        pass->strict || pass->quality != LATHE_BALANCED || work->outcome->quality != NULL;
-    bool is_group = dst->scale_elems % LATHE_GROUP_MULTIPLE == 0;
-    if (!pass->own_scales || is_checked || !is_group || dst->scale_elems > MAX_GROUP_ELEMS ||
-        !has_group_encoder(kernels, pass->src.dtype, dst)) {
-        return NULL;
+        pass->strict || pass->quality != LATHE_BALANCED || c->work->outcome->quality != NULL;
+    uint64_t scope = dst->scale_elems;
+    bool is_group = scope > 0 && (scope % LATHE_GROUP_MULTIPLE == 0 || scope == dst->row_elems);
+    lt_heat heat = pass->beyond_cache ? LT_COLD : LT_HOT;
+    c->group_encode = kernels->group_encode[heat][from][dst->dtype];
+    bool has_encoder = c->group_encode != NULL || (dst->dtype == LATHE_I1 && c->direct != NULL);
+    if (pass->own_scales && !is_checked && is_group && scope <= MAX_GROUP_ELEMS && has_encoder) {
+        c->group_stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
     }
-    return kernels->group_stat[lt_stat_of(dst->dtype)][pass->src.dtype];
+    c->far_prefetch = cpu->features.far_prefetch;
+    if (pass->src.scale_elems > 0 && pass->src.scale_elems % LATHE_GROUP_MULTIPLE == 0 &&
+        pass->src.row_elems == dst->row_elems) {
+        c->group_decode = kernels->group_decode[heat][from][dst->dtype];
+    }
 }
 
-/* Kernels for cold data pay to reach a cache line's start: not for runs of few lines. */
-static lt_heat kernel_heat(const lt_pass *pass) {
+/* Kernels for cold data pay to reach a cache line's start: not for runs of few lines. What they
+ * have written is no longer in the cache: not for what is read back at once. */
+static lt_heat kernel_heat(const lt_work *work) {
     enum { SHORT_RUN_BYTES = 256 };
+    const lt_pass *pass = work->pass;
+    bool is_read_back = pass->strict || work->outcome->quality != NULL;
     uint64_t run = lt_min(lt_layout_scale_run(&pass->src), lt_layout_scale_run(&pass->dst));
     bool is_short = lt_layout_col_bytes(&pass->dst, run) < SHORT_RUN_BYTES;
-    return pass->beyond_cache && !is_short ? LT_COLD : LT_HOT;
+    return pass->beyond_cache && !is_short && !is_read_back ? LT_COLD : LT_HOT;
 }
 
 static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) {
     const lt_pass *pass = work->pass;
     const lt_layout *dst = &pass->dst;
     bool through_codes = lt_groups_share_bytes(dst);
-    lt_convert_fn *direct = cpu->kernels.convert[kernel_heat(pass)][pass->src.dtype][dst->dtype];
+    lt_convert_fn *direct = cpu->kernels.convert[kernel_heat(work)][pass->src.dtype][dst->dtype];
     conversion c = {
         .work = work,
         .pass = pass,
@@ -368,13 +409,13 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
         .dst = lt_span_bytes(&work->dst),
         .dst_scales = lt_span_scales(&work->dst),
         .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
-        .group_stat = group_stat_of(&cpu->kernels, work),
         .max_code = lt_dtype_traits_of(dst->dtype)->max_code,
         .extra_codes = lt_extra_codes(dst->dtype, pass->quality),
         .check_bytes = lt_dtype_traits_of(pass->src.dtype)->byte_values != 0,
         .survey = lathe_dtype_is_quantized(dst->dtype) && pass->quality == LATHE_FAST,
         .through_codes = through_codes,
     };
+    find_group_kernels(&c, cpu);
     return c;
 }
 
@@ -443,14 +484,30 @@ static void retarget(conversion *c, const lt_work *work) {
     c->dst_scales = lt_span_scales(&work->dst);
 }
 
+/* True if each tensor is one call of the direct kernel, without scales or checks. */
+static bool is_one_call(const conversion *c) {
+    const lt_pass *pass = c->pass;
+    return c->direct != NULL && !pass->own_scales && !pass->strict && !c->survey &&
+           !c->check_bytes && c->src.is_flat && c->dst_reader.is_flat && pass->src.n_scales == 0 &&
+           pass->dst.n_scales == 0;
+}
+
 void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_t n_works) {
+    const lt_kernel_params no_params = {0};
     conversion c;
+    bool one_call = false;
     for (size_t i = 0; i < n_works; i++) {
         const lt_work *work = &works[i];
         if (i == 0 || work->pass != works[i - 1].pass) {
             c = conversion_of(cpu, work);
-        } else {
+            one_call = is_one_call(&c);
+        } else if (!one_call) {
             retarget(&c, work);
+        }
+        if (one_call) {
+            c.direct(lt_span_bytes(&work->src), lt_span_bytes(&work->dst),
+                     (size_t)work->pass->src.n_elems, &no_params);
+            continue;
         }
         for (uint64_t k = 0; k < work->n_ranges; k++) {
             lt_range range = lt_ranges_at(work->ranges, work->first_range + k);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scalar reference: what every other kernel must equal byte for byte. Plain and slow on
  * purpose. */
+#include "core/quality.h"
 #include "cpu/kernels.h"
 #include "cpu/numerics.h"
 #include "lathe_constants.h"
@@ -285,4 +286,7 @@ void lt_kernels_init_scalar(lt_kernels *kernels) {
     LT_PACK_KERNELS(SET_PACK)
 #undef SET_PACK
     kernels->saturated_f32 = saturated_f32;
+    kernels->quality = lt_quality_add;
+    kernels->quality_saturated = lt_quality_saturated;
+    kernels->precise = &lt_precise_loops_scalar;
 }

@@ -2,9 +2,11 @@
 /* Kernels from codes to floats.
  *
  * Parameters: the including file has included one of simd_*.h. */
-#include "cpu/x86/convert_template.h"
-#include "cpu/x86/ternary_template.h"
+#include "cpu/x86/groups_template.h"
 #include "cpu/x86/values_template.h"
+#ifndef LT_OWN_TERNARY
+#include "cpu/x86/ternary_template.h"
+#endif
 
 LT_INLINE void load_i8(const uint8_t *src, vf scale, vf x[4]) {
     LT_UNROLL
@@ -35,7 +37,11 @@ LT_INLINE void load_i1(const uint8_t *src, vf scale, vf x[4]) {
     LT_CONVERT_KERNEL(from##_to_##to, ((shape){.step = from##_to_##to##_step,                      \
                                                .n_elems = STEP_ELEMS,                              \
                                                .src_bytes = STEP_ELEMS * from_bits / 8,            \
-                                               .dst_bytes = to_bytes * STEP_ELEMS}))
+                                               .dst_bytes = to_bytes * STEP_ELEMS}))               \
+    LT_DECODE_KERNEL(from##_to_##to, ((shape){.step = from##_to_##to##_step,                       \
+                                              .n_elems = STEP_ELEMS,                               \
+                                              .src_bytes = STEP_ELEMS * from_bits / 8,             \
+                                              .dst_bytes = to_bytes * STEP_ELEMS}))
 
 DEQUANTIZE_KERNEL(i8, 8, f32, 4, F32_PAIR_BYTES)
 DEQUANTIZE_KERNEL(i4, 4, f32, 4, F32_PAIR_BYTES)
@@ -45,6 +51,56 @@ DEQUANTIZE_KERNEL(i8, 8, f16, 2, F16_PAIR_BYTES)
 DEQUANTIZE_KERNEL(i4, 4, f16, 2, F16_PAIR_BYTES)
 DEQUANTIZE_KERNEL(i8, 8, bf16, 2, BF16_PAIR_BYTES)
 DEQUANTIZE_KERNEL(i4, 4, bf16, 2, BF16_PAIR_BYTES)
+DEQUANTIZE_KERNEL(i2, 2, f16, 2, F16_PAIR_BYTES)
+DEQUANTIZE_KERNEL(i2, 2, bf16, 2, BF16_PAIR_BYTES)
+DEQUANTIZE_KERNEL(i1, 1, f16, 2, F16_PAIR_BYTES)
+DEQUANTIZE_KERNEL(i1, 1, bf16, 2, BF16_PAIR_BYTES)
+
+#ifndef LT_OWN_TERNARY
+
+/* A pair of vectors of floats lies in one group. Five times the least group are whole bytes, and
+ * whole steps at every level. */
+enum {
+    PAIR_ELEMS = 2 * V_FLOATS,
+    GROUPS_STEP_ELEMS = LATHE_BITNET158_PER_BYTE * LATHE_GROUP_MULTIPLE,
+    GROUPS_STEP_BYTES = LATHE_GROUP_MULTIPLE,
+};
+
+typedef void groups_step_fn(const uint8_t *src, uint8_t *dst, const step_floats *scales,
+                            lt_store store);
+
+LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, policy how,
+                                     const uint8_t *src, uint8_t *dst, size_t n_elems,
+                                     size_t group_elems, const float *scales) {
+    const shape s = {.src_bytes = GROUPS_STEP_BYTES, .dst_bytes = GROUPS_STEP_ELEMS * elem_bytes};
+    group_walk walk = {scales, group_elems, group_elems};
+    for (; n_elems >= GROUPS_STEP_ELEMS; n_elems -= GROUPS_STEP_ELEMS) {
+        const step_floats of = walk_step(&walk, GROUPS_STEP_ELEMS, LATHE_GROUP_MULTIPLE);
+        prefetch_step(s, how, src, dst);
+        step(src, dst, &of, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
+        src += s.src_bytes;
+        dst += s.dst_bytes;
+    }
+    if (n_elems > 0) {
+        _Alignas(64) uint8_t in[GROUPS_STEP_BYTES] = {0};
+        _Alignas(64) uint8_t out[GROUPS_STEP_ELEMS * sizeof(float)];
+        const step_floats of = walk_step(&walk, n_elems, LATHE_GROUP_MULTIPLE);
+        memcpy(in, src, part_bytes(n_elems, GROUPS_STEP_BYTES, GROUPS_STEP_ELEMS));
+        step(in, out, &of, LT_STORE_PLAIN);
+        memcpy(dst, out, n_elems * elem_bytes);
+    }
+}
+
+#define TERNARY_DECODE_VARIANT(name, to_bytes, variant, policy)                                    \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *scales) {                \
+        const shape s = {.dst_bytes = CACHE_LINE};                                                 \
+        if (policy == STREAM && !can_stream(s, dst))                                               \
+            LT_NAME(name, hot_groups)(src, dst, n_elems, group_elems, scales);                     \
+        else                                                                                       \
+            decode_ternary_groups(name##_groups_step, to_bytes, policy, src, dst, n_elems,         \
+                                  group_elems, scales);                                            \
+    }
 
 /* Each vector of digits holds a pair of vectors of floats. */
 #define TERNARY_KERNEL(to, to_bytes, pair_bytes)                                                   \
@@ -62,7 +118,21 @@ DEQUANTIZE_KERNEL(i4, 4, bf16, 2, BF16_PAIR_BYTES)
     LT_CONVERT_KERNEL(bitnet158_to_##to, ((shape){.step = bitnet158_to_##to##_step,                \
                                                   .n_elems = UNPACK_ELEMS,                         \
                                                   .src_bytes = UNPACK_BYTES,                       \
-                                                  .dst_bytes = to_bytes * UNPACK_ELEMS}))
+                                                  .dst_bytes = to_bytes * UNPACK_ELEMS}))          \
+    LT_INLINE void bitnet158_to_##to##_groups_step(const uint8_t *src, uint8_t *dst,               \
+                                                   const step_floats *scales, lt_store store) {    \
+        LT_UNROLL                                                                                  \
+        for (int v = 0; v < GROUPS_STEP_ELEMS / PAIR_ELEMS; v++) {                                 \
+            const vi digits = unpack_digits(src + v / 5 * UNPACK_BYTES, v % 5);                    \
+            const vf scale = v_set1(scales->of[v * PAIR_ELEMS / LATHE_GROUP_MULTIPLE]);            \
+            const vf table = v_table_ternary(scale);                                               \
+            const vf a = v_lookup(digits, table);                                                  \
+            const vf b = v_lookup(v_upper_to_lower_u16(digits), table);                            \
+            store_##to##_pair(dst + v * pair_bytes, a, b, store);                                  \
+        }                                                                                          \
+    }                                                                                              \
+    TERNARY_DECODE_VARIANT(bitnet158_to_##to, to_bytes, hot, HOT)                                  \
+    TERNARY_DECODE_VARIANT(bitnet158_to_##to, to_bytes, stream, STREAM)
 
 TERNARY_KERNEL(f32, 4, F32_PAIR_BYTES)
 TERNARY_KERNEL(f16, 2, F16_PAIR_BYTES)
@@ -84,3 +154,5 @@ void LT_NAME_PLAIN(unpack_bitnet158)(const void *src, void *dst, size_t n_elems)
                      .dst_bytes = UNPACK_ELEMS};
     convert(s, HOT, src, dst, n_elems, NULL, (relatives){0});
 }
+
+#endif

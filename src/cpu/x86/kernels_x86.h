@@ -4,22 +4,18 @@
 #define LT_CPU_X86_KERNELS_X86_H
 
 #include "cpu/kernels.h"
+#include "cpu/vector.h"
 #include <string.h>
 
-/* The templates only work when everything in them becomes one function. */
-#define LT_INLINE static inline __attribute__((always_inline))
+#define LT_HAS_STREAM_STORES 1
 
-#if defined(__clang__)
-#define LT_UNROLL _Pragma("unroll")
-#else
-#define LT_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-typedef enum lt_store { LT_STORE_PLAIN, LT_STORE_STREAM } lt_store;
+/* Every remainder ends in AVX2's HOT kernel, whose steps are the smallest and divide any group. */
+#define LT_SMALLEST(name) lt_##name##_hot_avx2
+#define LT_SMALLEST_GROUPS(name, variant) lt_##name##_##variant##_groups_avx2
 
 /* How a conversion treats the caches.
  *   HOT: not at all.
- *   STREAM: 8-bit and wider outputs are written around the cache.
+ *   STREAM: outputs are written around the cache; reads are prefetched.
  *   PREFETCH: reads and writes are prefetched. */
 #define LT_X86_CONVERT_PROTOTYPES(name, isa)                                                       \
     lt_convert_fn lt_##name##_hot_##isa;                                                           \
@@ -29,15 +25,33 @@ typedef enum lt_store { LT_STORE_PLAIN, LT_STORE_STREAM } lt_store;
 #define LT_X86_CONVERT(name, from, to)                                                             \
     LT_X86_CONVERT_PROTOTYPES(name, avx2)                                                          \
     LT_X86_CONVERT_PROTOTYPES(name, avx512)
+/* Statistics and encoders of groups: HOT, and STREAM. */
+#define LT_X86_STAT_PROTOTYPES(name, isa)                                                          \
+    lt_stat_fn lt_##name##_hot_##isa;                                                              \
+    lt_stat_fn lt_##name##_stream_##isa;                                                           \
+    lt_group_stat_fn lt_##name##_hot_groups_##isa;                                                 \
+    lt_group_stat_fn lt_##name##_stream_groups_##isa;
 #define LT_X86_STAT(name, dtype, statistic)                                                        \
-    lt_stat_fn lt_##name##_avx2;                                                                   \
-    lt_stat_fn lt_##name##_avx512;                                                                 \
-    lt_group_stat_fn lt_##name##_groups_avx2;                                                      \
-    lt_group_stat_fn lt_##name##_groups_avx512;
+    LT_X86_STAT_PROTOTYPES(name, avx2)                                                             \
+    LT_X86_STAT_PROTOTYPES(name, avx512)
 
+#define LT_X86_GROUP_PROTOTYPES(name, isa)                                                         \
+    lt_group_encode_fn lt_##name##_hot_groups_##isa;                                               \
+    lt_group_encode_fn lt_##name##_stream_groups_##isa;
 #define LT_X86_GROUP(name, from, to)                                                               \
-    lt_group_encode_fn lt_##name##_groups_avx2;                                                    \
-    lt_group_encode_fn lt_##name##_groups_avx512;
+    LT_X86_GROUP_PROTOTYPES(name, avx2)                                                            \
+    LT_X86_GROUP_PROTOTYPES(name, avx512)
+
+#define LT_X86_DECODE_PROTOTYPES(name, isa)                                                        \
+    lt_group_decode_fn lt_##name##_hot_groups_##isa;                                               \
+    lt_group_decode_fn lt_##name##_stream_groups_##isa;
+#define LT_X86_DECODE(name, from, to)                                                              \
+    LT_X86_DECODE_PROTOTYPES(name, avx2)                                                           \
+    LT_X86_DECODE_PROTOTYPES(name, avx512)
+
+#define LT_X86_VBMI(name, from, to)                                                                \
+    LT_X86_CONVERT_PROTOTYPES(name, vbmi)                                                          \
+    LT_X86_GROUP_PROTOTYPES(name, vbmi)
 
 #define LT_X86_PACK(name)                                                                          \
     lt_pack_fn lt_##name##_avx2;                                                                   \
@@ -48,7 +62,16 @@ LT_DIRECT_KERNELS(LT_X86_CONVERT)
 LT_GROUP_KERNELS(LT_X86_GROUP)
 LT_STAT_KERNELS(LT_X86_STAT)
 LT_PACK_KERNELS(LT_X86_PACK)
+LT_TERNARY_ENCODERS(LT_X86_GROUP)
+LT_GROUP_DECODERS(LT_X86_DECODE)
+LT_TERNARY_DECODERS(LT_X86_DECODE)
+LT_TERNARY_ENCODERS(LT_X86_VBMI)
+lt_pack_fn lt_pack_bitnet158_vbmi;
 lt_saturated_fn lt_saturated_f32_avx2;
 lt_saturated_fn lt_saturated_f32_avx512;
+lt_quality_fn lt_quality_avx2;
+lt_quality_fn lt_quality_avx512;
+lt_quality_saturated_fn lt_saturated_avx2;
+lt_quality_saturated_fn lt_saturated_avx512;
 
 #endif

@@ -9,6 +9,7 @@
 
 #define LT_ISA avx2
 #define LT_V_BYTES 32 /* for the preprocessor */
+#define LT_HAS_VBMI 0
 /* What finishes the work of a HOT kernel: itself. */
 #define LT_HOT_REST(avx2_kernel) NULL
 
@@ -28,6 +29,13 @@ LT_INLINE void v_store(void *dst, vi x, lt_store store) {
         _mm256_stream_si256((__m256i *)dst, x);
     else
         _mm256_storeu_si256((__m256i *)dst, x);
+}
+
+LT_INLINE void v_store_128(void *dst, __m128i x, lt_store store) {
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si128((__m128i *)dst, x);
+    else
+        _mm_storeu_si128((__m128i *)dst, x);
 }
 
 LT_INLINE vi v_load_128_to_all(const void *src) {
@@ -125,13 +133,22 @@ LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
     return _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(-128)), bytes);
 }
 
+/* Four vectors, none beyond 2^31 or NaN, rounded to nearest even, to bytes in order, saturating. */
+LT_INLINE vi v_to_near_bytes(const vf x[4]) {
+    vi code[4];
+    LT_UNROLL
+    for (int i = 0; i < 4; i++)
+        code[i] = _mm256_cvtps_epi32(x[i]);
+    return v_to_bytes(code);
+}
+
 /* The lesser of each signed byte and `most`. */
 LT_INLINE vi v_min_bytes(vi bytes, char most) {
     return _mm256_min_epi8(bytes, _mm256_set1_epi8(most));
 }
 
-/* Ternary digits (code + 1) of four vectors: x rounds to 1 above 0.5, where ties go to 0. */
-LT_INLINE vi v_to_ternary_digits(const vf x[4]) {
+/* Ternary codes of four vectors: x rounds to 1 above 0.5, where ties go to 0. */
+LT_INLINE vi v_to_ternary_codes(const vf x[4]) {
     vi code[4];
     LT_UNROLL
     for (int i = 0; i < 4; i++) {
@@ -139,30 +156,40 @@ LT_INLINE vi v_to_ternary_digits(const vf x[4]) {
         const vf below = _mm256_cmp_ps(x[i], _mm256_set1_ps(-0.5f), _CMP_LT_OQ);
         code[i] = _mm256_sub_epi32(_mm256_castps_si256(below), _mm256_castps_si256(above));
     }
-    return _mm256_add_epi8(v_to_bytes(code), _mm256_set1_epi8(1));
+    return v_to_bytes(code);
+}
+
+/* The same, where none is beyond 2^31 or NaN. */
+LT_INLINE vi v_to_near_ternary_codes(const vf x[4]) {
+    const vi bytes = _mm256_min_epi8(v_to_near_bytes(x), _mm256_set1_epi8(1));
+    return _mm256_max_epi8(bytes, _mm256_set1_epi8(-1));
 }
 
 /* The low 4 bits of each byte, two to a byte. */
-LT_INLINE void v_store_nibbles(void *dst, vi bytes) {
+LT_INLINE void v_store_nibbles(void *dst, vi bytes, lt_store store) {
     const vi low = _mm256_and_si256(bytes, _mm256_set1_epi8(0xf));
     const vi words = _mm256_maddubs_epi16(low, _mm256_set1_epi16(0x1001)); /* low + 16 * high */
     const vi packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08);
-    _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(packed));
+    v_store_128(dst, _mm256_castsi256_si128(packed), store);
 }
 
 /* The low 2 bits of each byte, four to a byte. */
-LT_INLINE void v_store_crumbs(void *dst, vi bytes) {
+LT_INLINE void v_store_crumbs(void *dst, vi bytes, lt_store store) {
     const vi low = _mm256_and_si256(bytes, _mm256_set1_epi8(3));
     const vi words = _mm256_maddubs_epi16(low, _mm256_set1_epi16(0x0401));
     const vi dwords = _mm256_madd_epi16(words, _mm256_set1_epi32(0x00100001));
     const vi packed = _mm256_packus_epi16(_mm256_packs_epi32(dwords, dwords), dwords);
     const vi order = _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0);
-    const vi bits = _mm256_permutevar8x32_epi32(packed, order);
-    _mm_storel_epi64((__m128i *)dst, _mm256_castsi256_si128(bits));
+    const vi lanes = _mm256_permutevar8x32_epi32(packed, order);
+    const long long bits = _mm_cvtsi128_si64(_mm256_castsi256_si128(lanes));
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si64((long long *)dst, bits);
+    else
+        memcpy(dst, &bits, sizeof bits);
 }
 
 /* One bit an element: 1 unless x < 0. */
-LT_INLINE void v_store_signs(void *dst, const vf x[4]) {
+LT_INLINE void v_store_signs(void *dst, const vf x[4], lt_store store) {
     uint32_t negative = 0;
     LT_UNROLL
     for (int i = 0; i < 4; i++) {
@@ -170,7 +197,10 @@ LT_INLINE void v_store_signs(void *dst, const vf x[4]) {
         negative |= (uint32_t)_mm256_movemask_ps(below) << (8 * i);
     }
     negative = ~negative;
-    memcpy(dst, &negative, sizeof negative);
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si32((int *)dst, (int)negative);
+    else
+        memcpy(dst, &negative, sizeof negative);
 }
 
 /* How many elements have |x| >= bound. */
@@ -291,7 +321,7 @@ LT_INLINE vi v_dot_bytes(vi x, vi weights) {
 
 /* Byte 4m + i of the output is 64-bit lane i of sums[m]: each vector becomes byte m of every lane,
  * and the 4 by 8 bytes are transposed. */
-LT_INLINE void v_store_sums(void *dst, const vi sums[8]) {
+LT_INLINE void v_store_sums(void *dst, const vi sums[8], lt_store store) {
     vi all = sums[0];
     LT_UNROLL
     for (int m = 1; m < 8; m++)
@@ -299,8 +329,8 @@ LT_INLINE void v_store_sums(void *dst, const vi sums[8]) {
     const vi pairs = _mm256_unpacklo_epi8(all, _mm256_srli_si256(all, 8));
     const __m128i low = _mm256_castsi256_si128(pairs);
     const __m128i high = _mm256_extracti128_si256(pairs, 1);
-    _mm_storeu_si128((__m128i *)dst, _mm_unpacklo_epi16(low, high));
-    _mm_storeu_si128((__m128i *)dst + 1, _mm_unpackhi_epi16(low, high));
+    v_store_128(dst, _mm_unpacklo_epi16(low, high), store);
+    v_store_128((__m128i *)dst + 1, _mm_unpackhi_epi16(low, high), store);
 }
 
 /* Reductions. */

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vector operations of the kernel templates, in AVX-512 F, BW, DQ and VL. simd_avx2.h has the
- * same ones. */
+/* The vector operations of the kernel templates, in AVX-512 F, BW, DQ and VL; simd_avx2.h has the
+ * same ones. A file that defines LT_HAS_VBMI to be 1 may use VBMI, VBMI2 and VNNI beside them. */
 #ifndef LT_CPU_X86_SIMD_H
 #define LT_CPU_X86_SIMD_H
 
 #include "cpu/x86/kernels_x86.h"
 #include <immintrin.h>
 
+#ifdef LT_HAS_VBMI
+#define LT_ISA vbmi
+#else
+#define LT_HAS_VBMI 0
 #define LT_ISA avx512
+#endif
 #define LT_V_BYTES 64 /* for the preprocessor */
 /* What finishes the work of a HOT kernel. */
 #define LT_HOT_REST(avx2_kernel) avx2_kernel
@@ -120,17 +125,32 @@ LT_INLINE vf v_clamp(vf x, vf bound) {
 }
 #pragma GCC diagnostic pop
 
+/* Four vectors of 32-bit codes to bytes in order, saturating. The packs work inside 128-bit lanes.
+ */
+LT_INLINE vi v_to_bytes(const vi code[4]) {
+    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const vi low = _mm512_packs_epi32(code[0], code[1]);
+    const vi high = _mm512_packs_epi32(code[2], code[3]);
+    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+}
+
 /* Four vectors, clamped to [-bound, bound] and rounded to nearest even, to bytes in order; 0 for
  * NaN. */
 LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
-    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     vi code[4];
     LT_UNROLL
     for (int i = 0; i < 4; i++)
         code[i] = _mm512_cvtps_epi32(v_clamp(x[i], bound));
-    const vi low = _mm512_packs_epi32(code[0], code[1]); /* packs work inside 128-bit lanes */
-    const vi high = _mm512_packs_epi32(code[2], code[3]);
-    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+    return v_to_bytes(code);
+}
+
+/* Four vectors, none beyond 2^31 or NaN, rounded to nearest even, to bytes in order, saturating. */
+LT_INLINE vi v_to_near_bytes(const vf x[4]) {
+    vi code[4];
+    LT_UNROLL
+    for (int i = 0; i < 4; i++)
+        code[i] = _mm512_cvtps_epi32(x[i]);
+    return v_to_bytes(code);
 }
 
 /* The lesser of each signed byte and `most`. */
@@ -138,36 +158,49 @@ LT_INLINE vi v_min_bytes(vi bytes, char most) {
     return _mm512_min_epi8(bytes, _mm512_set1_epi8(most));
 }
 
-/* Ternary digits (code + 1) of four vectors. Comparing with 0.5 and -0.5, as AVX2 does, and joining
- * the masks was slower. */
-LT_INLINE vi v_to_ternary_digits(const vf x[4]) {
-    return _mm512_add_epi8(v_to_code_bytes(x, v_set1(1)), _mm512_set1_epi8(1));
+/* Ternary codes of four vectors. Comparing with 0.5 and -0.5, as AVX2 does, and joining the masks
+ * was slower. */
+LT_INLINE vi v_to_ternary_codes(const vf x[4]) {
+    return v_to_code_bytes(x, v_set1(1));
+}
+
+/* The same, where none is beyond 2^31 or NaN. */
+LT_INLINE vi v_to_near_ternary_codes(const vf x[4]) {
+    const vi bytes = _mm512_min_epi8(v_to_near_bytes(x), _mm512_set1_epi8(1));
+    return _mm512_max_epi8(bytes, _mm512_set1_epi8(-1));
 }
 
 /* The low 4 bits of each byte, two to a byte. */
-LT_INLINE void v_store_nibbles(void *dst, vi bytes) {
+LT_INLINE void v_store_nibbles(void *dst, vi bytes, lt_store store) {
     const vi low = _mm512_and_si512(bytes, _mm512_set1_epi8(0xf));
     const vi words = _mm512_maddubs_epi16(low, _mm512_set1_epi16(0x1001)); /* low + 16 * high */
-    _mm256_storeu_si256((__m256i *)dst, _mm512_cvtepi16_epi8(words));
+    v_store_half(dst, _mm512_cvtepi16_epi8(words), store);
 }
 
 /* The low 2 bits of each byte, four to a byte. */
-LT_INLINE void v_store_crumbs(void *dst, vi bytes) {
+LT_INLINE void v_store_crumbs(void *dst, vi bytes, lt_store store) {
     const vi low = _mm512_and_si512(bytes, _mm512_set1_epi8(3));
     const vi words = _mm512_maddubs_epi16(low, _mm512_set1_epi16(0x0401));
     const vi dwords = _mm512_madd_epi16(words, _mm512_set1_epi32(0x00100001));
-    _mm_storeu_si128((__m128i *)dst, _mm512_cvtepi32_epi8(dwords));
+    const __m128i bits = _mm512_cvtepi32_epi8(dwords);
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si128((__m128i *)dst, bits);
+    else
+        _mm_storeu_si128((__m128i *)dst, bits);
 }
 
 /* One bit an element: 1 unless x < 0. */
-LT_INLINE void v_store_signs(void *dst, const vf x[4]) {
+LT_INLINE void v_store_signs(void *dst, const vf x[4], lt_store store) {
     uint64_t bits = 0;
     LT_UNROLL
     for (int i = 0; i < 4; i++) {
         const __mmask16 not_below = _mm512_cmp_ps_mask(x[i], _mm512_setzero_ps(), _CMP_NLT_UQ);
         bits |= (uint64_t)not_below << (16 * i);
     }
-    memcpy(dst, &bits, sizeof bits);
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si64((long long *)dst, (long long)bits);
+    else
+        memcpy(dst, &bits, sizeof bits);
 }
 
 /* How many elements have |x| >= bound. */
@@ -288,11 +321,18 @@ LT_INLINE vi v_dot_bytes(vi x, vi weights) {
     return _mm512_sad_epu8(_mm512_maddubs_epi16(x, weights), _mm512_setzero_si512());
 }
 
-/* Byte 8m + i of the output is 64-bit lane i of sums[m]. */
-LT_INLINE void v_store_sums(void *dst, const vi sums[8]) {
+/* Byte 8m + i of the output is 64-bit lane i of sums[m]: each vector becomes byte m of every lane,
+ * and the 8 by 8 bytes are transposed. */
+LT_INLINE void v_store_sums(void *dst, const vi sums[8], lt_store store) {
+    const vi zip =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    const vi rows = _mm512_set_epi16(31, 23, 15, 7, 30, 22, 14, 6, 29, 21, 13, 5, 28, 20, 12, 4, 27,
+                                     19, 11, 3, 26, 18, 10, 2, 25, 17, 9, 1, 24, 16, 8, 0);
+    vi all = sums[0];
     LT_UNROLL
-    for (int m = 0; m < 8; m++)
-        _mm_storel_epi64((__m128i *)((uint8_t *)dst + 8 * m), _mm512_cvtepi64_epi8(sums[m]));
+    for (int m = 1; m < 8; m++)
+        all = _mm512_or_si512(all, _mm512_slli_epi64(sums[m], 8 * (unsigned)m));
+    v_store(dst, _mm512_permutexvar_epi16(rows, _mm512_shuffle_epi8(all, zip)), store);
 }
 
 /* Reductions. */

@@ -2,8 +2,7 @@
 /* Statistics kernels: the greatest magnitude, and the canonical sum of magnitudes.
  *
  * Both go over blocks of 64 elements. The last vector is filled up with zeros, which change
- * neither. There is one variant for both heats: out of cache, on Zen 4, prefetching made them
- * slower.
+ * neither.
  *
  * Parameters: the including file has included one of simd_*.h. */
 #include "cpu/numerics.h"
@@ -19,22 +18,37 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
     return vector;
 }
 
+/* What of the lines `ahead` a kernel prefetches: beside others, that of a group leaves half of them
+ * to the encoder. */
+typedef enum lines { NO_LINES, EVEN_LINES, ALL_LINES } lines;
+
+LT_INLINE void prefetch_block(lines which, const uint8_t *src, size_t n_bytes) {
+    const size_t step = which == EVEN_LINES ? 2 * CACHE_LINE : CACHE_LINE;
+    LT_UNROLL
+    for (size_t i = 0; which != NO_LINES && i < n_bytes; i += step)
+        prefetch_to_second_cache(src + i);
+}
+
 /* A statistic as kernels: of one tile, and of each of many groups. */
-#define STAT_KERNELS(name, elem_bytes)                                                             \
-    float LT_NAME_PLAIN(name)(const void *src, size_t n_elems) {                                   \
-        return name##_of(src, n_elems);                                                            \
+#define STAT_VARIANT(name, elem_bytes, variant, tile_lines, group_lines)                           \
+    float LT_NAME(name, variant)(const void *src, size_t n_elems) {                                \
+        return name##_of(src, n_elems, tile_lines, STREAM_PREFETCH_BYTES);                         \
     }                                                                                              \
-    void LT_NAME_PLAIN(name##_groups)(const void *src, size_t n_elems, size_t group_elems,         \
-                                      float *stats) {                                              \
+    void LT_NAME(name, variant##_groups)(const void *src, size_t n_elems, size_t group_elems,      \
+                                         float *stats, size_t ahead) {                             \
         const uint8_t *in = src;                                                                   \
         for (; n_elems > group_elems; n_elems -= group_elems, in += group_elems * (elem_bytes))    \
-            *stats++ = name##_of(in, group_elems);                                                 \
-        *stats = name##_of(in, n_elems);                                                           \
+            *stats++ = name##_of(in, group_elems, group_lines, ahead);                             \
+        *stats = name##_of(in, n_elems, group_lines, ahead);                                       \
     }
+
+#define STAT_KERNELS(name, elem_bytes)                                                             \
+    STAT_VARIANT(name, elem_bytes, hot, NO_LINES, NO_LINES)                                        \
+    STAT_VARIANT(name, elem_bytes, stream, ALL_LINES, EVEN_LINES)
 
 /* Magnitudes order like their bits, and 16-bit ones need no widening. */
 #define ABSMAX_KERNEL(name, elem_bytes, max_abs, reduce, to_f32)                                   \
-    LT_INLINE float name##_of(const void *src, size_t n_elems) {                                   \
+    LT_INLINE float name##_of(const void *src, size_t n_elems, lines which, size_t ahead) {        \
         enum { BLOCK_BYTES = BLOCK_ELEMS * elem_bytes, VECTORS = BLOCK_BYTES / V_BYTES };          \
         const uint8_t *in = src;                                                                   \
         vi max[VECTORS];                                                                           \
@@ -42,6 +56,7 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
         for (int i = 0; i < VECTORS; i++)                                                          \
             max[i] = v_zero();                                                                     \
         for (; n_elems >= BLOCK_ELEMS; n_elems -= BLOCK_ELEMS, in += BLOCK_BYTES) {                \
+            prefetch_block(which, in + ahead, BLOCK_BYTES);                                        \
             LT_UNROLL                                                                              \
             for (int i = 0; i < VECTORS; i++)                                                      \
                 max[i] = max_abs(max[i], v_load(in + i * V_BYTES));                                \
@@ -84,7 +99,7 @@ LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
 }
 
 #define ABSSUM_KERNEL(name, elem_bytes, load)                                                      \
-    LT_INLINE float name##_of(const void *src, size_t n_elems) {                                   \
+    LT_INLINE float name##_of(const void *src, size_t n_elems, lines which, size_t ahead) {        \
         enum { BLOCK_BYTES = BLOCK_ELEMS * elem_bytes, LOAD_BYTES = V_FLOATS * elem_bytes };       \
         const uint8_t *in = src;                                                                   \
         vf sum[SUM_VECTORS];                                                                       \
@@ -92,6 +107,7 @@ LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
         for (int i = 0; i < SUM_VECTORS; i++)                                                      \
             sum[i] = v_set1(0);                                                                    \
         for (; n_elems >= BLOCK_ELEMS; n_elems -= BLOCK_ELEMS, in += BLOCK_BYTES) {                \
+            prefetch_block(which, in + ahead, BLOCK_BYTES);                                        \
             LT_UNROLL                                                                              \
             for (int i = 0; i < SUM_VECTORS; i++)                                                  \
                 sum[i] = v_add(sum[i], v_abs(load(in + i * LOAD_BYTES)));                          \

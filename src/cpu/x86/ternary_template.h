@@ -20,6 +20,71 @@ enum {
     WINDOW_LANES = LATHE_BITNET158_PER_BYTE * V_FLOATS / 8,
 };
 
+#if LT_HAS_VBMI
+
+/* Part m is the bytes from 16m on, whose codes lie in vectors m and m + 1. A 32-bit lane takes the
+ * first four codes of a byte: l is the lane, and bit 6 of an index tells the vectors apart. */
+#define FOUR_FROM(e) (e), (e) + 1, (e) + 2, (e) + 3
+#define FOUR_LANES(m, l)                                                                           \
+    FOUR_FROM(16 * (m) + 5 * (l)), FOUR_FROM(16 * (m) + 5 * (l) + 5),                              \
+        FOUR_FROM(16 * (m) + 5 * (l) + 10), FOUR_FROM(16 * (m) + 5 * (l) + 15)
+#define PART(m)                                                                                    \
+    { FOUR_LANES(m, 0), FOUR_LANES(m, 4), FOUR_LANES(m, 8), FOUR_LANES(m, 12) }
+
+_Alignas(64) static const uint8_t part_codes[4][64] = {PART(0), PART(1), PART(2), PART(3)};
+
+/* Byte 16L + 4m + i of what two packs make of the parts is byte 16m + 4L + i; its fifth code, by
+ * number. */
+#define FIFTH_FOUR(L, m)                                                                           \
+    (uint8_t)(5 * (16 * (m) + 4 * (L)) + 4), (uint8_t)(5 * (16 * (m) + 4 * (L)) + 9),              \
+        (uint8_t)(5 * (16 * (m) + 4 * (L)) + 14), (uint8_t)(5 * (16 * (m) + 4 * (L)) + 19)
+#define FIFTH_LANE(L) FIFTH_FOUR(L, 0), FIFTH_FOUR(L, 1), FIFTH_FOUR(L, 2), FIFTH_FOUR(L, 3)
+
+/* An instruction looks at the lowest six bits alone. */
+_Alignas(64) static const uint8_t fifth_codes[64] = {FIFTH_LANE(0), FIFTH_LANE(1), FIFTH_LANE(2),
+                                                     FIFTH_LANE(3)};
+
+/* Which bytes, in that order, have their fifth code in vector v: byte 16m + 4L + i has it at
+ * 5 * (16m + 4L + i) + 4. */
+#define FIFTH_BIT(v, L, m, i)                                                                      \
+    ((uint64_t)((5 * (16 * (m) + 4 * (L) + (i)) + 4) / 64 == (v)) << (16 * (L) + 4 * (m) + (i)))
+#define FIFTH_BITS_4(v, L, m)                                                                      \
+    (FIFTH_BIT(v, L, m, 0) | FIFTH_BIT(v, L, m, 1) | FIFTH_BIT(v, L, m, 2) | FIFTH_BIT(v, L, m, 3))
+#define FIFTH_BITS_16(v, L)                                                                        \
+    (FIFTH_BITS_4(v, L, 0) | FIFTH_BITS_4(v, L, 1) | FIFTH_BITS_4(v, L, 2) | FIFTH_BITS_4(v, L, 3))
+#define FIFTH_BITS(v)                                                                              \
+    (FIFTH_BITS_16(v, 0) | FIFTH_BITS_16(v, 1) | FIFTH_BITS_16(v, 2) | FIFTH_BITS_16(v, 3))
+
+/* Packs PACK_ELEMS codes, a byte each. */
+LT_INLINE void pack_codes(const vi codes[5], uint8_t *dst, lt_store store) {
+    const vi weights = _mm512_set1_epi32(27 << 24 | 9 << 16 | 3 << 8 | 1);
+    const vi zero = _mm512_set1_epi32(LATHE_BITNET158_BYTE_ZERO);
+    /* 81 times the code, which is 0, 1, or, in its lowest six bits, 63. */
+    const vi fifth_values =
+        _mm512_set_epi8(-81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 81, 0);
+    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const vi index = v_load(fifth_codes);
+    vi part[4];
+    LT_UNROLL
+    for (int m = 0; m < 4; m++) {
+        const vi four = _mm512_permutex2var_epi8(codes[m], v_load(part_codes[m]), codes[m + 1]);
+        part[m] = _mm512_dpbusd_epi32(zero, weights, four);
+    }
+    const vi fours = _mm512_packus_epi16(_mm512_packs_epi32(part[0], part[1]),
+                                         _mm512_packs_epi32(part[2], part[3]));
+    vi fifth = _mm512_permutexvar_epi8(index, codes[0]);
+    fifth = _mm512_mask_permutexvar_epi8(fifth, FIFTH_BITS(1), index, codes[1]);
+    fifth = _mm512_mask_permutexvar_epi8(fifth, FIFTH_BITS(2), index, codes[2]);
+    fifth = _mm512_mask_permutexvar_epi8(fifth, FIFTH_BITS(3), index, codes[3]);
+    fifth = _mm512_mask_permutexvar_epi8(fifth, FIFTH_BITS(4), index, codes[4]);
+    const vi bytes = _mm512_add_epi8(fours, _mm512_permutexvar_epi8(fifth, fifth_values));
+    v_store(dst, _mm512_permutexvar_epi32(order, bytes), store);
+}
+
+#else
+
 /* Window m starts at 32-bit lane m * WINDOW_LANES of the five vectors. The five digits of output
  * byte i begin at byte 5i of the window: in 32-bit lane 5i / 4, and reach into the next one. So
  * 64-bit lane i takes these two, and the digits are i % 4 bytes into it. The next table moves them
@@ -54,8 +119,12 @@ _Alignas(64) static const int8_t pack_weights[64] = {PACK_WEIGHTS_4, PACK_WEIGHT
  * over lanes of the first that lie before the window. */
 #define STRADDLE(a, b, n) V_BLEND_LANES(digits[a], digits[b], (n)*V_FLOATS / 8)
 
-/* Packs PACK_ELEMS digits (code + 1, a byte each). */
-LT_INLINE void pack_digits(const vi digits[5], uint8_t *dst) {
+/* Packs PACK_ELEMS codes, a byte each. */
+LT_INLINE void pack_codes(const vi codes[5], uint8_t *dst, lt_store store) {
+    vi digits[5];
+    LT_UNROLL
+    for (int i = 0; i < 5; i++)
+        digits[i] = v_add_bytes_1(codes[i]);
     vi sums[8] = {digits[0],         STRADDLE(0, 1, 2), digits[1],         STRADDLE(1, 2, 4),
                   STRADDLE(2, 3, 1), digits[3],         STRADDLE(3, 4, 3), digits[4]};
     LT_UNROLL
@@ -64,8 +133,10 @@ LT_INLINE void pack_digits(const vi digits[5], uint8_t *dst) {
         const vi fronts = v_shuffle_bytes(apart, v_load(window_fronts));
         sums[m] = v_dot_bytes(fronts, v_load(pack_weights));
     }
-    v_store_sums(dst, sums);
+    v_store_sums(dst, sums, store);
 }
+
+#endif
 
 /* Digit k of byte q is q / 3^k % 3. With w = q * (270 * 3^(4-k)) mod 65536 it is also w * 3 /
  * 65536: 270 * 3^5 = 65610 is a little more than 65536, so w / 65536 is the fraction of q /

@@ -23,6 +23,12 @@ LT_INLINE void load_bf16(const uint8_t *src, vf x[4]) {
         x[i] = v_load_bf16(src + i * (V_BYTES / 2));
 }
 
+LT_INLINE void divide_by_scale(vf x[4], float inv_scale) {
+    LT_UNROLL
+    for (int i = 0; i < 4; i++)
+        x[i] = v_mul(x[i], v_set1(inv_scale));
+}
+
 /* Stores come in pairs of vectors, because a pair of narrowed vectors fills one. */
 
 LT_INLINE void store_f32_pair(uint8_t *dst, vf a, vf b, lt_store store) {

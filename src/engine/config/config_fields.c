@@ -8,7 +8,7 @@
 /* JSON readers know integers of 63 bits. */
 #define MOST_BYTES ((uint64_t)INT64_MAX)
 
-static const char *const isa_names[] = {"auto", "scalar", "avx2", "avx512"};
+static const char *const isa_names[] = {"auto", "scalar", "avx2", "avx512", "neon"};
 static const char *const dtype_names[] = {NULL, "f32", "f16", "bf16",     "i8",
                                           "i4", "i2",  "i1",  "bitnet158"};
 static const char *const granularity_names[] = {"tensor", "row", "group"};

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# Other libraries' conversions for lathe bench --peers: those that are found, and ggml where
+# LATHE_PEER_GGML names a checkout of it. They are compiled for the machine that builds them, so that
+# a loop of theirs has all of its instructions.
+
+if(LATHE_PEER_GGML)
+    enable_language(CXX) # parts of ggml
+endif()
+
+# Builds ggml's CPU backend alone: lathe_ggml.
+function(lathe_add_ggml checkout)
+    set(BUILD_SHARED_LIBS OFF)
+    set(GGML_NATIVE ON)
+    set(GGML_OPENMP OFF)
+    set(GGML_BUILD_TESTS OFF)
+    set(GGML_BUILD_EXAMPLES OFF)
+    set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+    add_subdirectory("${checkout}" "${PROJECT_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL)
+    add_library(lathe_ggml INTERFACE)
+    target_link_libraries(lathe_ggml INTERFACE ggml-cpu ggml-base)
+    target_include_directories(lathe_ggml SYSTEM INTERFACE "${checkout}/include")
+endfunction()
+
+# Makes lathe_peers, a library for the bench.
+function(lathe_add_peers)
+    find_path(LATHE_FP16_INCLUDE_DIR fp16.h)
+    find_path(LATHE_XNNPACK_INCLUDE_DIR xnnpack.h)
+    find_library(LATHE_XNNPACK_LIBRARY XNNPACK)
+    mark_as_advanced(LATHE_FP16_INCLUDE_DIR LATHE_XNNPACK_INCLUDE_DIR LATHE_XNNPACK_LIBRARY)
+
+    set(found "")
+    add_library(lathe_peers STATIC bench/peers/peers.c)
+    lathe_compile_options(lathe_peers)
+    target_compile_options(lathe_peers PRIVATE -march=native -O3)
+    target_include_directories(lathe_peers PUBLIC "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
+    if(LATHE_FP16_INCLUDE_DIR)
+        list(APPEND found libfp16)
+        target_sources(lathe_peers PRIVATE bench/peers/fp16.c)
+        target_include_directories(lathe_peers SYSTEM PRIVATE "${LATHE_FP16_INCLUDE_DIR}")
+        target_compile_definitions(lathe_peers PRIVATE PEERS_HAVE_FP16=1)
+    endif()
+    if(LATHE_XNNPACK_INCLUDE_DIR AND LATHE_XNNPACK_LIBRARY)
+        list(APPEND found XNNPACK)
+        target_sources(lathe_peers PRIVATE bench/peers/xnnpack.c)
+        target_include_directories(lathe_peers SYSTEM PRIVATE "${LATHE_XNNPACK_INCLUDE_DIR}")
+        target_compile_definitions(lathe_peers PRIVATE PEERS_HAVE_XNNPACK=1)
+        target_link_libraries(lathe_peers PRIVATE "${LATHE_XNNPACK_LIBRARY}" Pthreadpool::pthreadpool)
+    endif()
+    if(LATHE_PEER_GGML)
+        list(APPEND found ggml)
+        lathe_add_ggml("${LATHE_PEER_GGML}")
+        target_sources(lathe_peers PRIVATE bench/peers/ggml.c)
+        target_compile_definitions(lathe_peers PRIVATE PEERS_HAVE_GGML=1)
+        target_link_libraries(lathe_peers PRIVATE lathe_ggml)
+    endif()
+    if(NOT found)
+        message(FATAL_ERROR "LATHE_PEERS: found none of libfp16, XNNPACK and (LATHE_PEER_GGML) ggml")
+    endif()
+    list(JOIN found ", " found)
+    message(STATUS "Peers in the bench: ${found}")
+endfunction()

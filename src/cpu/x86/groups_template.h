@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes kernels for groups of elements, each with a scale of its own, out of steps.
+ *
+ * Parameters: as convert_template.h. */
+#ifndef LT_CPU_X86_GROUPS_TEMPLATE_H
+#define LT_CPU_X86_GROUPS_TEMPLATE_H
+
+#include "cpu/x86/convert_template.h"
+
+/* What is done to a group: its elements are encoded, or decoded. */
+typedef enum direction { ENCODE, DECODE } direction;
+
+/* Group after group; what does not fill a step is left to a kernel for any scale. `of_each` has the
+ * inverse scale of each to encode with, or the scale to decode with. */
+LT_INLINE void convert_groups(shape s, policy how, direction which, const uint8_t *src,
+                              uint8_t *dst, size_t n_elems, size_t group_elems,
+                              const float *of_each, size_t ahead, float max_code,
+                              relatives others) {
+    lt_kernel_params params = {.max_code = max_code};
+    while (n_elems > 0) {
+        const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
+        const uint8_t *const begin = src;
+        size_t left = n_group;
+        *(which == ENCODE ? &params.inv_scale : &params.scale) = *of_each++;
+        for (; left >= s.n_elems; left -= s.n_elems) {
+            if (which == DECODE)
+                prefetch_step(s, how, src, dst);
+            else if (how == STREAM)
+                prefetch_odd_lines(s, src + ahead);
+            s.step(src, dst, &params, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
+            src += s.src_bytes;
+            dst += s.dst_bytes;
+        }
+        convert_rest(s, src, dst, begin, left, &params, others);
+        src += part_bytes(left, s.src_bytes, s.n_elems);
+        dst += part_bytes(left, s.dst_bytes, s.n_elems);
+        n_elems -= n_group;
+    }
+}
+
+/* True if streaming stores can write a step's results at dst, and those of all that follow. */
+LT_INLINE bool can_stream(shape s, const uint8_t *dst) {
+    return (uintptr_t)dst % (s.dst_bytes < CACHE_LINE ? s.dst_bytes : CACHE_LINE) == 0;
+}
+
+/* True if each group but the last one ends where a vector or step of n elements does. The smallest
+ * step divides any group. */
+LT_INLINE bool groups_fit(size_t n, size_t n_elems, size_t group_elems) {
+    return n <= LATHE_GROUP_MULTIPLE || n_elems <= group_elems || group_elems % n == 0;
+}
+
+#define LT_GROUP_VARIANT(name, variant, policy, shape_of, max_code)                                \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *inv_scales,              \
+                                         size_t ahead) {                                           \
+        const shape s = shape_of;                                                                  \
+        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
+        lt_group_encode_fn *other = NULL;                                                          \
+        if (!groups_fit(s.n_elems, n_elems, group_elems))                                          \
+            other = LT_SMALLEST_GROUPS(name, variant);                                             \
+        else if (policy == STREAM && !can_stream(s, dst))                                          \
+            other = LT_NAME(name, hot_groups);                                                     \
+        if (other != NULL)                                                                         \
+            other(src, dst, n_elems, group_elems, inv_scales, ahead);                              \
+        else                                                                                       \
+            convert_groups(s, policy, ENCODE, src, dst, n_elems, group_elems, inv_scales, ahead,   \
+                           max_code, others);                                                      \
+    }
+
+#define LT_GROUP_KERNEL(name, shape_of, max_code)                                                  \
+    LT_GROUP_VARIANT(name, hot, HOT, shape_of, max_code)                                           \
+    LT_GROUP_VARIANT(name, stream, STREAM, shape_of, max_code)
+
+#define LT_DECODE_VARIANT(name, variant, policy, shape_of)                                         \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *scales) {                \
+        const shape s = shape_of;                                                                  \
+        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
+        lt_group_decode_fn *other = NULL;                                                          \
+        if (!groups_fit(s.n_elems, n_elems, group_elems))                                          \
+            other = LT_SMALLEST_GROUPS(name, variant);                                             \
+        else if (policy == STREAM && !can_stream(s, dst))                                          \
+            other = LT_NAME(name, hot_groups);                                                     \
+        if (other != NULL)                                                                         \
+            other(src, dst, n_elems, group_elems, scales);                                         \
+        else                                                                                       \
+            convert_groups(s, policy, DECODE, src, dst, n_elems, group_elems, scales, 0, 0,        \
+                           others);                                                                \
+    }
+
+#define LT_DECODE_KERNEL(name, shape_of)                                                           \
+    LT_DECODE_VARIANT(name, hot, HOT, shape_of)                                                    \
+    LT_DECODE_VARIANT(name, stream, STREAM, shape_of)
+
+/* A walk over groups by parts: what five parts of a step have for each. */
+typedef struct group_walk {
+    const float *of_each;
+    size_t group_elems;
+    size_t left; /* of the group */
+} group_walk;
+
+typedef struct step_floats {
+    float of[5];
+} step_floats;
+
+/* Of a step whose n_elems elements lie in parts of part_elems; 0 where there are none. */
+LT_INLINE step_floats walk_step(group_walk *walk, size_t n_elems, size_t part_elems) {
+    step_floats floats = {{0}};
+    LT_UNROLL
+    for (size_t i = 0; i < 5; i++) {
+        if (i * part_elems >= n_elems)
+            break;
+        if (walk->left == 0) {
+            walk->of_each++;
+            walk->left = walk->group_elems;
+        }
+        floats.of[i] = *walk->of_each;
+        walk->left -= walk->left < part_elems ? walk->left : part_elems;
+    }
+    return floats;
+}
+
+#endif
