@@ -51,7 +51,7 @@ static lathe_quality_report plain_report(const float *x, const float *y,
         yy += (long double)y[i] * (long double)y[i];
         xy += (long double)x[i] * (long double)y[i];
         ee += error * error;
-        report.max_abs_error = fmax(report.max_abs_error, fabs((double)x[i] - (double)y[i]));
+        report.max_abs_error = fmax(report.max_abs_error, (double)fabsf(x[i] - y[i]));
     }
     report.mse = (double)(ee / (long double)n);
     if (ee > 0) {
@@ -62,7 +62,7 @@ static lathe_quality_report plain_report(const float *x, const float *y,
 }
 
 static bool is_near(double a, double b) {
-    return a == b || fabs(a - b) <= 1e-7 * fmax(fabs(a), fabs(b)) || fabs(a - b) < 1e-300;
+    return a == b || fabs(a - b) <= 2.4e-7 * fmax(fabs(a), fabs(b)) || fabs(a - b) < 1e-300;
 }
 
 static void check_report(const lathe_quality_report *got, const lathe_quality_report *expected,

@@ -140,8 +140,25 @@ Test(stream_api, quality_reports) {
             CHECK_STATUS(lathe_stream_finish(stream, &stats), LATHE_NOT_SUPPORTED);
             CHECK_OK(lathe_stream_finish(stream, NULL));
             lathe_stream_free(stream);
+            lathe_stream_options asking = options;
+            asking.quality_report = 1;
+            streamed = (lathe_quality_report){.struct_size = sizeof streamed};
+            CHECK_OK(lathe_stream_begin(engines[i], &c.from, &target, &sink, &asking, &stream));
+            CHECK_OK(feed_all(stream, &c, &rng));
+            CHECK_OK(lathe_stream_finish(stream, &stats));
+            CHECK(memcmp(&direct, &streamed, sizeof direct) == 0, "%s fed: mse %g, not %g",
+                  describe(&c, &target, i), streamed.mse, direct.mse);
+            lathe_stream_free(stream);
             forget(&to);
         }
+        lathe_stream *none = NULL;
+        const lathe_stream_options asking = {.struct_size = sizeof asking, .quality_report = 1};
+        watched to = watch_sink(&target, &c, false);
+        const lathe_sink sink = sink_of(&to);
+        lathe_target copy = target_of(LATHE_F32, &layout_options[0], 0);
+        CHECK_STATUS(lathe_stream_begin(engines[0], &c.from, &copy, &sink, &asking, &none),
+                     LATHE_NOT_SUPPORTED);
+        forget(&to);
     }
     case_free(&c);
 }

@@ -95,9 +95,11 @@ typedef struct lathe_stream_options {
      * buffer_bytes: 64 MiB. Where it, or what the pool has left, does not hold that many chunks of
      *   that size, there are fewer and smaller ones.
      * In all, the memory in use is (parallel_chunks + prefetch_chunks) times a chunk with its
-     * scales, and no more than buffer_bytes, pinned and device memory included. Beside that: where
-     * the target's scales are found first or given, those scales and up to 128 KiB of statistics;
-     * in a stream that is fed, the source's scales; and a few KiB. */
+     * scales, and no more than buffer_bytes, pinned and device memory included. A tensor on the
+     * host is read and written by the CPU where it lies, so that its bytes are no part of a chunk,
+     * unless the stream is fed. Beside that: where the target's scales are found first or given,
+     * those scales and up to 128 KiB of statistics; in a stream that is fed, the source's scales;
+     * and a few KiB. */
     lathe_streaming_config streaming;
     /* The target's scales, where the caller knows them: as many as lathe_target_desc and
      * lathe_tensor_desc_sizes say, none of them negative or not finite. The codes are then made
@@ -106,6 +108,9 @@ typedef struct lathe_stream_options {
     const float *target_scales;
     lathe_progress_fn *progress;
     void *progress_ctx;
+    /* Of a stream that is fed: nonzero if lathe_stream_finish is to give a quality report. Others
+     * are asked by their stats. */
+    uint32_t quality_report;
 } lathe_stream_options;
 
 /* Converts what `source` gives, a tensor as described, to `target`, and gives the result to `sink`.
@@ -113,7 +118,7 @@ typedef struct lathe_stream_options {
  * are exactly those of lathe_convert, whatever the chunks, the threads and the device.
  *
  * The source is read once, but twice where the target needs scales of more elements than fit in a
- * chunk: one scale for the tensor, or for rows that are too long; with quality PRECISE five times.
+ * chunk: one scale for the tensor, or for rows that are too long; with quality PRECISE four times.
  * Longer chunks may help. `stats` may ask for a quality report, but where bytes are only copied.
  *
  * Errors: those of lathe_convert and, for a tensor sink, of lathe_convert_into; of the callbacks;
@@ -134,7 +139,8 @@ typedef struct lathe_stream lathe_stream;
  * up to parallel_chunks threads of the stream's own, or, where the system has none to give, by the
  * one that feeds it.
  * Errors: as lathe_stream_convert; NOT_SUPPORTED (PRECISE scales of more elements than fit in a
- * chunk, for which the data would have to be fed more than twice); *stream is then left alone. */
+ * chunk, for which the data would have to be fed more than twice; a report on a copy); *stream is
+ * then left alone. */
 LATHE_API lathe_status lathe_stream_begin(lathe_engine *engine, const lathe_tensor_desc *from,
                                           const lathe_target *target, const lathe_sink *sink,
                                           const lathe_stream_options *options,
@@ -168,7 +174,8 @@ LATHE_API lathe_status lathe_stream_rewind(lathe_stream *stream);
 
 /* Waits until everything is converted and the sink has it; a new file then appears. `stats` may be
  * NULL. Errors: those of the conversion; INVALID_ARGUMENT (bytes, scales or a round are missing, or
- * it has been called before) and NOT_SUPPORTED (a quality report), which change nothing. */
+ * it has been called before) and NOT_SUPPORTED (a quality report that lathe_stream_options did not
+ * ask for), which change nothing. */
 LATHE_API lathe_status lathe_stream_finish(lathe_stream *stream, lathe_convert_stats *stats);
 
 /* Frees the stream, once what is under way has ended; one that is not finished is given up. NULL is

@@ -8,31 +8,23 @@
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
+#include <string.h>
 
-/* Levels: elements over the standard scale, in fractions of it. Up to LT_PRECISE_ELEMS of them, the
- * products of levels and codes are exact in F32, and their sums in 32 bits. */
-typedef struct resolution {
-    int few_bits; /* of the fraction, for scopes that are searched element by element */
-    int many_bits;
-} resolution;
-
-static resolution resolution_of(lathe_dtype dtype) {
-    switch (dtype) {
-    case LATHE_I8:
-        return (resolution){6, 14};
-    case LATHE_I4:
-        return (resolution){11, 17};
-    case LATHE_I2:
-        return (resolution){13, 20};
-    default: /* BITNET158: its scale may be far below the greatest element */
-        return (resolution){8, 8};
-    }
+/* Bins of a histogram's octave, as a power of two: I8 has 64 codes in one. */
+static uint32_t bin_bits(lathe_dtype dtype) {
+    return dtype == LATHE_I8 ? 8 : 6;
 }
 
 enum {
-    PLAIN_LEVELS = 512, /* that have a bin each */
-    OCTAVE_BINS = 256,  /* of the bins that hold more */
-    PLAIN_EXPONENT = 9, /* 2^9 = PLAIN_LEVELS */
+    OCTAVES = 16, /* of a histogram, where the greatest element is known; */
+    OCTAVES_BELOW_MEAN = 9,
+    OCTAVES_ABOVE_MEAN = 41, /* n elements reach n times their mean at most */
+    MANTISSA_BITS = 23,
+    EXPONENT_BIAS = 127,
+    LEAST_OCTAVE = -100, /* smaller scopes keep their scale */
+    UNIT_BITS = 22,
+    TOP_LEVEL = 16256,   /* 127 * 128: with half a code more, levels still have 16 bits */
+    LEAST_CANDIDATE = 4, /* levels */
     STEPS_PER_OCTAVE = 16,
     STEPS_ABOVE = 2, /* candidates that are larger than what the greatest element asks for */
     MAX_STEPS = 20 * STEPS_PER_OCTAVE,
@@ -68,62 +60,70 @@ float lt_extra_codes(lathe_dtype dtype, lathe_quality quality) {
     return quality == LATHE_PRECISE && (dtype == LATHE_I4 || dtype == LATHE_I2) ? 1 : 0;
 }
 
-/* The bin of a level, whose fraction does not count. Above the plain levels the exponent and the 8
- * bits that follow the first one are what tells bins apart. */
-static uint32_t bin_of(float level) {
+/* The octave of a magnitude: that of 1 is 0. */
+static int octave_of(float magnitude) {
     uint32_t bits;
-    memcpy(&bits, &level, sizeof bits);
-    return level < PLAIN_LEVELS ? (uint32_t)level
-                                : (bits >> 15) - ((127 + PLAIN_EXPONENT - 2) * OCTAVE_BINS);
+    memcpy(&bits, &magnitude, sizeof bits);
+    return (int)(bits >> MANTISSA_BITS) - EXPONENT_BIAS;
 }
 
-/* The level in the middle of a bin. */
-static float level_of(uint32_t bin) {
-    if (bin < PLAIN_LEVELS) {
-        return (float)bin;
+/* Sets the power of two that takes elements of an octave, and of those below it, below 2^22. */
+static void set_unit(lt_precise *precise, int octave) {
+    precise->unit_factor = ldexpf(1, UNIT_BITS - 1 - octave);
+}
+
+/* Sets the bins: OCTAVES of them from the greatest element's on, which the rounding of the scale
+ * may have brought below the next octave; BITNET158 has those around the scale. */
+static void set_bins(lt_precise *precise, lathe_dtype dtype) {
+    const bool is_mean = dtype == LATHE_BITNET158;
+    const float top = fminf(precise->scale * precise->high_code * 0x1.000008p+0f, FLT_MAX);
+    const int last = is_mean ? octave_of(precise->scale) + OCTAVES_ABOVE_MEAN - 1 : octave_of(top);
+    const int first = is_mean ? octave_of(precise->scale) - OCTAVES_BELOW_MEAN : last - OCTAVES + 1;
+    const uint32_t bits = bin_bits(dtype);
+    precise->shift = MANTISSA_BITS - bits;
+    precise->base = (uint32_t)(first + EXPONENT_BIAS) << bits;
+    precise->n_bins = (uint32_t)(last - first + 1) << bits;
+    if (!is_mean) {
+        set_unit(precise, last);
     }
-    uint32_t octave = bin / OCTAVE_BINS - 1;
-    uint32_t first = (bin % OCTAVE_BINS + OCTAVE_BINS) << octave;
-    uint32_t half = (UINT32_C(1) << octave) / 2;
-    return (float)(first + half);
 }
 
-lt_precise lt_precise_of(lathe_dtype dtype, uint64_t n_elems, float scale) {
-    resolution bits = resolution_of(dtype);
+lt_precise lt_precise_of(lathe_dtype dtype, float scale) {
     float max_code = lt_dtype_traits_of(dtype)->max_code;
     float extra = lt_extra_codes(dtype, LATHE_PRECISE);
     lt_precise precise = {
         .scale = scale,
-        .inverse = lt_inverse_scale(scale),
+        .inverse = octave_of(scale) < LEAST_OCTAVE ? 0 : lt_inverse_scale(scale),
         .low_code = -max_code - extra,
         .high_code = max_code,
-        .factor = ldexpf(1, n_elems <= LT_PRECISE_ELEMS ? bits.few_bits : bits.many_bits),
         .is_signed = extra != 0,
-        .max_level = dtype == LATHE_BITNET158 ? 0x1.fffffep+29f : 0x1.fffffep+20f,
     };
-    precise.n_bins = (bin_of(precise.max_level) + 1) * (precise.is_signed ? 2 : 1);
+    if (precise.inverse != 0) {
+        set_bins(&precise, dtype);
+    }
     return precise;
-}
-
-/* The level of |x|, plus a half: its whole part is the nearest one. 0 if x is not finite. */
-static inline float level_of_elem(const lt_precise *precise, float x) {
-    float level = fabsf(x * precise->inverse) * precise->factor + 0.5f;
-    level = level < precise->max_level ? level : precise->max_level;
-    return fabsf(x) <= FLT_MAX ? level : 0;
 }
 
 /* ---- what a scale gives */
 
-/* Levels and how often they occur. */
+/* Of one half of a histogram, the last bin first: sums over a bin and those above it. */
+typedef struct half {
+    const uint64_t *n_elems;
+    const double *sums; /* of their levels */
+    uint32_t n_bins;
+    int max_code;
+} half;
+
+/* What candidates are tried on. */
 typedef struct levels {
     const lt_precise *precise;
-    const float *values;    /* negative for negative elements */
-    const uint32_t *narrow; /* these two: at most one is not NULL; both are: once each */
-    const uint64_t *wide;
+    const lt_precise_loops *loops; /* a few levels, each once; NULL: histograms */
+    const int16_t *values;
     size_t n_values;
+    half halves[2];
     double n_elems;
-    double squares; /* the sum of squared levels */
-    float greatest; /* magnitude */
+    double squares;  /* the sum of squared levels */
+    double greatest; /* magnitude */
 } levels;
 
 /* Sums over the elements, with the codes q that a scale gives: of q times the level, and of q^2.
@@ -134,272 +134,270 @@ typedef struct fit {
     double squares;
 } fit;
 
-/* Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even. */
-static inline float code_of(float scaled, float low, float high) {
-    const float shift = 0x1.8p23f;
-    scaled = scaled < low ? low : scaled;
-    scaled = scaled > high ? high : scaled;
-    return (scaled + shift) - shift;
+/* 2^exponent, which is normal. */
+static double power(int exponent) {
+    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-/* A few levels, each once: exact in whole numbers. */
-static fit fit_few(const levels *all, float inverse) {
-    const float low = all->precise->low_code;
-    const float high = all->precise->high_code;
-    int32_t product = 0;
-    int32_t squares = 0;
-    for (size_t i = 0; i < all->n_values; i++) {
-        float code = code_of(all->values[i] * inverse, low, high);
-        product += (int32_t)(code * all->values[i]);
-        squares += (int32_t)(code * code);
+/* A bin's level is what its middle is over the first octave. */
+static float level_of(const lt_precise *precise, uint32_t bin) {
+    const uint32_t middle = (UINT32_C(1) << precise->shift) / 2;
+    const uint32_t bits = ((uint32_t)EXPONENT_BIAS << MANTISSA_BITS) + (bin << precise->shift);
+    const uint32_t level_bits = bits + middle;
+    float level;
+    memcpy(&level, &level_bits, sizeof level);
+    return level;
+}
+
+/* The first bin whose level is not below that. */
+static uint32_t bin_from(const lt_precise *precise, double level) {
+    const uint32_t one = (uint32_t)EXPONENT_BIAS << MANTISSA_BITS;
+    const uint32_t middle = (UINT32_C(1) << precise->shift) / 2;
+    float at = (float)level;
+    uint32_t bits;
+    memcpy(&bits, &at, sizeof bits);
+    return bits <= one ? 1 : ((bits - one + middle - 1) >> precise->shift);
+}
+
+/* An element of code k counts k times in a sum of codes times levels: once for each code from 1 to
+ * k that it reaches. It counts k^2 in the other, the sum of as many odd numbers. */
+static void add_half(const levels *all, const half *bins, double scale, fit *sums) {
+    for (int k = 1; k <= bins->max_code; k++) {
+        uint32_t bin = bin_from(all->precise, (k - 0.5) * scale);
+        bin = bin > 0 ? bin : 1; /* bin 0 counts as 0 */
+        if (bin >= bins->n_bins) {
+            return;
+        }
+        sums->product += bins->sums[bin];
+        sums->squares += (2 * k - 1) * (double)bins->n_elems[bin];
     }
-    return (fit){.product = product, .squares = squares};
 }
 
-static double count_at(const levels *all, size_t i) {
-    return all->wide != NULL ? (double)all->wide[i] : (double)all->narrow[i];
-}
-
-/* Bins in ascending order, in four lanes. */
-static fit fit_many(const levels *all, float inverse) {
-    enum { LANES = 4 };
-    const float low = all->precise->low_code;
-    const float high = all->precise->high_code;
-    double product[LANES] = {0};
-    double squares[LANES] = {0};
-    for (size_t i = 0; i < all->n_values; i++) {
-        double code = (double)code_of(all->values[i] * inverse, low, high);
-        double counted = code * count_at(all, i);
-        product[i % LANES] += counted * (double)all->values[i];
-        squares[i % LANES] += counted * code;
+/* A level over a scale f * 2^e, with f from 0.5 to 1, is the level over 2 f, shifted. */
+static fit fit_few(const levels *all, double scale) {
+    uint64_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    const int exponent = (int)(bits >> 52) - 1022;
+    if (scale < LEAST_CANDIDATE / 2) {
+        return (fit){0};
     }
-    return (fit){.product = (product[0] + product[2]) + (product[1] + product[3]),
-                 .squares = (squares[0] + squares[2]) + (squares[1] + squares[3])};
+    const int32_t multiplier = (int32_t)(power(14 + exponent) / scale + 0.5);
+    const lt_candidate candidate = {
+        .multiplier = (int16_t)(multiplier < INT16_MAX ? multiplier : INT16_MAX),
+        .shift = (int16_t)(exponent - 1),
+    };
+    int64_t sums[2];
+    all->loops->few(all->precise, all->values, all->n_values, candidate, sums);
+    return (fit){.product = (double)sums[0], .squares = (double)sums[1]};
 }
 
 /* `scale` is in levels. */
 static fit fit_of(const levels *all, double scale) {
-    float inverse = (float)(1 / scale);
-    return all->narrow == NULL && all->wide == NULL ? fit_few(all, inverse)
-                                                    : fit_many(all, inverse);
+    fit sums = {0};
+    if (all->loops != NULL) {
+        return fit_few(all, scale);
+    }
+    add_half(all, &all->halves[0], scale, &sums);
+    if (all->precise->is_signed) {
+        add_half(all, &all->halves[1], scale, &sums);
+    }
+    return sums;
 }
 
 static double gain_of(fit f) {
     return f.squares > 0 ? f.product / f.squares * f.product : 0;
 }
 
-/* Candidates between the best one and its neighbours. */
-static fit search_between(const levels *all, double scale, fit best) {
-    const double step = 1.0 / 180; /* an eighth of what lies between two candidates */
-    for (int i = -FINE_STEPS; i <= FINE_STEPS; i++) {
-        fit f = fit_of(all, scale * (1 + i * step));
-        if (gain_of(f) > gain_of(best)) {
-            best = f;
-        }
+/* The best candidate so far; the first of equal ones. */
+typedef struct best {
+    double scale;
+    fit fit;
+    double gain;
+} best;
+
+static bool is_better(best *b, double scale, fit f) {
+    double gain = gain_of(f);
+    if (gain > b->gain) {
+        *b = (best){scale, f, gain};
+        return true;
     }
-    return best;
+    return false;
 }
 
-/* The best scale with the codes of the best candidate, in levels; 0 if there is none. */
-static double search(const levels *all) {
-    double first = (double)all->greatest / (double)all->precise->high_code;
-    double best_scale = first;
-    fit best = {0};
+/* Candidates from the greatest one on. */
+static void walk(const levels *all, best *b) {
+    const double first = all->greatest / (double)all->precise->high_code;
     for (int i = -STEPS_ABOVE; i < MAX_STEPS; i++) {
         int at = i + STEPS_PER_OCTAVE;
-        double scale = ldexp(first * fractions[at % STEPS_PER_OCTAVE], 1 - at / STEPS_PER_OCTAVE);
-        fit f = fit_of(all, scale);
-        if (gain_of(f) > gain_of(best)) {
-            best = f;
-            best_scale = scale;
+        double scale = first * fractions[at % STEPS_PER_OCTAVE] * power(1 - at / STEPS_PER_OCTAVE);
+        if (scale < LEAST_CANDIDATE && all->loops != NULL) {
+            break;
         }
+        fit f = fit_of(all, scale);
+        (void)is_better(b, scale, f);
         /* Rounding alone costs an element at most half a step. What goes beyond that is of elements
          * that the codes do not reach, and grows as the scale shrinks. */
         double error = all->squares - 2 * scale * f.product + scale * scale * f.squares;
         double beyond = error - all->n_elems * scale * scale / 4;
-        if (beyond > all->squares - gain_of(best)) {
+        if (beyond > all->squares - b->gain) {
             break;
         }
     }
-    best = search_between(all, best_scale, best);
-    for (int i = 0; i < MAX_REFINEMENTS && best.squares > 0; i++) {
-        fit f = fit_of(all, best.product / best.squares);
-        if (!(gain_of(f) > gain_of(best))) {
+}
+
+/* Candidates between the best one and its neighbours. */
+static void walk_between(const levels *all, best *b) {
+    const double step = 1.0 / 180; /* an eighth of what lies between two candidates */
+    const double middle = b->scale;
+    for (int i = -FINE_STEPS; i <= FINE_STEPS; i++) {
+        double scale = middle * (1 + i * step);
+        (void)is_better(b, scale, fit_of(all, scale));
+    }
+}
+
+/* The best scale with the codes of the best candidate, in levels; 0 if there is none. */
+static double search(const levels *all) {
+    best b = {0};
+    walk(all, &b);
+    if (b.gain == 0) {
+        return 0;
+    }
+    walk_between(all, &b);
+    for (int i = 0; i < MAX_REFINEMENTS; i++) {
+        double scale = b.fit.product / b.fit.squares;
+        if (!is_better(&b, scale, fit_of(all, scale))) {
             break;
         }
-        best = f;
     }
-    return best.squares > 0 ? best.product / best.squares : 0;
+    return b.fit.product / b.fit.squares;
 }
 
-/* A scale that was found, if it can be used. */
-static float usable(const lt_precise *precise, double found) {
-    float scale = (float)found;
-    return scale > 0 && scale <= FLT_MAX && lt_inverse_scale(scale) > 0 ? scale : precise->scale;
+/* Sets the scale that was found, in the first level's unit, if it can be used. */
+static void set_other(lt_precise *precise, const levels *all, double unit) {
+    const double found = all->greatest > 0 ? search(all) * unit : 0;
+    const float scale = found <= (double)FLT_MAX ? (float)found : 0;
+    const float inverse = scale > 0 ? lt_inverse_scale(scale) : 0;
+    precise->other = inverse > 0 ? scale : 0;
+    precise->other_inverse = inverse;
 }
 
-static float search_scale(const levels *all) {
-    const lt_precise *precise = all->precise;
-    double found = all->greatest > 0 ? search(all) : 0;
-    return usable(precise, (double)precise->scale * (found / (double)precise->factor));
-}
-
-float lt_precise_from_elems(const lt_precise *precise, const float *x, size_t n_elems) {
-    float values[LT_PRECISE_ELEMS];
+void lt_precise_search_elems(lt_precise *precise, const lt_precise_loops *loops, const float *x,
+                             size_t n_elems) {
+    int16_t values[LT_PRECISE_ELEMS] = {0};
+    const float greatest = loops->greatest(x, n_elems);
+    if (octave_of(greatest) < LEAST_OCTAVE) {
+        return;
+    }
+    const float factor = (float)TOP_LEVEL / greatest;
     levels all = {
-        .precise = precise, .values = values, .n_values = n_elems, .n_elems = (double)n_elems};
-    for (size_t i = 0; i < n_elems; i++) {
-        float level = (float)(int32_t)level_of_elem(precise, x[i]);
-        values[i] = x[i] < 0 ? -level : level;
-        all.squares += (double)level * (double)level; /* whole numbers below 2^53 */
-        all.greatest = level > all.greatest ? level : all.greatest;
-    }
-    return search_scale(&all);
+        .precise = precise,
+        .loops = loops,
+        .values = values,
+        .n_values = (size_t)lt_ceil_div(n_elems, LT_LEVEL_STEP) * LT_LEVEL_STEP,
+        .n_elems = (double)n_elems,
+        .greatest = TOP_LEVEL,
+    };
+    loops->levels(x, n_elems, factor, values);
+    all.squares = (double)loops->squares(values, all.n_values);
+    set_unit(precise, octave_of(greatest));
+    set_other(precise, &all, 1 / (double)factor);
 }
 
-void lt_precise_count(const lt_precise *precise, const float *x, size_t n_elems, uint32_t *counts) {
-    uint32_t half = precise->is_signed ? precise->n_bins / 2 : 0;
-    for (size_t i = 0; i < n_elems; i++) {
-        counts[bin_of(level_of_elem(precise, x[i])) + (x[i] < 0 ? half : 0)]++;
-    }
-}
-
-float lt_precise_from_counts(const lt_precise *precise, uint32_t *narrow, uint64_t *wide,
-                             float *values) {
-    uint32_t half = precise->is_signed ? precise->n_bins / 2 : precise->n_bins;
-    levels all = {.precise = precise, .values = values, .narrow = narrow, .wide = wide};
-    for (uint32_t bin = 0; bin < precise->n_bins; bin++) {
-        uint64_t count = wide != NULL ? wide[bin] : narrow[bin];
-        if (count == 0) {
-            continue;
+/* Makes a half of a histogram, whose bins are overwritten, and returns its greatest bin. */
+static uint32_t sum_up(levels *all, half *bins, uint64_t *counts, double *sums, int max_code) {
+    uint64_t n_elems = 0;
+    double sum = 0;
+    uint32_t greatest = 0;
+    *bins = (half){counts, sums, all->precise->n_bins, max_code};
+    all->n_elems += (double)counts[0];
+    for (uint32_t bin = bins->n_bins - 1; bin > 0; bin--) {
+        if (counts[bin] != 0) {
+            const double level = (double)level_of(all->precise, bin);
+            greatest = greatest > bin ? greatest : bin;
+            n_elems += counts[bin];
+            sum += (double)counts[bin] * level;
+            all->squares += (double)counts[bin] * (level * level);
         }
-        float level = level_of(bin % half);
-        if (wide != NULL) {
-            wide[all.n_values] = count;
-        } else {
-            narrow[all.n_values] = (uint32_t)count;
-        }
-        values[all.n_values++] = bin < half ? level : -level;
-        all.n_elems += (double)count;
-        all.squares += (double)count * ((double)level * (double)level);
-        all.greatest = level > all.greatest ? level : all.greatest;
+        counts[bin] = n_elems;
+        sums[bin] = sum;
     }
-    return search_scale(&all);
+    all->n_elems += (double)n_elems;
+    return greatest;
 }
 
-/* ---- the elements themselves */
-
-/* At most LT_SUM_BLOCK elements. */
-static void add_fit(lt_scale_fit *sums, const lt_precise *precise, float inverse, const float *x,
-                    size_t n_elems) {
-    lt_sum_block block = {0};
-    for (size_t i = 0; i < n_elems; i++) {
-        float from = fabsf(x[i]) <= FLT_MAX ? x[i] : 0;
-        float code = code_of(from * inverse, precise->low_code, precise->high_code);
-        lt_sum_block_add(&block, (double)code * (double)from);
-        sums->squares += (uint64_t)(code * code);
+void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sums) {
+    levels all = {.precise = precise};
+    const uint32_t n_bins = precise->n_bins;
+    uint32_t greatest = sum_up(&all, &all.halves[0], counts, sums, (int)precise->high_code);
+    if (precise->is_signed) {
+        uint32_t below =
+            sum_up(&all, &all.halves[1], counts + n_bins, sums + n_bins, (int)-precise->low_code);
+        greatest = greatest > below ? greatest : below;
     }
-    lt_exact_sum_add(&sums->product, &block);
-}
-
-void lt_scale_fit_add(lt_scale_fit *sums, const lt_precise *precise, float scale, const float *x,
-                      size_t n_elems) {
-    const float inverse = lt_inverse_scale(scale);
-    for (size_t done = 0; done < n_elems; done += LT_SUM_BLOCK) {
-        add_fit(sums, precise, inverse, x + done, (size_t)lt_min(n_elems - done, LT_SUM_BLOCK));
+    const int bits = MANTISSA_BITS - (int)precise->shift;
+    const int first = (int)(precise->base >> bits) - EXPONENT_BIAS;
+    const int octave = first + (int)(greatest >> bits);
+    if (greatest > 0 && octave >= LEAST_OCTAVE) {
+        all.greatest = (double)level_of(precise, greatest);
+        set_unit(precise, octave);
+        set_other(precise, &all, power(first));
     }
 }
 
-void lt_scale_fit_merge(lt_scale_fit *sums, const lt_scale_fit *from) {
-    sums->squares += from->squares;
-    lt_exact_sum_merge(&sums->product, &from->product);
-}
-
-float lt_scale_fitted(const lt_precise *precise, const lt_scale_fit *sums) {
-    return sums->squares == 0
-               ? precise->scale
-               : usable(precise, lt_exact_sum_value(&sums->product) / (double)sums->squares);
-}
-
-/* At most LT_SUM_BLOCK elements, with one scale. As the encoders and decoders compute. */
-static uint64_t add_errors(lt_exact_sum *squares, const lt_precise *precise, float scale,
-                           const float *x, size_t n_elems) {
-    const float inverse = lt_inverse_scale(scale);
-    lt_sum_block block = {0};
-    uint64_t n_nonfinite = 0;
-    for (size_t i = 0; i < n_elems; i++) {
-        float from = fabsf(x[i]) <= FLT_MAX ? x[i] : 0;
-        float decoded = code_of(from * inverse, precise->low_code, precise->high_code) * scale;
-        double error = (double)from - (double)decoded;
-        if (fabsf(decoded) <= FLT_MAX) {
-            lt_sum_block_add(&block, error * error);
-        } else {
-            n_nonfinite++;
-        }
+/* With the sums P of code times element and Q of codes squared, the squared error with a scale s is
+ * the sum of squared elements less the gain 2 s P - s^2 Q, which is greatest at s = P / Q: P^2 / Q.
+ * The codes that this scale gives are at least as good as those that it was made from. What
+ * rounding can do to the two errors is far below the margin. */
+float lt_precise_choose(const lt_precise *precise, const lt_scale_fit *sums) {
+    const double margin = 1 + 0x1p-26;
+    const double standard = (double)precise->scale * (double)precise->unit_factor;
+    const double p0 = (double)sums->product[0];
+    const double q0 = (double)sums->squares[0];
+    const double p1 = (double)sums->product[1];
+    const double q1 = (double)sums->squares[1];
+    const double gain = fmax(standard * (2 * p0 - standard * q0), 0);
+    if (q1 == 0 || p1 <= 0 || p1 / q1 * p1 <= gain * margin) {
+        return precise->scale;
     }
-    lt_exact_sum_add(squares, &block);
-    return n_nonfinite;
-}
-
-void lt_scale_errors_add(lt_scale_errors *errors, const lt_precise *precise, float other,
-                         const float *x, size_t n_elems) {
-    const float scales[2] = {precise->scale, other};
-    for (int i = 0; i < 2; i++) {
-        for (size_t done = 0; done < n_elems; done += LT_SUM_BLOCK) {
-            size_t count = (size_t)lt_min(n_elems - done, LT_SUM_BLOCK);
-            errors->n_nonfinite[i] +=
-                add_errors(&errors->squares[i], precise, scales[i], x + done, count);
-        }
-    }
-}
-
-void lt_scale_errors_merge(lt_scale_errors *errors, const lt_scale_errors *from) {
-    for (int i = 0; i < 2; i++) {
-        errors->n_nonfinite[i] += from->n_nonfinite[i];
-        lt_exact_sum_merge(&errors->squares[i], &from->squares[i]);
-    }
-}
-
-float lt_precise_choose(const lt_precise *precise, float other, const lt_scale_errors *errors) {
-    if (errors->n_nonfinite[0] != errors->n_nonfinite[1]) {
-        return errors->n_nonfinite[1] < errors->n_nonfinite[0] ? other : precise->scale;
-    }
-    bool is_less =
-        lt_exact_sum_value(&errors->squares[1]) < lt_exact_sum_value(&errors->squares[0]);
-    return is_less ? other : precise->scale;
+    const double found = p1 / q1 / (double)precise->unit_factor;
+    const bool is_finite = found * fabs((double)precise->low_code) < (double)FLT_MAX;
+    const float scale = is_finite ? (float)found : 0;
+    return scale > 0 && lt_inverse_scale(scale) > 0 ? scale : precise->scale;
 }
 
 /* ---- scans */
 
 static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
 
-void lt_scan_add(lt_scan *scan, lt_scan_part *part, uint64_t elem, const float *x, size_t n_elems) {
+void lt_scan_add(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *part, const float *x,
+                 size_t n_elems) {
     switch (scan->kind) {
-    case LT_SCAN_ELEMS: /* a scope of one tile, so that nobody else does this */
-        memcpy(scan->values + (elem - scan->first_elem), x, n_elems * sizeof *x);
+    case LT_SCAN_ELEMS: /* all of the scope's, so that nobody else does this */
+        lt_precise_search_elems(&scan->precise, loops, x, n_elems);
         break;
     case LT_SCAN_COUNTS:
-        lt_precise_count(&scan->precise, x, n_elems, part->counts);
+        loops->count(&scan->precise, x, n_elems, part->counts);
         break;
     case LT_SCAN_FIT:
-        lt_scale_fit_add(&part->fit, &scan->precise, scan->other, x, n_elems);
-        break;
-    case LT_SCAN_ERRORS:
-        lt_scale_errors_add(&part->errors, &scan->precise, scan->other, x, n_elems);
+        loops->fit(&scan->precise, x, n_elems, &part->fit);
         break;
     }
 }
 
-void lt_scan_merge(lt_scan *scan, const lt_scan_part *part) {
-    (void)pthread_mutex_lock(&merging);
+void lt_scan_merge(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *part) {
     if (scan->kind == LT_SCAN_COUNTS) {
-        for (uint32_t i = 0; i < scan->precise.n_bins; i++) {
-            scan->counts[i] += part->counts[i];
-        }
-    } else if (scan->kind == LT_SCAN_FIT) {
-        lt_scale_fit_merge(&scan->fit, &part->fit);
-    } else if (scan->kind == LT_SCAN_ERRORS) {
-        lt_scale_errors_merge(&scan->errors, &part->errors);
+        loops->fold(&scan->precise, part->counts);
+    }
+    (void)pthread_mutex_lock(&merging);
+    for (uint32_t i = 0; scan->kind == LT_SCAN_COUNTS && i < lt_precise_bins(&scan->precise); i++) {
+        scan->counts[i] += part->counts[i];
+    }
+    for (int i = 0; scan->kind == LT_SCAN_FIT && i < 2; i++) {
+        scan->fit.product[i] += part->fit.product[i];
+        scan->fit.squares[i] += part->fit.squares[i];
     }
     (void)pthread_mutex_unlock(&merging);
 }

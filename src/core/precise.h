@@ -4,15 +4,14 @@
 #ifndef LT_CORE_PRECISE_H
 #define LT_CORE_PRECISE_H
 
-#include "core/exact_sum.h"
 #include "core/layout.h"
 
 /* Scopes of up to so many elements are searched element by element, longer ones by a histogram. */
 enum { LT_PRECISE_ELEMS = 1024 };
 
-/* A histogram's bins, at most. Levels below 512 have bins of their own, and each octave above has
- * 256; levels stay below 2^21, or 2^30 where there is one half of bins only. */
-enum { LT_PRECISE_BINS = 2 * 3584 };
+/* A histogram has so many bins at most, and room for LT_PRECISE_COPIES times as many: loops that
+ * count spread elements over copies of it. */
+enum { LT_PRECISE_BINS = 4096, LT_PRECISE_COPIES = 2 };
 
 /* The search for one scope. */
 typedef struct lt_precise {
@@ -20,11 +19,51 @@ typedef struct lt_precise {
     float inverse;   /* of that; 0: there is nothing to search */
     float low_code;  /* of the target */
     float high_code; /* likewise */
-    float factor;    /* levels in a step of the standard scale */
-    bool is_signed;  /* levels below 0 have bins of their own, the second half of all */
-    uint32_t n_bins;
-    float max_level;
+    bool is_signed;  /* elements below 0 have bins of their own, the second half of all */
+    uint32_t shift;  /* bits of a magnitude that do not tell bins apart */
+    uint32_t base;   /* what the other bits are in bin 0, which counts what lies below it, too */
+    uint32_t n_bins; /* of one half */
+    float other;     /* the scale that the search has led to; 0: none */
+    float other_inverse;
+    float unit_factor; /* a power of two that takes every element below 2^22 */
 } lt_precise;
+
+/* For the two scales of a search, the standard one's first, sums over elements with the codes that
+ * it gives: of code times element, this in units of 1 / unit_factor and rounded, and of codes
+ * squared. Zeroed before the first. */
+typedef struct lt_scale_fit {
+    int64_t product[2];
+    uint64_t squares[2];
+} lt_scale_fit;
+
+enum { LT_LEVEL_STEP = 64 };
+
+/* How a scale c makes codes of levels, which are whole numbers of 16 bits: level L has the code
+ * ((L * multiplier + 2^14 >> 15) + 2^(shift - 1)) >> shift, clamped. */
+typedef struct lt_candidate {
+    int16_t multiplier; /* 2^15 * 2^shift / c, 2^14 or more; never 2^15 */
+    int16_t shift;      /* at least 1 */
+} lt_candidate;
+
+/* Loops over elements, in what instructions the CPU has. Elements that are not finite count as 0.
+ *   greatest  magnitude
+ *   levels    the nearest whole numbers to elements times a factor, below 2^15
+ *   squares   the sum of squared levels
+ *   few    sums of code times level and of codes squared over levels, whose number is a multiple of
+ *          LT_LEVEL_STEP, with the codes that a candidate gives
+ *   count  adds elements to a histogram and its copies, below 2^32 in all
+ *   fold   adds the copies up
+ *   fit    adds elements to the sums, at most 4096 of them */
+typedef struct lt_precise_loops {
+    float (*greatest)(const float *x, size_t n_elems);
+    void (*levels)(const float *x, size_t n_elems, float factor, int16_t *levels);
+    int64_t (*squares)(const int16_t *levels, size_t n_levels);
+    void (*few)(const lt_precise *precise, const int16_t *levels, size_t n_levels,
+                lt_candidate candidate, int64_t sums[2]);
+    void (*count)(const lt_precise *precise, const float *x, size_t n_elems, uint32_t *counts);
+    void (*fold)(const lt_precise *precise, uint32_t *counts);
+    void (*fit)(const lt_precise *precise, const float *x, size_t n_elems, lt_scale_fit *sums);
+} lt_precise_loops;
 
 /* True if PRECISE differs from BALANCED for that target. */
 bool lt_precise_applies(lathe_dtype dtype, lathe_quality quality);
@@ -32,79 +71,49 @@ bool lt_precise_applies(lathe_dtype dtype, lathe_quality quality);
 /* How far below -max_code a target's codes reach: 0 or 1. */
 float lt_extra_codes(lathe_dtype dtype, lathe_quality quality);
 
-/* For a scope of n_elems elements with that standard scale. */
-lt_precise lt_precise_of(lathe_dtype dtype, uint64_t n_elems, float scale);
+/* For a scope with that standard scale. */
+lt_precise lt_precise_of(lathe_dtype dtype, float scale);
 
-/* The scale that the search among n_elems elements of a scope, at most LT_PRECISE_ELEMS, leads to;
- * it is to be fitted to the elements, and compared with the standard one. Elements that are not
- * finite count as 0. */
-float lt_precise_from_elems(const lt_precise *precise, const float *x, size_t n_elems);
+/* Bins of both halves. */
+static inline uint32_t lt_precise_bins(const lt_precise *precise) {
+    return precise->n_bins << (precise->is_signed ? 1 : 0);
+}
 
-/* Counts elements of a longer scope, below 2^32 in all, into n_bins bins. */
-void lt_precise_count(const lt_precise *precise, const float *x, size_t n_elems, uint32_t *counts);
+/* Searches among n_elems elements of a scope, at most LT_PRECISE_ELEMS, and sets `other`. */
+void lt_precise_search_elems(lt_precise *precise, const lt_precise_loops *loops, const float *x,
+                             size_t n_elems);
 
-/* The same from a histogram, which may be 32 or 64 bits wide: the other is NULL. It is compacted;
- * `values` has room for n_bins. */
-float lt_precise_from_counts(const lt_precise *precise, uint32_t *narrow, uint64_t *wide,
-                             float *values);
+/* The same by the histogram of a longer scope, which is overwritten. `sums` has room for as many
+ * numbers. */
+void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sums);
 
-/* What fits a scale to the codes that another one gives: the sums of code times element, and of
- * codes squared. Zeroed before the first. */
-typedef struct lt_scale_fit {
-    lt_exact_sum product;
-    uint64_t squares;
-} lt_scale_fit;
-
-void lt_scale_fit_add(lt_scale_fit *sums, const lt_precise *precise, float scale, const float *x,
-                      size_t n_elems);
-void lt_scale_fit_merge(lt_scale_fit *sums, const lt_scale_fit *from);
-
-/* The scale with the least squared error for these codes; the standard one if there is none. */
-float lt_scale_fitted(const lt_precise *precise, const lt_scale_fit *sums);
-
-/* The squared errors of the elements with the standard scale, and with another one. Zeroed before
- * the first. */
-typedef struct lt_scale_errors {
-    uint64_t n_nonfinite[2]; /* elements that decode to an infinity */
-    lt_exact_sum squares[2];
-} lt_scale_errors;
-
-void lt_scale_errors_add(lt_scale_errors *errors, const lt_precise *precise, float other,
-                         const float *x, size_t n_elems);
-void lt_scale_errors_merge(lt_scale_errors *errors, const lt_scale_errors *from);
-
-/* The standard scale, unless the errors with the other one are less. */
-float lt_precise_choose(const lt_precise *precise, float other, const lt_scale_errors *errors);
+/* The scale with the least squared error for the codes of `other`, if that is less than the
+ * standard scale's error; else the standard one. */
+float lt_precise_choose(const lt_precise *precise, const lt_scale_fit *sums);
 
 /* What a pass over some tiles of a scope gathers for the search. */
 typedef enum lt_scan_kind {
-    LT_SCAN_ELEMS = 0, /* the elements themselves */
+    LT_SCAN_ELEMS = 0, /* nothing: searches, which takes a scope of one tile */
     LT_SCAN_COUNTS,    /* the histogram */
-    LT_SCAN_FIT,       /* what fits the scale that was found to the elements */
-    LT_SCAN_ERRORS,    /* the errors with two scales */
+    LT_SCAN_FIT,       /* the sums for the two scales */
 } lt_scan_kind;
 
 typedef struct lt_scan {
     lt_scan_kind kind;
     lt_precise precise;
-    uint64_t first_elem; /* of the scope, in the tensor */
-    float other;         /* FIT: the scale that was found; ERRORS: the fitted one */
-    float *values;       /* ELEMS: the scope's; LT_PRECISE_BINS of room */
-    uint64_t *counts;    /* LT_PRECISE_BINS */
+    uint64_t counts[LT_PRECISE_BINS];
     lt_scale_fit fit;
-    lt_scale_errors errors;
 } lt_scan;
 
 /* What one thread has gathered of it: below 2^32 elements. Zeroed, counts only for COUNTS. */
 typedef struct lt_scan_part {
-    uint32_t counts[LT_PRECISE_BINS];
+    uint32_t counts[LT_PRECISE_COPIES * LT_PRECISE_BINS];
     lt_scale_fit fit;
-    lt_scale_errors errors;
 } lt_scan_part;
 
-/* Gathers elements [elem, elem + n_elems) of the tensor, and hands over what was gathered. The
- * latter is thread-safe. */
-void lt_scan_add(lt_scan *scan, lt_scan_part *part, uint64_t elem, const float *x, size_t n_elems);
-void lt_scan_merge(lt_scan *scan, const lt_scan_part *part);
+/* Gathers a tile's elements, and hands over what was gathered. The latter is thread-safe. */
+void lt_scan_add(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *part, const float *x,
+                 size_t n_elems);
+void lt_scan_merge(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *part);
 
 #endif

@@ -33,42 +33,49 @@ static bool is_saturated(float x, float y, float limit) {
     return from > limit && to >= limit && (from > to || (isinf(y) && !isinf(x)));
 }
 
-/* At most LT_SUM_BLOCK elements. */
-static void add_block(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems,
-                      float limit) {
-    lt_sum_block squares = {0};
-    lt_sum_block decoded = {0};
-    lt_sum_block product = {0};
-    lt_sum_block errors = {0};
+uint64_t lt_quality_saturated(const float *x, const float *y, size_t n_elems, float limit) {
+    uint64_t n_saturated = 0;
     for (size_t i = 0; i < n_elems; i++) {
-        double from = (double)x[i];
-        double to = (double)y[i];
-        sums->n_saturated += is_saturated(x[i], y[i], limit);
+        n_saturated += is_saturated(x[i], y[i], limit);
+    }
+    return n_saturated;
+}
+
+void lt_quality_add_terms(lt_quality_block *block, float x, float y) {
+    double error = lt_difference(x, y);
+    lt_sum_block_add(&block->squares, (double)x * (double)x);
+    lt_sum_block_add(&block->decoded, (double)y * (double)y);
+    lt_sum_block_add(&block->product, (double)x * (double)y);
+    lt_sum_block_add(&block->errors, error * error);
+}
+
+void lt_quality_add_block(lt_quality_sums *sums, const lt_quality_block *block) {
+    lt_exact_sum_add_block(&sums->squares, &block->squares);
+    lt_exact_sum_add_block(&sums->decoded, &block->decoded);
+    lt_exact_sum_add_block(&sums->product, &block->product);
+    lt_exact_sum_add_block(&sums->errors, &block->errors);
+}
+
+/* At most LT_SUM_BLOCK elements. */
+static void add_block(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems) {
+    lt_quality_block block = {0};
+    for (size_t i = 0; i < n_elems; i++) {
         sums->n_zero += y[i] == 0;
         if (!isfinite(x[i]) || !isfinite(y[i])) {
             /* Equal infinities, and NaNs on both sides, are no difference. */
             sums->n_nonfinite += !(x[i] == y[i] || (isnan(x[i]) && isnan(y[i])));
             continue;
         }
-        double error = fabs(from - to);
-        lt_sum_block_add(&squares, from * from);
-        lt_sum_block_add(&decoded, to * to);
-        lt_sum_block_add(&product, from * to);
-        lt_sum_block_add(&errors, error * error);
-        sums->max_abs_error = error > sums->max_abs_error ? error : sums->max_abs_error;
+        lt_quality_add_terms(&block, x[i], y[i]);
+        sums->max_abs_error = fmax(sums->max_abs_error, fabs(lt_difference(x[i], y[i])));
     }
-    lt_exact_sum_add(&sums->squares, &squares);
-    lt_exact_sum_add(&sums->decoded, &decoded);
-    lt_exact_sum_add(&sums->product, &product);
-    lt_exact_sum_add(&sums->errors, &errors);
+    lt_quality_add_block(sums, &block);
 }
 
-void lt_quality_add(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems,
-                    float limit) {
-    sums->n_elems += n_elems;
+void lt_quality_add(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems) {
     for (size_t done = 0; done < n_elems; done += LT_SUM_BLOCK) {
         size_t count = (size_t)lt_min(n_elems - done, LT_SUM_BLOCK);
-        add_block(sums, x + done, y + done, count, limit);
+        add_block(sums, x + done, y + done, count);
     }
 }
 

@@ -24,9 +24,25 @@ typedef struct lt_quality_sums {
  * number. */
 float lt_quality_limit(lathe_dtype dtype, float scale);
 
-/* Adds n_elems values x of a source and what they became, y; `limit` is theirs. */
-void lt_quality_add(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems,
-                    float limit);
+/* How many of n_elems values x of a source are saturated in what they became, y, where `limit` is
+ * theirs. */
+uint64_t lt_quality_saturated(const float *x, const float *y, size_t n_elems, float limit);
+
+/* Adds n_elems such pairs to the sums, the greatest error, and the counts of zeros and non-finite
+ * elements. Neither function counts elements. */
+void lt_quality_add(lt_quality_sums *sums, const float *x, const float *y, size_t n_elems);
+
+/* The terms of at most LT_SUM_BLOCK pairs, before they are a part of the sums. Zero-initialised. */
+typedef struct lt_quality_block {
+    lt_sum_block squares;
+    lt_sum_block decoded;
+    lt_sum_block product;
+    lt_sum_block errors;
+} lt_quality_block;
+
+/* Adds the terms of two finite values, and adds a block to sums. */
+void lt_quality_add_terms(lt_quality_block *block, float x, float y);
+void lt_quality_add_block(lt_quality_sums *sums, const lt_quality_block *block);
 
 /* Adds what another has. Thread-safe as far as `sums` goes. */
 void lt_quality_merge(lt_quality_sums *sums, const lt_quality_sums *from);

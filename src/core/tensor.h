@@ -9,30 +9,32 @@
 
 struct lt_device_memory;
 
+/* What is touched when a tensor is read, written or released comes first, in one line of the cache;
+ * then what tells tensors apart. */
 struct lathe_tensor {
     atomic_size_t n_references;
-    uint64_t id;                  /* no other tensor of the process has it, now or later */
-    atomic_uint_fast64_t version; /* of the contents: how often they have been open to change */
-    lathe_pool *pool;             /* that this struct is a block of */
+    lathe_pool *pool;       /* that this struct is a block of */
+    void *data;             /* DEVICE: while it is mapped */
+    float *scales;          /* likewise */
+    lathe_free_fn *free_fn; /* NULL: nothing to free */
+    void *free_ctx;
+    lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
+    lathe_memory memory;
+    bool is_part; /* this struct lies in a block with others', which free_fn looks after */
+    bool read_only;
+    bool mapped_read_only;
+    bool owns_memory; /* data and scales are blocks or buffers of its own, which free_fn frees */
     lt_layout layout;
     uint32_t n_dims;
     uint32_t row_dims; /* at least 1 */
     lathe_granularity granularity;
     uint64_t group_size;
-    uint64_t shape[LATHE_MAX_DIMS];
-    lathe_memory memory;
-    void *data;    /* DEVICE: while it is mapped */
-    float *scales; /* likewise */
-    bool read_only;
-    bool mapped_read_only;
-    lathe_free_fn *free_fn; /* NULL: nothing to free */
-    void *free_ctx;
-    bool owns_memory;   /* data and scales are blocks or buffers of its own, which free_fn frees */
-    uint64_t capacity;  /* bytes from the data's beginning on that are the tensor's */
-    lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
-    bool is_part;       /* this struct lies in a block with others', which free_fn looks after */
+    uint64_t id;                  /* no other tensor of the process has it, now or later */
+    atomic_uint_fast64_t version; /* of the contents: how often they have been open to change */
+    uint64_t capacity;            /* bytes from the data's beginning on that are the tensor's */
     struct lt_device_memory
         *on_device; /* PINNED and DEVICE: engine/device/device_tensor.h; else NULL */
+    uint64_t shape[LATHE_MAX_DIMS];
 };
 
 /* A tensor of that description and layout, with one reference and no memory yet. NULL if there is
@@ -43,6 +45,9 @@ lathe_tensor *lt_tensor_new(lathe_pool *pool, const lathe_tensor_desc *desc,
 /* The same in memory of the caller's, which is zeroed. */
 void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_desc *desc,
                     const lt_layout *layout);
+
+/* The first of n ids that no tensor has. */
+uint64_t lt_tensor_new_ids(uint64_t n);
 
 /* True if the tensor is what the description, whose layout is given, says: a conversion to it would
  * change nothing. Shapes are not looked at. */

@@ -11,7 +11,7 @@
 typedef lathe_status lt_scan_fn(void *ctx, lt_scan *scan, uint64_t first_tile, uint64_t n_tiles);
 
 /* Scans that lt_precise_scales runs over each scope. */
-enum { LT_PRECISE_SCANS = 3 };
+enum { LT_PRECISE_SCANS = 2 };
 
 /* Replaces the standard scales of all scopes by the PRECISE ones. Errors: INSUFFICIENT_MEMORY, and
  * those of `run`. */
