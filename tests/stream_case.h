@@ -209,6 +209,34 @@ static inline void pull(const convert_case *c, const lathe_target *target, size_
     forget(&to);
 }
 
+/* With tensors at one end or both, which the CPU reads and writes where they lie. */
+static inline void pull_tensors(const convert_case *c, const lathe_target *target, size_t engine,
+                                const lathe_stream_options *options, bool from_tensor,
+                                bool to_tensor, const expected *e) {
+    watched from = watch_source(c, false);
+    watched to = watch_sink(target, c, false);
+    lathe_tensor_desc desc;
+    lathe_tensor *result = NULL;
+    CHECK_OK(lathe_target_desc(target, c->from.n_dims, c->from.shape, &desc));
+    CHECK_OK(lathe_tensor_wrap(pool, &desc, to.out, to.out_scales, 0, NULL, NULL, &result));
+    const lathe_source tensor_source = {
+        .struct_size = sizeof tensor_source, .kind = LATHE_END_TENSOR, .tensor = c->tensor};
+    const lathe_sink tensor_sink = {
+        .struct_size = sizeof tensor_sink, .kind = LATHE_END_TENSOR, .tensor = result};
+    const lathe_source source = from_tensor ? tensor_source : source_of(&from);
+    const lathe_sink sink = to_tensor ? tensor_sink : sink_of(&to);
+    lathe_convert_stats stats = {.struct_size = sizeof stats, .n_saturated = 777};
+    lathe_status status =
+        lathe_stream_convert(engines[engine], &c->from, target, &source, &sink, options, &stats);
+    if (to_tensor) { /* nobody has watched */
+        to.done = to.n_bytes;
+        CHECK(to.out[to.n_bytes] == CANARY, "%s: past the end", describe(c, target, engine));
+    }
+    check_result(c, target, engine, e, status, &to, &stats);
+    lathe_tensor_release(result);
+    forget(&to);
+}
+
 static inline lathe_status feed_round(lathe_stream *stream, const convert_case *c, test_rng *rng) {
     uint64_t n = c->layout.n_bytes;
     lathe_status status = LATHE_OK;
@@ -290,6 +318,10 @@ static inline void check_streams(const convert_case *c, const lathe_target *targ
     lathe_stream_options options = random_options(rng);
     pull(c, target, engine, &options, test_random_below(rng, 2) == 0,
          test_random_below(rng, 2) == 0, &e);
+    options = random_options(rng);
+    bool from_tensor = test_random_below(rng, 2) == 0;
+    pull_tensors(c, target, engine, &options, from_tensor,
+                 !from_tensor || test_random_below(rng, 2) == 0, &e);
     options = random_options(rng);
     push(c, target, engine, &options, test_random_below(rng, 2) == 0, &e, rng);
     lathe_tensor_release(e.tensor);

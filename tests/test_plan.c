@@ -471,13 +471,12 @@ static void write_text(const char *text) {
     (void)fclose(stream);
 }
 
-/* Multiplies every rate of a machine's lines. */
-static void slow_down(const json_t *machine, double factor) {
+/* Gives a machine's lines a rate that no machine has. */
+static void slow_down(const json_t *machine) {
     size_t i = 0;
     json_t *line = NULL;
     json_array_foreach(json_object_get(machine, "lines"), i, line) {
-        double rate = json_number_value(json_object_get(line, "ns_per_byte"));
-        json_object_set_new(line, "ns_per_byte", json_real(rate * factor));
+        json_object_set_new(line, "ns_per_byte", json_real(100));
     }
 }
 
@@ -486,7 +485,7 @@ Test(calibration, is_written_and_read) {
     json_t *root = load_file();
     cr_assert_eq(json_array_size(json_object_get(root, "machines")), 1);
     cr_assert_eq(json_array_size(json_object_get(machine_at(root, 0), "lines")), 2);
-    slow_down(machine_at(root, 0), 10000);
+    slow_down(machine_at(root, 0));
     save_and_drop(root);
     struct stat before;
     struct stat after;
@@ -506,7 +505,7 @@ Test(calibration, is_written_and_read) {
 Test(calibration, of_another_machine_is_not_used) {
     (void)plan_with_file(LATHE_F16);
     json_t *root = load_file();
-    slow_down(machine_at(root, 0), 10000);
+    slow_down(machine_at(root, 0));
     json_object_set_new(json_object_get(machine_at(root, 0), "machine"), "cpu",
                         json_string("another"));
     save_and_drop(root);
@@ -519,7 +518,7 @@ Test(calibration, of_another_machine_is_not_used) {
 Test(calibration, that_is_in_doubt_is_measured_again) {
     (void)plan_with_file(LATHE_F16);
     json_t *good = load_file();
-    slow_down(machine_at(good, 0), 10000);
+    slow_down(machine_at(good, 0));
     json_object_set_new(good, "version", json_string("0.0.0"));
     save_and_drop(good);
     cr_assert_lt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000), "another version");

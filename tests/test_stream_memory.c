@@ -75,6 +75,40 @@ Test(stream_memory, memory_is_slots_times_chunk) {
 }
 #endif
 
+#ifndef TEST_OPENCL
+/* What lies in a tensor takes no part of a chunk. */
+Test(stream_memory, tensors_of_the_host_take_none) {
+    static const shape_option shape = {2, {2000, 1500}};
+    const uint64_t records = 32 * KIB;
+    convert_case c = normal_case(LATHE_F32, &shape, 0, 94);
+    lathe_tensor_desc desc;
+    for (size_t i = 0; i < 3; i++) {
+        const lathe_target target =
+            target_of(i == 0 ? LATHE_F16 : LATHE_I8, &layout_options[i == 0 ? 0 : i - 1], 0);
+        lathe_config config = {.struct_size = sizeof config, .n_threads = 3};
+        lathe_engine *engine = NULL;
+        lathe_tensor *result = NULL;
+        CHECK_OK(lathe_engine_create(&config, &engine));
+        CHECK_OK(lathe_target_desc(&target, c.from.n_dims, c.from.shape, &desc));
+        CHECK_OK(lathe_tensor_create(pool, &desc, &result));
+        const uint64_t before = stats_of(engine).in_use_bytes;
+        const lathe_source source = {
+            .struct_size = sizeof source, .kind = LATHE_END_TENSOR, .tensor = c.tensor};
+        const lathe_sink sink = {
+            .struct_size = sizeof sink, .kind = LATHE_END_TENSOR, .tensor = result};
+        CHECK_OK(lathe_stream_convert(engine, NULL, &target, &source, &sink, NULL, NULL));
+        /* 768 KiB a chunk otherwise; i = 1: a statistic of each tile of 4,096 elements */
+        const uint64_t scales = lathe_tensor_n_scales(result) * sizeof(float);
+        const uint64_t tiles = i == 1 ? 3000000 / 4096 * sizeof(double) : 0;
+        const uint64_t extra = stats_of(engine).peak_bytes - before;
+        CHECK(extra <= records + 2 * (scales + tiles), "%d: %d bytes", (int)i, (int)extra);
+        lathe_tensor_release(result);
+        lathe_engine_free(engine);
+    }
+    case_free(&c);
+}
+#endif
+
 /* A budget that leaves little: fewer and smaller slots, and below that a clear error. */
 Test(stream_memory, what_the_budget_leaves) {
     static const shape_option shape = {2, {500, 3001}};

@@ -26,8 +26,8 @@ typedef struct lathe_checkpoint_tensor {
     uint32_t n_dims;
     const uint64_t *shape;
     lathe_granularity granularity; /* of a quantized tensor, as in lathe_tensor_desc */
-    uint64_t group_size;
     uint32_t row_dims;
+    uint64_t group_size;
     uint64_t n_elems;
     uint64_t n_bytes;  /* of data in the file, without scales */
     uint64_t n_scales; /* F32 scales in the NAME_scale companion */
@@ -102,7 +102,9 @@ typedef struct lathe_checkpoint_options {
     const lathe_rule *rules; /* the first match wins; granularity and the rest come from `target` */
     size_t n_rules;
     uint64_t memory_bytes; /* for all buffers together; default 64 MiB; at least 1 MiB */
-    uint32_t overwrite;    /* 1: replace an existing output */
+    uint64_t shard_bytes; /* not 0: write shards of at most so many bytes of data each; a tensor and
+                             its scales, which are never parted, may be more */
+    uint32_t overwrite;   /* 1: replace an existing output */
     lathe_progress_fn *progress;
     void *progress_ctx;
 } lathe_checkpoint_options;
@@ -125,6 +127,7 @@ typedef struct lathe_checkpoint_report {
     uint64_t output_bytes;
     uint64_t n_tensors;
     uint64_t n_converted;
+    uint64_t n_shards; /* that were written; 0: a single file without an index */
     double seconds;
     const lathe_tensor_report *tensors; /* n_tensors of them, in the input's order */
     uint64_t n_rules;
@@ -133,15 +136,15 @@ typedef struct lathe_checkpoint_report {
 } lathe_checkpoint_report;
 
 /* Converts the checkpoint at `input` into `output`. An output that ends in ".index.json" is sharded
- * as the input is; any other is one safetensors file. Tensors are streamed through fixed buffers,
- * so that the memory in use depends on memory_bytes and the headers, never on a tensor's size. The
- * output appears under its name when it is complete and synced, and not at all otherwise; until
- * then a temporary file lies beside it. `input` and `output` may be the same file if `overwrite` is
- * set. `report` may be NULL; it is set on success.
- * Shards called NAME-00001-of-0000N.safetensors lie beside NAME.safetensors.index.json, which
- * appears last. A file of a sharded input is never replaced: EXISTS. A rule that names a tensor
- * that Lathe cannot convert is NOT_SUPPORTED; a NAME_scale that is both a tensor and a companion is
- * INVALID_ARGUMENT.
+ * as the input is, unless shard_bytes says otherwise; any other is one safetensors file or, with
+ * shard_bytes, an index to whose path ".index.json" is added. Tensors are streamed through fixed
+ * buffers, so that the memory in use depends on memory_bytes and the headers, never on a tensor's
+ * size. The output appears under its name when it is complete and synced, and not at all otherwise;
+ * until then it is a file without a name, or a temporary one beside it. `input` and `output` may be
+ * the same file if `overwrite` is set. `report` may be NULL; it is set on success. Shards called
+ * NAME-00001-of-0000N.safetensors lie beside NAME.safetensors.index.json, which appears last. A
+ * file of a sharded input is never replaced: EXISTS. A rule that names a tensor that Lathe cannot
+ * convert is NOT_SUPPORTED; a NAME_scale that is both a tensor and a companion is INVALID_ARGUMENT.
  * Errors: those of lathe_checkpoint_open and lathe_convert, EXISTS, IO, CANCELLED. The message
  * names the tensor. Thread-safe. */
 LATHE_API lathe_status lathe_checkpoint_convert(lathe_engine *engine, const char *input,

@@ -39,14 +39,17 @@ typedef struct lathe_pipeline_stage {
 typedef struct lathe_pipeline_options {
     size_t struct_size;
     /* Results that the cache keeps, at most, in bytes of data and scales; the one used longest ago
-     * goes first. Default: the pipeline_cache_bytes of the engine that runs the pipeline. */
+     * goes first. Default: the pipeline_cache_bytes of the engine that runs the pipeline. When the
+     * pipeline's pool says that memory is short, half of them go at HIGH, all at CRITICAL, and none
+     * is kept until that has passed. */
     uint64_t cache_bytes;
 } lathe_pipeline_options;
 
 /* Makes a pipeline of n_stages stages, 1 to LATHE_PIPELINE_MAX_STAGES, which are copied; its memory
  * comes from the pool. `options` may be NULL. The caller frees it with lathe_pipeline_free.
- * Errors: INVALID_ARGUMENT, NOT_SUPPORTED (both naming the stage), INSUFFICIENT_MEMORY; *pipeline
- * is then left alone. */
+ * Errors: INVALID_ARGUMENT, NOT_SUPPORTED (both naming the stage), INSUFFICIENT_MEMORY;
+ * NOT_SUPPORTED too where a stage caches and the pool has LATHE_POOL_MAX_CALLBACKS callbacks;
+ * *pipeline is then left alone. */
 LATHE_API lathe_status lathe_pipeline_create(lathe_pool *pool, uint32_t n_stages,
                                              const lathe_pipeline_stage *stages,
                                              const lathe_pipeline_options *options,

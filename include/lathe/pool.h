@@ -109,7 +109,7 @@ typedef void lathe_pressure_fn(void *ctx, lathe_pool *pool, lathe_pressure level
 
 /* Adds a callback; at most LATHE_POOL_MAX_CALLBACKS. Errors: INVALID_ARGUMENT, NOT_SUPPORTED (too
  * many). */
-enum { LATHE_POOL_MAX_CALLBACKS = 8 };
+enum { LATHE_POOL_MAX_CALLBACKS = 64 };
 LATHE_API lathe_status lathe_pool_on_pressure(lathe_pool *pool, lathe_pressure_fn *fn, void *ctx);
 
 /* Removes it; a call that is under way on another thread has returned by then. Errors:

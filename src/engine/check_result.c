@@ -55,8 +55,9 @@ lathe_status lt_check_result(const lathe_tensor *source, const lathe_target *tar
     if (status != LATHE_OK) {
         return status;
     }
-    bool same_shape = source->n_dims == result->n_dims &&
-                      memcmp(source->shape, result->shape, sizeof source->shape) == 0;
+    bool same_shape =
+        source->n_dims == result->n_dims &&
+        memcmp(source->shape, result->shape, source->n_dims * sizeof source->shape[0]) == 0;
     if (!same_shape || !lt_tensor_is(result, &desc, &layout)) {
         return lt_fail(LATHE_INCOMPATIBLE_TYPES,
                        "the result's shape, dtype or granularity is not that of the target");

@@ -55,7 +55,7 @@ static lathe_status check_tensors(const lathe_engine *engine, const lathe_tensor
     if (engine == NULL || a == NULL || b == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "engine, a or b is NULL");
     }
-    if (a->n_dims != b->n_dims || memcmp(a->shape, b->shape, sizeof a->shape) != 0) {
+    if (a->n_dims != b->n_dims || memcmp(a->shape, b->shape, a->n_dims * sizeof a->shape[0]) != 0) {
         return lt_fail(LATHE_INCOMPATIBLE_TYPES, "the two tensors' shapes differ");
     }
     return LATHE_OK;

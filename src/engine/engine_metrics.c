@@ -2,6 +2,7 @@
 /* What an engine has counted: its metrics, and its device's counters. */
 #include "core/error.h"
 #include "engine/engine.h"
+#include "engine/plan/planner.h"
 #include <string.h>
 
 static const lt_backend *shown_device(const lathe_engine *engine) {
@@ -38,7 +39,7 @@ lathe_status lathe_engine_metrics(lathe_engine *engine, lathe_metrics *metrics) 
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "engine or metrics is NULL, or struct_size is not sizeof(lathe_metrics)");
     }
-    const lt_backend *device = shown_device(engine);
+    const lt_backend *device = shown_device(lt_planner_used_engine(engine));
     lathe_device_info info = {.struct_size = sizeof info};
     device->ops->describe(device, &info);
     memcpy(metrics->device, info.selector, sizeof metrics->device);

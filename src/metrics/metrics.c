@@ -145,17 +145,17 @@ static void add(const shard *s, atomic_uint_least64_t *counter, uint64_t n) {
     }
 }
 
-static void add_to_group(const shard *s, group *g, const lt_metric *metric) {
+static void add_to_group(const shard *s, group *g, const lt_metric *metric, uint64_t n) {
     if (metric->status != LATHE_OK) {
-        add(s, &g->fields[FAILED], 1);
+        add(s, &g->fields[FAILED], n);
         return;
     }
-    add(s, &g->fields[DONE], 1);
-    add(s, &g->fields[SRC_BYTES], metric->src_bytes);
-    add(s, &g->fields[DST_BYTES], metric->dst_bytes);
-    add(s, &g->fields[NS], metric->ns);
+    add(s, &g->fields[DONE], n);
+    add(s, &g->fields[SRC_BYTES], n * metric->src_bytes);
+    add(s, &g->fields[DST_BYTES], n * metric->dst_bytes);
+    add(s, &g->fields[NS], n * metric->ns);
     if (metric->n_saturated != 0) {
-        add(s, &g->fields[SATURATED], metric->n_saturated);
+        add(s, &g->fields[SATURATED], n * metric->n_saturated);
     }
 }
 
@@ -171,31 +171,41 @@ static size_t dtype_index(lathe_dtype dtype) {
     return lathe_dtype_is_valid(dtype) ? (size_t)dtype : 0;
 }
 
-static void record(lt_metrics *metrics, const lt_metric *metric, uint64_t end_ns) {
+/* Of n events the last ones are kept. */
+static void remember(const lt_metrics *metrics, shard *s, const lt_metric *metric, uint64_t n,
+                     uint64_t end_ns) {
+    uint64_t skipped = n - lt_min(n, metrics->n_recent);
+    for (uint64_t i = skipped; i < n; i++) {
+        s->events[(s->n_events + i) % metrics->n_recent] = (event){end_ns, *metric};
+    }
+    s->n_events += n;
+}
+
+void lt_metrics_record_alike(lt_metrics *metrics, const lt_metric *metric, uint64_t n,
+                             uint64_t end_ns) {
     shard *s = take_any(metrics);
-    add_to_group(s, &s->by_strategy[metric->strategy], metric);
-    add_to_group(s, &s->by_processor[processor_of(metric)], metric);
-    add_to_group(s, &s->by_dtypes[dtype_index(metric->from)][dtype_index(metric->to)], metric);
+    add_to_group(s, &s->by_strategy[metric->strategy], metric, n);
+    add_to_group(s, &s->by_processor[processor_of(metric)], metric, n);
+    add_to_group(s, &s->by_dtypes[dtype_index(metric->from)][dtype_index(metric->to)], metric, n);
     if (metric->status == LATHE_OK) {
-        add(s, &s->times[metric->strategy][lt_metrics_time_index(metric->ns)], 1);
+        add(s, &s->times[metric->strategy][lt_metrics_time_index(metric->ns)], n);
     } else {
-        add(s, &s->failed_by_status[metric->status], 1);
+        add(s, &s->failed_by_status[metric->status], n);
     }
     if (s->events != NULL) {
-        s->events[s->n_events % metrics->n_recent] = (event){end_ns, *metric};
-        s->n_events++;
+        remember(metrics, s, metric, n, end_ns);
     }
     give_back(s);
 }
 
 void lt_metrics_record(lt_metrics *metrics, const lt_metric *metric) {
-    record(metrics, metric, lt_now_ns());
+    lt_metrics_record_alike(metrics, metric, 1, lt_now_ns());
 }
 
 void lt_metrics_record_since(lt_metrics *metrics, lt_metric *metric, uint64_t start_ns) {
     const uint64_t now = lt_now_ns();
     metric->ns = now - start_ns;
-    record(metrics, metric, now);
+    lt_metrics_record_alike(metrics, metric, 1, now);
 }
 
 /* ---- reading */

@@ -37,6 +37,10 @@ void lt_metrics_destroy(lt_metrics *metrics, lathe_pool *pool);
  * for nobody. */
 void lt_metrics_record(lt_metrics *metrics, const lt_metric *metric);
 
+/* The same for n alike, each of which took metric->ns, and which were over at end_ns. */
+void lt_metrics_record_alike(lt_metrics *metrics, const lt_metric *metric, uint64_t n,
+                             uint64_t end_ns);
+
 /* The same for one that began at start_ns, by lt_now_ns, and is over now: sets metric->ns. */
 void lt_metrics_record_since(lt_metrics *metrics, lt_metric *metric, uint64_t start_ns);
 

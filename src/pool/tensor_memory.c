@@ -12,11 +12,15 @@ static void free_pool_blocks(void *ctx, void *data, float *scales) {
     lt_pool_delete(pool, scales);
 }
 
+uint64_t lt_tensor_new_ids(uint64_t n) {
+    static atomic_uint_fast64_t n_made;
+    return atomic_fetch_add_explicit(&n_made, n, memory_order_relaxed) + 1;
+}
+
 void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_desc *desc,
                     const lt_layout *layout) {
-    static atomic_uint_fast64_t n_made;
     atomic_init(&tensor->n_references, 1);
-    tensor->id = atomic_fetch_add_explicit(&n_made, 1, memory_order_relaxed) + 1;
+    tensor->id = lt_tensor_new_ids(1);
     tensor->pool = pool; /* which this block keeps alive */
     tensor->layout = *layout;
     tensor->capacity = layout->n_bytes;

@@ -7,6 +7,7 @@
 #include "engine/batch/slab.h"
 #include "engine/engine.h"
 #include "engine/plan/plan.h"
+#include "engine/plan/small_scales.h"
 #include <lathe/batch.h>
 
 /* How the tensors of a group are converted. */
@@ -73,6 +74,7 @@ typedef struct lt_batch {
     lt_batch_key *keys; /* of the round's tensors */
     lt_batch_item *items;
     size_t n_items;      /* of the round */
+    bool is_in_order;    /* the items are in the caller's order */
     atomic_size_t next;  /* of the items, to be claimed */
     size_t end;          /* of those that can be */
     size_t at_once;      /* so many by one claim */
@@ -80,13 +82,22 @@ typedef struct lt_batch {
     uint64_t n_launches; /* of kernels for several tensors */
 } lt_batch;
 
+/* What a batch's caller gets. */
+typedef struct lt_batch_receiver {
+    lathe_batch_fn *on_result;
+    void *ctx;
+    lathe_tensor **results; /* NULL: nothing is put there */
+    lathe_error *errors;    /* likewise */
+    lathe_error first;      /* of the tensors' errors */
+    size_t first_index;
+    bool is_cancelled;
+    lathe_batch_stats stats;
+} lt_batch_receiver;
+
 #define LT_BATCH_NO_GROUP UINT32_MAX
 
-/* Statistics of a small tensor are kept on the stack: at most those of so many tiles. */
-enum { LT_BATCH_TILES = 256 };
-
 /* So many small tensors are converted at a time by a thread, at most. */
-enum { LT_BATCH_TURN = 16 };
+enum { LT_BATCH_TURN = 32 };
 
 /* ---- batch_groups.c */
 
@@ -100,20 +111,37 @@ static inline lt_batch_group *lt_batch_group_of(const lt_batch *b, const lt_batc
     return &b->groups[item->group];
 }
 
-/* ---- batch.c */
+static inline const lathe_target *lt_batch_target_of(const lt_batch *b, const lt_batch_item *item) {
+    return &b->targets[b->n_targets == 1 ? 0 : item->index];
+}
+
+/* ---- batch_items.c */
 
 /* Takes the thread's last error as the item's, and leaves the item without a result. Thread-safe
  * for different items. */
 void lt_batch_fail(lt_batch *b, lt_batch_item *item);
 
+/* Finds room for the results of items [first, end), which are small and the batch's own. */
+void lt_batch_make_slabs(lt_batch *b, size_t first, size_t end);
+
 /* Makes the item's result in its slab, or checks the caller's: item->is_begun, or it has failed. */
 void lt_batch_begin_item(lt_batch *b, lt_batch_item *item);
 
-/* Records what became of the item, which took so long. */
-void lt_batch_end_item(lt_batch *b, lt_batch_item *item, uint64_t ns);
+/* Records what became of n items of one group that have ended alike at end_ns, each of which took
+ * so long. */
+void lt_batch_end_items(lt_batch *b, const lt_batch_item *items, size_t n, uint64_t ns,
+                        uint64_t end_ns);
 
 /* Converts an item as lathe_convert does it, on the engine's device if it has one. */
 void lt_batch_convert_alone(lt_batch *b, lt_batch_item *item);
+
+/* ---- batch_results.c */
+
+/* Hands over the items of the round that began with tensor `first`. */
+void lt_batch_hand_over_round(lt_batch_receiver *to, lt_batch *b, size_t first);
+
+/* For a tensor that on_result is not told of any more. */
+void lt_batch_note_cancelled(lt_batch_receiver *to, size_t index);
 
 /* ---- batch_many.c */
 
@@ -125,12 +153,12 @@ void lt_batch_run_cpu(lt_batch *b, size_t first, size_t end);
 void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end);
 
 /* Finds the scales of a host tensor's target by a stats pass of that plan, of at most
- * LT_BATCH_TILES tiles: n_scales floats. Errors: those of a conversion's data. */
+ * LT_SMALL_TILES tiles: n_scales floats. Errors: those of a conversion's data. */
 lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const lt_pass *pass,
                                   float *scales);
 
-/* Ends items that have been begun, and that took `ns` together. */
-void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t ns);
+/* Ends items that have been begun, together, from start_ns to end_ns. */
+void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns, uint64_t end_ns);
 
 /* ---- batch_device.c */
 

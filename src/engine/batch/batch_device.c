@@ -7,6 +7,7 @@
 #include "engine/batch/batch.h"
 #include "engine/device/device_tensor.h"
 #include "engine/plan/many_plan.h"
+#include "engine/plan/small_scales.h"
 #include "pool/pool.h"
 #include <pthread.h>
 #include <string.h>
@@ -83,7 +84,7 @@ static kind kind_of(const run *r, const lt_batch_item *item) {
     }
     if (is_host) {
         return group->table_plan.stats_first &&
-                       group->table_plan.pass.tiling.n_tiles > LT_BATCH_TILES
+                       group->table_plan.pass.tiling.n_tiles > LT_SMALL_TILES
                    ? KIND_ALONE
                    : KIND_HOST;
     }
@@ -412,7 +413,7 @@ static void run_pack(run *r, table_slot *slot, const pack *p) {
         r->device->ops->queue_close(r->device, slot->queue);
         slot->queue = NULL;
     }
-    lt_batch_end_begun(b, p->first, p->end, lt_now_ns() - start);
+    lt_batch_end_begun(b, p->first, p->end, start, lt_now_ns());
     if (is_launched) {
         (void)pthread_mutex_lock(&r->mutex);
         r->n_launches++;

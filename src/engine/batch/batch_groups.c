@@ -5,10 +5,18 @@
 #include "core/error.h"
 #include "engine/batch/batch.h"
 #include "engine/device/device_tensor.h"
+#include "engine/plan/small_scales.h"
 #include "pool/pool.h"
+#include <stddef.h>
 #include <string.h>
 
-enum { FIRST_GROUPS = 8, FETCH_AHEAD = 8, LINE_BYTES = 64 };
+/* COMPARED_BYTES: as much of a tensor as same_source looks at, up to four dimensions. */
+enum {
+    FIRST_GROUPS = 8,
+    FETCH_AHEAD = 8,
+    LINE_BYTES = 64,
+    COMPARED_BYTES = offsetof(lathe_tensor, shape) + 4 * sizeof(uint64_t),
+};
 
 /* ---- what is alike */
 
@@ -48,7 +56,7 @@ static lt_batch_way way_of(const lt_batch *b, const lt_batch_group *group) {
                       (engine->device == NULL || like->on_device->backend != engine->device);
     if (to->n_elems == 0 || group->plan.is_copy || !is_plain || is_foreign ||
         to->n_elems > engine->cpu->elems_per_range ||
-        (group->plan.stats_first && group->plan.pass.tiling.n_tiles > LT_BATCH_TILES)) {
+        (group->plan.stats_first && group->plan.pass.tiling.n_tiles > LT_SMALL_TILES)) {
         return LT_BATCH_ALONE;
     }
     return LT_BATCH_MANY;
@@ -167,7 +175,7 @@ static lathe_status find_group(lt_batch *b, const lathe_tensor *source, const la
 static void fetch_struct(const lt_batch *b, size_t i) {
     if (i < b->n_tensors && b->sources[i] != NULL) {
         const char *source = (const char *)b->sources[i];
-        for (size_t k = 0; k < sizeof(lathe_tensor); k += LINE_BYTES) {
+        for (size_t k = 0; k < COMPARED_BYTES; k += LINE_BYTES) {
             __builtin_prefetch(source + k);
         }
     }
@@ -239,6 +247,7 @@ void lt_batch_order(lt_batch *b, size_t first, size_t end) {
     if (!is_sorted) {
         sort(b->keys, b->n_items);
     }
+    b->is_in_order = is_sorted;
     for (size_t i = 0; i < b->n_items; i++) {
         size_t index = (size_t)b->keys[i].index;
         b->items[i] = (lt_batch_item){

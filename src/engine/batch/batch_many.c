@@ -5,6 +5,7 @@
 #include "engine/batch/batch.h"
 #include "engine/convert.h"
 #include "engine/device/device_tensor.h"
+#include <stddef.h>
 
 /* A thread takes as many tensors at a time as leaves it so many turns. */
 enum { TURNS = 8 };
@@ -25,55 +26,44 @@ typedef struct slot {
     lt_outcome outcome;
 } slot;
 
+/* What a thread's tensors go through. Zeroed once: what differs from tensor to tensor is set for
+ * each. */
+typedef struct turn {
+    slot slots[LT_BATCH_TURN];
+    lt_work works[LT_BATCH_TURN];
+} turn;
+
 /* Points to a tensor's memory. Field by field: what is copied in larger pieces than it was written
  * in has to reach the cache first, behind all of the results that are on their way to memory. */
-static void open_span(const lathe_tensor *tensor, lt_buffer *data, lt_buffer *scales,
-                      lt_span *span) {
+static void open_span(const lathe_tensor *tensor, const lt_layout *layout, lt_buffer *data,
+                      lt_buffer *scales, lt_span *span) {
     data->host = tensor->data;
     scales->host = tensor->scales;
     span->data = data;
-    span->scales = tensor->layout.n_scales > 0 ? scales : NULL;
+    span->scales = layout->n_scales > 0 ? scales : NULL;
 }
 
 lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const lt_pass *pass,
                                   float *scales) {
-    lt_backend *cpu = b->engine->cpu;
-    double stats[LT_BATCH_TILES];
     lt_buffer buffers[2] = {{.host = NULL}};
-    lt_outcome outcome;
-    lt_fold fold = {0};
-    lt_work work = {
-        .pass = pass,
-        .stats = stats,
-        .n_tiles = pass->tiling.n_tiles,
-        .outcome = &outcome,
-        .on_this_thread = true,
-    };
-    open_span(source, &buffers[0], &buffers[1], &work.src);
-    lt_outcome_init(&outcome);
-    lathe_status status = cpu->ops->submit_stats(cpu, NULL, &work);
-    if (status == LATHE_OK) {
-        status = lt_outcome_status(&outcome, pass->src.dtype, pass->dst.dtype);
-    }
-    if (status == LATHE_OK) {
-        lt_fold_tiles(&fold, &pass->tiling, pass->dst.dtype, stats, work.n_tiles, scales);
-    }
-    return status;
+    lt_span span = {.data = NULL};
+    open_span(source, &pass->src, &buffers[0], &buffers[1], &span);
+    return lt_small_scales(b->engine->cpu, pass, &span, scales);
 }
 
 /* Gets a tensor of the host's ready for its convert pass. */
 static lathe_status open_slot(lt_batch *b, lt_batch_item *item, slot *s, lt_work *work) {
     const lt_batch_group *group = lt_batch_group_of(b, item);
     s->item = item;
-    open_span(item->source, &s->src_data, &s->src_scales, &work->src);
-    open_span(item->result, &s->dst_data, &s->dst_scales, &work->dst);
+    open_span(item->source, &group->plan.pass.src, &s->src_data, &s->src_scales, &work->src);
+    open_span(item->result, &group->plan.pass.dst, &s->dst_data, &s->dst_scales, &work->dst);
     lt_outcome_init(&s->outcome);
     work->pass = &group->plan.pass;
     work->ranges = &group->ranges;
     work->n_ranges = group->ranges.n_ranges;
     work->outcome = &s->outcome;
     work->on_this_thread = true;
-    lathe_status status = lt_scales_check(item->source->scales, item->source->layout.n_scales, 0);
+    lathe_status status = lt_scales_check(item->source->scales, group->plan.pass.src.n_scales, 0);
     if (status == LATHE_OK && group->plan.stats_first) {
         status = lt_batch_find_scales(b, item->source, work->pass, item->result->scales);
     }
@@ -104,10 +94,8 @@ static uint64_t bytes_of(const lt_batch *b, const lt_batch_item *item) {
 }
 
 /* The same for at most LT_BATCH_TURN items. */
-static void convert_some(lt_batch *b, size_t first, size_t end) {
+static void convert_some(lt_batch *b, turn *t, size_t first, size_t end) {
     lt_backend *cpu = b->engine->cpu;
-    slot slots[LT_BATCH_TURN] = {{.item = NULL}};
-    lt_work works[LT_BATCH_TURN] = {{.pass = NULL}};
     size_t n_works = 0;
     for (size_t i = first; i < end; i++) {
         lt_batch_item *item = &b->items[i];
@@ -116,78 +104,98 @@ static void convert_some(lt_batch *b, size_t first, size_t end) {
         }
         if (is_on_device(item->source) || is_on_device(item->result)) {
             convert_through_copies(b, item);
-        } else if (open_slot(b, item, &slots[n_works], &works[n_works]) == LATHE_OK) {
+        } else if (open_slot(b, item, &t->slots[n_works], &t->works[n_works]) == LATHE_OK) {
             n_works++;
         } else {
             lt_batch_fail(b, item);
-            slots[n_works] = (slot){.item = NULL};
-            works[n_works] = (lt_work){.pass = NULL};
         }
     }
-    (void)cpu->ops->submit_many(cpu, NULL, works, n_works); /* the CPU does not fail */
+    (void)cpu->ops->submit_many(cpu, NULL, t->works, n_works); /* the CPU does not fail */
     for (size_t i = 0; i < n_works; i++) {
-        close_slot(b, &slots[i], &works[i]);
+        close_slot(b, &t->slots[i], &t->works[i]);
     }
 }
 
 void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end) {
+    turn t = {.slots = {{.item = NULL}}};
     for (size_t i = first; i < end; i += LT_BATCH_TURN) {
-        convert_some(b, i, lt_min(i + LT_BATCH_TURN, end));
+        convert_some(b, &t, i, lt_min(i + LT_BATCH_TURN, end));
     }
 }
 
+/* Whether two items that have been begun are one and the same to the metrics. */
+static bool ended_alike(const lt_batch_item *a, const lt_batch_item *b) {
+    return b->is_begun && a->group == b->group && a->status == b->status &&
+           a->n_saturated == b->n_saturated && a->on_device == b->on_device &&
+           a->fell_back == b->fell_back;
+}
+
 /* Each is said to have taken what its bytes are of the time. */
-void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t ns) {
+void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns, uint64_t end_ns) {
     uint64_t n_bytes = 0;
     for (size_t i = first; i < end; i++) {
         n_bytes += b->items[i].is_begun ? bytes_of(b, &b->items[i]) : 0;
     }
-    double ns_per_byte = (double)ns / (double)lt_max(n_bytes, 1);
-    for (size_t i = first; i < end; i++) {
-        if (b->items[i].is_begun) {
-            double share = (double)bytes_of(b, &b->items[i]) * ns_per_byte;
-            lt_batch_end_item(b, &b->items[i], (uint64_t)share);
-        }
-    }
-}
-
-/* Structs that a turn begins with are in memory, not in a cache: they are fetched a turn before. */
-static void fetch_structs(const lt_batch *b, size_t first, size_t end) {
-    end = lt_min(end, b->end);
-    for (size_t i = first; i < end; i++) {
+    double ns_per_byte = (double)(end_ns - start_ns) / (double)lt_max(n_bytes, 1);
+    size_t next;
+    for (size_t i = first; i < end; i = next) {
         const lt_batch_item *item = &b->items[i];
-        const char *source = (const char *)item->source;
-        const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place) : source;
-        for (size_t k = 0; k < sizeof(lathe_tensor); k += LINE_BYTES) {
-            __builtin_prefetch(source + k, 0);
-            __builtin_prefetch(place + k, 1);
+        next = i + 1;
+        if (!item->is_begun) {
+            continue;
         }
+        while (next < end && ended_alike(item, &b->items[next])) {
+            next++;
+        }
+        uint64_t share = (uint64_t)((double)bytes_of(b, item) * ns_per_byte);
+        lt_batch_end_items(b, item, next - i, share, end_ns);
     }
 }
 
-/* Converts items [first, end), at most LT_BATCH_TURN. What is not conversion is done for all of
- * them before and after, so that memory is not left idle between two tensors. */
-static void run_turn(lt_batch *b, size_t first, size_t end) {
-    uint64_t start = lt_now_ns();
-    size_t ahead = b->n_at_work * b->at_once;
+/* What a turn begins with is in memory, not in a cache: its structs are fetched a turn before (of a
+ * source what comes first in it, and where results will be what a result of few dimensions is
+ * written to), and its items another turn before. */
+static void fetch_structs(const lt_batch *b, size_t i) {
+    enum { WRITTEN_BYTES = offsetof(lathe_tensor, shape) + 4 * sizeof(uint64_t) };
+    size_t distance = b->n_at_work * b->at_once;
+    if (i + distance < b->end) {
+        const lt_batch_item *item = &b->items[i + distance];
+        __builtin_prefetch(item->source, 0);
+        for (size_t k = 0; item->slab != NULL && k < WRITTEN_BYTES; k += LINE_BYTES) {
+            __builtin_prefetch((const char *)lt_slab_place(item->slab, item->place) + k, 1);
+        }
+    }
+    if (i + 2 * distance < b->end) {
+        __builtin_prefetch(&b->items[i + 2 * distance], 1);
+    }
+}
+
+/* Converts items [first, end), at most LT_BATCH_TURN, and returns when it has. What is not
+ * conversion is done for all of them before and after, so that memory is not left idle between two
+ * tensors. */
+static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_t start_ns) {
     for (size_t i = first; i < end; i++) {
         lt_batch_begin_item(b, &b->items[i]);
+        fetch_structs(b, i);
     }
-    fetch_structs(b, first + ahead, end + ahead);
-    convert_some(b, first, end);
-    lt_batch_end_begun(b, first, end, lt_now_ns() - start);
+    convert_some(b, t, first, end);
+    uint64_t end_ns = lt_now_ns();
+    lt_batch_end_begun(b, first, end, start_ns, end_ns);
+    return end_ns;
 }
 
 /* Takes tensors as long as there are any. */
 static void run_some(void *ctx, size_t task) {
     lt_batch *b = ctx;
     (void)task;
+    turn t = {.slots = {{.item = NULL}}};
+    uint64_t now_ns = lt_now_ns();
     for (;;) {
         size_t first = atomic_fetch_add_explicit(&b->next, b->at_once, memory_order_relaxed);
         if (first >= b->end) {
             return;
         }
-        run_turn(b, first, lt_min(first + b->at_once, b->end));
+        now_ns = run_turn(b, &t, first, lt_min(first + b->at_once, b->end), now_ns);
     }
 }
 

@@ -7,6 +7,8 @@
 #include "engine/device/device_tensor.h"
 #include "pool/pool.h"
 #include <lathe/batch.h>
+#include <stddef.h>
+#include <string.h>
 
 /* A device tensor's memory as a part of the slab's. */
 typedef struct part {
@@ -24,6 +26,7 @@ struct lt_slab {
     lt_buffer buffer;    /* likewise */
     part *parts;         /* likewise, one for each tensor */
     lathe_tensor *tensors;
+    uint64_t first_id; /* of the tensors' */
 };
 
 static uint64_t rounded(uint64_t n_bytes) {
@@ -92,6 +95,7 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
         .memory = backend == NULL ? LATHE_MEMORY_HOST : memory,
         .data = bytes,
         .tensors = (lathe_tensor *)(void *)(bytes + data_bytes + head_bytes),
+        .first_id = lt_tensor_new_ids(n_tensors),
     };
     atomic_init(&made->n_references, 1);
     if (backend != NULL) {
@@ -105,6 +109,7 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
         lt_slab_drop(made);
         return status;
     }
+    atomic_init(&made->n_references, n_tensors);
     *slab = made;
     return LATHE_OK;
 }
@@ -137,10 +142,25 @@ const void *lt_slab_place(const lt_slab *slab, size_t index) {
     return &slab->tensors[index];
 }
 
+/* Copies a tensor's struct, its shape as far as it has dimensions. In lines: for a copy of so many
+ * bytes at once compilers take an instruction that takes long to start. */
+static void copy_struct(lathe_tensor *to, const lathe_tensor *from) {
+    enum { LINE_BYTES = 64 };
+    const size_t n_bytes = offsetof(lathe_tensor, shape) + from->n_dims * sizeof from->shape[0];
+    size_t at = 0;
+    for (; at + LINE_BYTES <= n_bytes; at += LINE_BYTES) {
+        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, LINE_BYTES);
+    }
+    for (; at < n_bytes; at += sizeof from->shape[0]) {
+        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, sizeof from->shape[0]);
+    }
+}
+
 lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset) {
     lathe_tensor *tensor = &slab->tensors[index];
-    *tensor = *like;
+    copy_struct(tensor, like);
     atomic_init(&tensor->n_references, 1);
+    tensor->id = slab->first_id + index;
     tensor->pool = slab->pool;
     tensor->memory = slab->memory;
     tensor->is_part = true;
@@ -155,7 +175,6 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
     } else {
         place_on_device(slab, index, tensor, offset);
     }
-    (void)atomic_fetch_add_explicit(&slab->n_references, 1, memory_order_relaxed);
     return tensor;
 }
 
@@ -190,18 +209,20 @@ static lathe_status count_slab(const lathe_tensor_desc *descs, size_t first, siz
 static lathe_status fill_slab(lt_slab *slab, const lathe_tensor_desc *descs, size_t count,
                               lathe_tensor **tensors) {
     uint64_t offset = 0;
+    lathe_status status = LATHE_OK;
     for (size_t i = 0; i < count; i++) {
         lathe_tensor like = {.free_fn = NULL};
         lt_layout layout;
-        lathe_status status = lt_layout_of(&descs[i], &layout);
-        if (status != LATHE_OK) {
-            return status;
+        status = status == LATHE_OK ? lt_layout_of(&descs[i], &layout) : status;
+        if (status == LATHE_OK) {
+            lt_tensor_init(&like, slab->pool, &descs[i], &layout);
+            tensors[i] = lt_slab_take(slab, i, &like, offset);
+            offset += lt_slab_bytes(&layout);
+        } else {
+            lt_slab_drop(slab);
         }
-        lt_tensor_init(&like, slab->pool, &descs[i], &layout);
-        tensors[i] = lt_slab_take(slab, i, &like, offset);
-        offset += lt_slab_bytes(&layout);
     }
-    return LATHE_OK;
+    return status;
 }
 
 lathe_status lathe_engine_tensors_create(lathe_engine *engine, lathe_memory memory,
@@ -230,7 +251,6 @@ lathe_status lathe_engine_tensors_create(lathe_engine *engine, lathe_memory memo
         if (status == LATHE_OK) {
             status = fill_slab(slab, descs + first, count, made + first);
         }
-        lt_slab_drop(slab);
         first += count;
     }
     for (size_t i = 0; i < n_tensors; i++) {

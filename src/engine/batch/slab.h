@@ -21,9 +21,9 @@ uint64_t lt_slab_bytes(const lt_layout *layout);
 /* Where a tensor's scales begin, from where its data does. */
 uint64_t lt_slab_scales_at(const lt_layout *layout);
 
-/* A slab for n_tensors tensors with n_bytes of memory: of the host, or of the engine's device if it
- * has one. The caller owns one reference, each tensor that is taken another. Errors:
- * INSUFFICIENT_MEMORY, DEVICE. */
+/* A slab for n_tensors tensors (at least 1) with n_bytes of memory: of the host, or of the engine's
+ * device if it has one. The caller owns n_tensors references: each tensor that is taken takes over
+ * one, and the others are dropped by lt_slab_drop. Errors: INSUFFICIENT_MEMORY, DEVICE. */
 lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_tensors,
                             uint64_t n_bytes, lt_slab **slab);
 
@@ -35,7 +35,7 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
 /* Where that tensor will be. */
 const void *lt_slab_place(const lt_slab *slab, size_t index);
 
-/* Drops the caller's reference. NULL is legal. */
+/* Drops a reference. NULL is legal. */
 void lt_slab_drop(lt_slab *slab);
 
 #endif

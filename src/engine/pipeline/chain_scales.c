@@ -25,8 +25,12 @@
 #include "pool/pool.h"
 #include <math.h>
 
-/* Tiles whose statistics are held at a time: 32 KiB of them. */
-enum { WINDOW = 4096 };
+/* Tiles whose statistics are held at a time: 32 KiB of them; on a device, which is waited for after
+ * each of them, 128 KiB. */
+enum { WINDOW = 4096, DEVICE_WINDOW = LT_STATS_WINDOW };
+
+/* Scopes whose values a thread of the host moves on at a time. */
+enum { SCOPES_PER_TASK = 4096 };
 
 /* Starts the pass over some tiles of the values after n_steps steps. */
 static lathe_status submit_window(lt_chain_run *run, const struct lt_chain_work *window) {
@@ -53,7 +57,8 @@ static lathe_status submit_window(lt_chain_run *run, const struct lt_chain_work 
 static lathe_status take_stats(lt_chain_run *run, uint32_t n_steps, const lt_pass *pass,
                                lathe_dtype dtype, lt_outcome *outcome, float *scales) {
     lathe_pool *pool = run->engine->pool;
-    uint64_t window = lt_min(pass->tiling.n_tiles, WINDOW);
+    uint64_t most = run->backend->is_remote ? DEVICE_WINDOW : WINDOW;
+    uint64_t window = lt_min(pass->tiling.n_tiles, most);
     struct lt_chain_work work = run->work;
     lt_fold fold = {0};
     void *stats = NULL;
@@ -130,18 +135,40 @@ float lt_chain_image(const lathe_engine *engine, const lt_chain_step *step, uint
     return result;
 }
 
-/* Moves what is known on to the values before step `index`. False if one of them is not finite. */
-static bool advance_known(lt_chain_run *run, uint32_t index) {
-    for (; run->known_at < index; run->known_at++) {
-        const lt_chain_step *step = &run->chain->steps[run->known_at];
-        for (uint64_t i = 0; i < run->known_scopes.n_scales; i++) {
-            run->absmax[i] = lt_chain_image(run->engine, step, i, run->absmax[i]);
-            if (!isfinite(run->absmax[i])) {
-                return false;
-            }
+/* What a step makes of what is known, by several threads. */
+typedef struct advance {
+    lt_chain_run *run;
+    atomic_bool is_infinite; /* one of the values */
+} advance;
+
+static void advance_scopes(void *ctx, size_t task) {
+    advance *a = ctx;
+    lt_chain_run *run = a->run;
+    const lt_chain_step *step = &run->chain->steps[run->known_at];
+    uint64_t first = (uint64_t)task * SCOPES_PER_TASK;
+    uint64_t end = lt_min(first + SCOPES_PER_TASK, run->known_scopes.n_scales);
+    for (uint64_t i = first; i < end; i++) {
+        run->absmax[i] = lt_chain_image(run->engine, step, i, run->absmax[i]);
+        if (!isfinite(run->absmax[i])) {
+            atomic_store(&a->is_infinite, true);
         }
     }
-    return true;
+}
+
+/* Moves what is known on to the values before step `index`. False if one of them is not finite. */
+static bool advance_known(lt_chain_run *run, uint32_t index) {
+    lt_backend *cpu = run->engine->cpu;
+    const size_t n_tasks = (size_t)lt_ceil_div(run->known_scopes.n_scales, SCOPES_PER_TASK);
+    advance a = {.run = run};
+    atomic_init(&a.is_infinite, false);
+    for (; run->known_at < index && !atomic_load(&a.is_infinite); run->known_at++) {
+        if (n_tasks == 1) {
+            advance_scopes(&a, 0);
+        } else {
+            cpu->ops->parallel_for(cpu, n_tasks, advance_scopes, &a);
+        }
+    }
+    return !atomic_load(&a.is_infinite);
 }
 
 /* Takes the greatest absolute values of the values before step `base`, by the scopes of step

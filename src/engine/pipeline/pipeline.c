@@ -67,7 +67,11 @@ lathe_status lathe_pipeline_create(lathe_pool *pool, uint32_t n_stages,
     made->n_stages = n_stages;
     memcpy(made->stages, stages, n_stages * sizeof *stages);
     made->cache_bytes = options == NULL ? 0 : options->cache_bytes;
-    status = lt_result_cache_init(&made->cache, pool);
+    bool is_caching = false;
+    for (uint32_t i = 0; i < n_stages; i++) {
+        is_caching = is_caching || stages[i].cache != 0;
+    }
+    status = lt_result_cache_init(&made->cache, pool, is_caching);
     if (status != LATHE_OK) {
         lt_pool_delete(pool, made);
         return status;

@@ -4,6 +4,7 @@
 #define LT_ENGINE_RESULT_CACHE_H
 
 #include "core/tensor.h"
+#include <lathe/pool.h>
 #include <pthread.h>
 
 typedef struct lt_cached_result lt_cached_result;
@@ -15,10 +16,15 @@ typedef struct lt_result_cache {
     lt_cached_result *oldest;
     uint64_t n_bytes; /* of the results' data and scales */
     uint64_t n_evicted;
+    bool listens;        /* to the pool's pressure */
+    atomic_int pressure; /* lathe_pressure, as the pool has told it */
 } lt_result_cache;
 
-/* Errors: INSUFFICIENT_MEMORY. */
-lathe_status lt_result_cache_init(lt_result_cache *cache, lathe_pool *pool);
+/* is_used: results will be kept, and so the cache is to know when the pool is short of memory: it
+ * then drops half of them, those that were used last excepted, at HIGH, and all at CRITICAL, and
+ * keeps no more meanwhile. Errors: INSUFFICIENT_MEMORY; NOT_SUPPORTED (the pool has no room for
+ * another callback). */
+lathe_status lt_result_cache_init(lt_result_cache *cache, lathe_pool *pool, bool is_used);
 
 /* Nothing uses the cache any more. */
 void lt_result_cache_destroy(lt_result_cache *cache);

@@ -235,7 +235,10 @@ bool lt_costs_spread(const lt_costs *costs, const lt_case *c, bool may_try) {
     const lt_estimate *other = is_spread_better ? &alone : &spread;
     /* The other way is tried at first, and again now and then. */
     bool is_close = may_try && other->ns < 2 * better->ns;
-    uint32_t due = other->n_seen < TRIALS ? better->n_seen : better->n_seen / TRY_AGAIN;
+    /* A first time may be that of new pages, two are hardly both. */
+    bool is_far = other->n_seen >= 2 && other->ns > 1.25 * better->ns;
+    bool is_new = other->n_seen < TRIALS && !is_far;
+    uint32_t due = is_new ? better->n_seen : better->n_seen / TRY_AGAIN;
     bool is_trial = other->n_seen < due;
     return is_close && is_trial ? !is_spread_better : is_spread_better;
 }

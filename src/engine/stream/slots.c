@@ -51,35 +51,37 @@ uint64_t lt_slot_aligned(uint64_t offset) {
     return lt_ceil_div(offset, SIDE_ALIGNMENT) * SIDE_ALIGNMENT;
 }
 
-lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst) {
-    lt_slot_map map = {.src_scales = lt_slot_aligned(src->n_bytes)};
-    map.src_end =
-        src->n_scales == 0 ? src->n_bytes : map.src_scales + src->n_scales * sizeof(float);
+lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst, lt_stream_sides in_memory) {
+    const uint64_t src_bytes = in_memory.has_source ? 0 : src->n_bytes;
+    const uint64_t dst_bytes = in_memory.has_sink ? 0 : dst->n_bytes;
+    lt_slot_map map = {.src_scales = lt_slot_aligned(src_bytes)};
+    map.src_end = src->n_scales == 0 ? src_bytes : map.src_scales + src->n_scales * sizeof(float);
     map.dst_data = lt_slot_aligned(map.src_end);
-    map.dst_scales = map.dst_data + lt_slot_aligned(dst->n_bytes);
-    map.dst_end = dst->n_scales == 0 ? map.dst_data + dst->n_bytes
+    map.dst_scales = map.dst_data + lt_slot_aligned(dst_bytes);
+    map.dst_end = dst->n_scales == 0 ? map.dst_data + dst_bytes
                                      : map.dst_scales + dst->n_scales * sizeof(float);
     return map;
 }
 
-uint64_t lt_slot_chunk_bytes(const lt_plan *plan, const lt_ranges *chunks) {
+uint64_t lt_slot_chunk_bytes(const lt_plan *plan, lt_stream_sides in_memory,
+                             const lt_ranges *chunks) {
     uint64_t n_elems = chunks->rows_per_range * chunks->cols_per_range;
     lt_part src = bound(&plan->pass.src, n_elems);
     lt_part dst = bound(&plan->pass.dst, n_elems);
     dst.n_scales = plan->pass.own_scales ? dst.n_scales : 0;
-    return lt_slot_map_of(&src, &dst).dst_end;
+    return lt_slot_map_of(&src, &dst, in_memory).dst_end;
 }
 
-uint64_t lt_slot_tile_bytes(const lt_plan *plan, uint64_t n_tiles) {
+uint64_t lt_slot_tile_bytes(const lt_plan *plan, lt_stream_sides in_memory, uint64_t n_tiles) {
     uint64_t per_piece = plan->pass.tiling.sampled ? 1 : n_tiles;
     uint64_t n_pieces = plan->pass.tiling.sampled ? n_tiles : 1;
     lt_part src = bound(&plan->pass.src, per_piece * LATHE_STAT_TILE);
-    return n_pieces *
-           (lt_slot_aligned(src.n_bytes) + lt_slot_aligned(src.n_scales * sizeof(float)));
+    return n_pieces * (lt_slot_aligned(in_memory.has_source ? 0 : src.n_bytes) +
+                       lt_slot_aligned(src.n_scales * sizeof(float)));
 }
 
-bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
-                   lt_ranges *chunks) {
+bool lt_chunks_cut(const lt_plan *plan, lt_stream_sides in_memory, uint64_t slot_bytes,
+                   uint64_t ideal_bytes, lt_ranges *chunks) {
     const lt_layout *dst = &plan->pass.dst;
     uint64_t scale_elems = plan->pass.own_scales ? dst->scale_elems : 0;
     uint64_t n_elems = lt_max(ideal_bytes, 1);
@@ -88,7 +90,7 @@ bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_byte
         *chunks = lt_ranges_cut(dst, n_elems, scale_elems);
         uint64_t both_sides = bound(&plan->pass.src, n_elems).n_bytes + bound(dst, n_elems).n_bytes;
         if ((both_sides <= ideal_bytes || n_elems == 1) &&
-            lt_slot_chunk_bytes(plan, chunks) <= slot_bytes) {
+            lt_slot_chunk_bytes(plan, in_memory, chunks) <= slot_bytes) {
             return true;
         }
     } while (n_elems > 1);

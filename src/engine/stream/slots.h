@@ -5,6 +5,7 @@
 #define LT_ENGINE_SLOTS_H
 
 #include "engine/plan/plan.h"
+#include "engine/stream/streaming.h"
 
 /* Where the four pieces of a chunk lie in its slot, in bytes: what the source gives, then what the
  * sink gets, each side in one piece so that it is one transfer. */
@@ -32,21 +33,22 @@ enum { LT_SAMPLED_TILES = 8 };
 
 /* Bytes that n_tiles tiles of a stats pass take in a slot, at most: one run of elements, or as many
  * pieces where they are sampled. */
-uint64_t lt_slot_tile_bytes(const lt_plan *plan, uint64_t n_tiles);
+uint64_t lt_slot_tile_bytes(const lt_plan *plan, lt_stream_sides in_memory, uint64_t n_tiles);
 
 /* Cuts the target of a plan into chunks that fit a slot, of about ideal_bytes on both sides
  * together. False if a single scope, or the least chunk, does not fit. */
-bool lt_chunks_cut(const lt_plan *plan, uint64_t slot_bytes, uint64_t ideal_bytes,
-                   lt_ranges *chunks);
+bool lt_chunks_cut(const lt_plan *plan, lt_stream_sides in_memory, uint64_t slot_bytes,
+                   uint64_t ideal_bytes, lt_ranges *chunks);
 
 /* Bytes that a slot needs for chunks cut so. */
-uint64_t lt_slot_chunk_bytes(const lt_plan *plan, const lt_ranges *chunks);
+uint64_t lt_slot_chunk_bytes(const lt_plan *plan, lt_stream_sides in_memory,
+                             const lt_ranges *chunks);
 
 /* Where the next piece of a slot may begin. */
 uint64_t lt_slot_aligned(uint64_t offset);
 
 /* The slot of a chunk with these parts. A pass that does not find its own scales keeps the target's
  * elsewhere: their number is 0 then. */
-lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst);
+lt_slot_map lt_slot_map_of(const lt_part *src, const lt_part *dst, lt_stream_sides in_memory);
 
 #endif

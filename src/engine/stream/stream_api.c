@@ -53,11 +53,13 @@ lathe_status lt_stream_call_init(lt_stream_call *call, const lathe_tensor_desc *
     return status;
 }
 
-lt_streamer_options lt_stream_call_slots(const lt_stream_call *call) {
+lt_streamer_options lt_stream_call_slots(const lt_stream_call *call, const lathe_source *source,
+                                         const lathe_sink *sink) {
     return (lt_streamer_options){
         .from = &call->from,
         .target = &call->target,
         .has_scales = call->options.target_scales != NULL,
+        .in_memory = lt_ends_in_memory(source, sink),
         .config = call->options.streaming,
     };
 }
@@ -106,7 +108,7 @@ typedef struct conversion {
 static lathe_status open_all(conversion *c, lathe_engine *engine, const lathe_source *source,
                              const lathe_sink *sink) {
     const lt_stream_call *call = &c->call;
-    const lt_streamer_options slots = lt_stream_call_slots(call);
+    const lt_streamer_options slots = lt_stream_call_slots(call, source, sink);
     const lt_case planned = lt_case_of(&call->src, &call->dst, &call->target);
     lathe_status status = lt_source_open(&c->source, source, &call->src);
     if (status == LATHE_OK && source->kind == LATHE_END_TENSOR && sink->kind == LATHE_END_TENSOR &&

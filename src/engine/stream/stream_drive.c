@@ -75,7 +75,8 @@ static void locked_read(lt_stream_job *j, lt_slot *slot) {
     j->is_reading = true;
     (void)pthread_mutex_unlock(&j->mutex);
     j->phase.prepare(j, slot, unit);
-    lathe_status status = lt_stream_load_slot(j, slot);
+    lathe_status status =
+        j->phase.load != NULL ? j->phase.load(j, slot) : lt_stream_load_slot(j, slot);
     (void)pthread_mutex_lock(&j->mutex);
     j->is_reading = false;
     locked_put(j, slot, status);

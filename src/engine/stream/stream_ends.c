@@ -251,7 +251,8 @@ static lathe_status open_tensor_source(lt_source_end *end, const lt_layout *layo
     }
     end->source.read = tensor_read;
     end->source.read_scales = tensor_read_scales;
-    end->source.pinned = tensor->memory == LATHE_MEMORY_PINNED ? tensor->data : NULL;
+    end->source.data = tensor->memory == LATHE_MEMORY_DEVICE ? NULL : tensor->data;
+    end->source.is_pinned = tensor->memory == LATHE_MEMORY_PINNED;
     return LATHE_OK;
 }
 
@@ -364,7 +365,9 @@ static lathe_status open_tensor_sink(lt_sink_end *end, const lathe_tensor_desc *
     }
     end->sink.write = tensor_write;
     end->sink.write_scales = tensor_write_scales;
-    end->sink.pinned = tensor->memory == LATHE_MEMORY_PINNED ? tensor->data : NULL;
+    end->sink.data = tensor->memory == LATHE_MEMORY_DEVICE ? NULL : tensor->data;
+    end->sink.is_pinned = tensor->memory == LATHE_MEMORY_PINNED;
+    lt_tensor_touch(tensor); /* it is about to be written to */
     return LATHE_OK;
 }
 
@@ -421,4 +424,18 @@ void lt_sink_close(lt_sink_end *end) {
     }
     lt_atomic_close(end->file);
     end->file = NULL;
+}
+
+/* ---- in memory */
+
+static bool is_in_memory(lathe_end kind, const lathe_tensor *tensor) {
+    return kind == LATHE_END_TENSOR && tensor != NULL && tensor->memory != LATHE_MEMORY_DEVICE &&
+           tensor->layout.n_bytes > 0;
+}
+
+lt_stream_sides lt_ends_in_memory(const lathe_source *source, const lathe_sink *sink) {
+    return (lt_stream_sides){
+        .has_source = source != NULL && is_in_memory(source->kind, source->tensor),
+        .has_sink = sink != NULL && is_in_memory(sink->kind, sink->tensor),
+    };
 }

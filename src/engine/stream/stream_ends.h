@@ -24,6 +24,9 @@ typedef struct lt_sink_end {
     lt_atomic_file *file; /* a new one; else NULL */
 } lt_sink_end;
 
+/* Which of them will have data in the host's memory. NULL: not that one. */
+lt_stream_sides lt_ends_in_memory(const lathe_source *source, const lathe_sink *sink);
+
 /* Checks a source's own fields, and that it has what the layout says; opens its file.
  * Errors: INVALID_ARGUMENT, INCOMPATIBLE_TYPES, NOT_FOUND, IO. */
 lathe_status lt_source_open(lt_source_end *end, const lathe_source *given, const lt_layout *layout);

@@ -62,9 +62,10 @@ struct lt_streamer {
     uint64_t slot_bytes;
     uint64_t chunk_bytes; /* that the caller wants; 0: what suits the backend */
     uint32_t n_slots;
-    uint32_t n_parallel; /* that are worked on at once; the others are read ahead */
-    bool fell_back;      /* in the last conversion */
-    bool was_for_cpu;    /* likewise: none of it was the device's work */
+    uint32_t n_parallel;       /* that are worked on at once; the others are read ahead */
+    lt_stream_sides in_memory; /* slots hold none of their data */
+    bool fell_back;            /* in the last conversion */
+    bool was_for_cpu;          /* likewise: none of it was the device's work */
     lt_slot slots[];
 };
 
@@ -72,6 +73,7 @@ struct lt_streamer {
 typedef struct lt_stream_phase {
     uint64_t n_units;
     void (*prepare)(lt_stream_job *job, lt_slot *slot, uint64_t unit);
+    lathe_status (*load)(lt_stream_job *job, lt_slot *slot); /* NULL: lt_stream_load_slot */
     lathe_status (*work)(lt_stream_job *job, lt_slot *slot);
 } lt_stream_phase;
 
@@ -90,6 +92,7 @@ typedef struct lt_slot_limits {
     uint64_t slot_bytes;
     uint64_t chunk_bytes; /* 0: what suits the backend and the number of slots */
     uint64_t n_slots;
+    lt_stream_sides in_memory;
 } lt_slot_limits;
 
 /* Plans for the slots: a single pass if every scope fits, else statistics first. Errors: those of
@@ -105,6 +108,8 @@ struct lt_stream_job {
     lt_plan plan;
     const lt_source *source;
     const lt_sink *sink;
+    lt_buffer src_memory; /* the source's and the sink's data, where the streamer says so */
+    lt_buffer dst_memory;
     const lt_progress *progress;
     pthread_mutex_t progress_mutex; /* held in calls to progress */
     lt_ranges chunks;               /* convert */
@@ -114,12 +119,13 @@ struct lt_stream_job {
     double *stats;
     lt_scan *scan; /* PRECISE: what the tiles are for instead; NULL: statistics */
     lt_fold fold;
-    lt_buffer scales;        /* of the whole target, where they are known before it is converted */
-    lt_buffer host_scales;   /* the same as the CPU sees them */
-    uint64_t copy_bytes;     /* copy */
-    uint64_t position;       /* in order: how much of the source has been read */
-    uint8_t last_byte;       /* that was read, of which the next unit may need its part */
-    atomic_bool fell_back;   /* the CPU did some of the device's work */
+    lt_buffer scales;      /* of the whole target, where they are known before it is converted */
+    lt_buffer host_scales; /* the same as the CPU sees them */
+    uint64_t copy_bytes;   /* copy */
+    struct lt_stream_list_run *list; /* of small tensors: stream_list.c */
+    uint64_t position;               /* in order: how much of the source has been read */
+    uint8_t last_byte;               /* that was read, of which the next unit may need its part */
+    atomic_bool fell_back;           /* the CPU did some of the device's work */
     bool is_for_cpu;         /* PRECISE and the quality report: all of it is the CPU's work */
     lt_quality_sums quality; /* that a report is made of */
     lt_outcome outcome;
@@ -157,6 +163,9 @@ lathe_status lt_stream_work_chunk(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_tiles(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_copy(lt_stream_job *job, lt_slot *slot);
 
+/* Tells the progress what the unit has read. Errors: CANCELLED. */
+lathe_status lt_stream_advance(lt_stream_job *job, const lt_unit *unit);
+
 /* The bytes of a copy unit, but for the last. */
 uint64_t lt_stream_copy_chunk(const lt_streamer *streamer);
 
@@ -191,6 +200,9 @@ void lt_stream_end_turn(lt_stream_job *job);
 
 /* ---- streaming.c, for one conversion in steps */
 
+/* Begins a job of any kind. */
+void lt_stream_job_begin(lt_stream_job *job, lt_streamer *streamer);
+
 /* Begins a job that converts so. Source and progress may be NULL. */
 lathe_status lt_stream_job_init(lt_stream_job *job, lt_streamer *streamer,
                                 const lathe_tensor_desc *from, const lathe_target *target,
@@ -217,6 +229,9 @@ lt_stream_phase lt_stream_main_phase(const lt_stream_job *job);
 
 /* Scales of a tensor without elements. */
 lathe_status lt_stream_write_empty_scales(lt_stream_job *job);
+
+/* Has the convert pass measure what a quality report says. Errors: NOT_SUPPORTED (a copy). */
+lathe_status lt_stream_measure(lt_stream_job *job);
 
 /* Takes the given scales of the target, and hands them to the sink. */
 lathe_status lt_stream_take_scales(lt_stream_job *job, const float *scales);

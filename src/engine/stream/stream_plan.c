@@ -25,10 +25,11 @@ static uint64_t ideal_chunk_bytes(const lt_slot_limits *limits, const lt_layout 
     return lt_min(lt_max(share, MIN_REMOTE_CHUNK_BYTES), backend->chunk_bytes);
 }
 
-static uint64_t tiles_per_unit(const lt_plan *plan, const lt_ranges *chunks, uint64_t slot_bytes) {
+static uint64_t tiles_per_unit(const lt_plan *plan, const lt_slot_limits *limits,
+                               const lt_ranges *chunks) {
     if (plan->pass.tiling.sampled) {
-        uint64_t room = slot_bytes / lt_slot_tile_bytes(plan, 1);
-        return lt_max(lt_min(room, LT_SAMPLED_TILES), 1);
+        uint64_t tile_bytes = lt_max(lt_slot_tile_bytes(plan, limits->in_memory, 1), 1);
+        return lt_max(lt_min(limits->slot_bytes / tile_bytes, LT_SAMPLED_TILES), 1);
     }
     return lt_max(chunks->rows_per_range * chunks->cols_per_range / LATHE_STAT_TILE, 1);
 }
@@ -37,24 +38,28 @@ static uint64_t tiles_per_unit(const lt_plan *plan, const lt_ranges *chunks, uin
 static void plan_copy(const lt_slot_limits *limits, lt_stream_plan *planned) {
     uint64_t n_bytes = planned->plan.pass.src.n_bytes;
     uint64_t chunk = limits->chunk_bytes != 0 ? limits->chunk_bytes : limits->backend->chunk_bytes;
-    planned->slot_bytes = lt_max(lt_min(chunk, n_bytes), LEAST_SLOT_BYTES);
+    bool is_held = !limits->in_memory.has_source;
+    planned->slot_bytes = lt_max(is_held ? lt_min(chunk, n_bytes) : 0, LEAST_SLOT_BYTES);
     planned->slot_bytes = lt_min(planned->slot_bytes, limits->slot_bytes);
-    planned->n_units = lt_ceil_div(n_bytes, lt_max(planned->slot_bytes, 1));
+    chunk = is_held ? planned->slot_bytes : chunk;
+    planned->n_units = lt_ceil_div(n_bytes, lt_max(chunk, 1));
 }
 
 /* False if the slots are too small; planned->slot_bytes then says what is needed. */
 static bool plan_passes(const lt_slot_limits *limits, uint64_t ideal_bytes,
                         lt_stream_plan *planned) {
     const lt_plan *plan = &planned->plan;
-    bool fits = lt_chunks_cut(plan, limits->slot_bytes, ideal_bytes, &planned->chunks);
-    planned->slot_bytes = lt_slot_chunk_bytes(plan, &planned->chunks);
+    bool fits =
+        lt_chunks_cut(plan, limits->in_memory, limits->slot_bytes, ideal_bytes, &planned->chunks);
+    planned->slot_bytes = lt_slot_chunk_bytes(plan, limits->in_memory, &planned->chunks);
     planned->n_units = planned->chunks.n_ranges;
     if (plan->stats_first) {
         uint64_t n_tiles = lt_min(plan->pass.tiling.n_tiles, LT_STATS_WINDOW);
-        planned->tiles_per_unit = tiles_per_unit(plan, &planned->chunks, limits->slot_bytes);
+        planned->tiles_per_unit = tiles_per_unit(plan, limits, &planned->chunks);
         planned->n_units = lt_max(planned->n_units, lt_ceil_div(n_tiles, planned->tiles_per_unit));
         planned->slot_bytes =
-            lt_max(planned->slot_bytes, lt_slot_tile_bytes(plan, planned->tiles_per_unit));
+            lt_max(planned->slot_bytes,
+                   lt_slot_tile_bytes(plan, limits->in_memory, planned->tiles_per_unit));
     }
     return fits && planned->slot_bytes <= limits->slot_bytes;
 }
@@ -66,6 +71,14 @@ static lathe_status too_small(const lt_slot_limits *limits, uint64_t needed) {
     lt_error()->required_bytes = needed;
     lt_error()->available_bytes = limits->slot_bytes;
     return status;
+}
+
+/* The longest scopes whose scales the convert pass finds by itself. A chunk that has been read into
+ * a slot is in the cache, all of it. */
+static uint64_t max_scope_elems(const lt_slot_limits *limits) {
+    const lt_backend *backend = limits->backend;
+    return limits->in_memory.has_source ? backend->max_own_scope_elems
+                                        : backend->max_chunk_scope_elems;
 }
 
 /* With the scales given there are no statistics; the convert pass looks for what they would have
@@ -93,12 +106,16 @@ lathe_status lt_stream_plan_for(const lt_slot_limits *limits, const lathe_tensor
     if (status != LATHE_OK) {
         return status;
     }
-    const uint64_t scope_limits[] = {limits->backend->max_chunk_scope_elems, 0}; /* 0: none */
+    const uint64_t scope_limits[] = {max_scope_elems(limits), 0}; /* 0: none */
     const uint64_t ideal_bytes = ideal_chunk_bytes(limits, &src, &dst);
     for (int i = 0; i < 2; i++) {
         *planned = (lt_stream_plan){
             .plan = lt_plan_make(limits->backend, &src, &dst, target, scope_limits[i])};
-        planned->plan.pass.beyond_cache = false; /* a chunk is in the cache when it has been read */
+        /* A chunk that has been read into a slot is in the cache, and one that is written to the
+         * sink from there is to stay in it till then. */
+        if (!limits->in_memory.has_sink) {
+            planned->plan.pass.beyond_cache = false;
+        }
         if (has_scales) {
             use_given_scales(&planned->plan);
         }

@@ -257,7 +257,7 @@ static lathe_status begin_round(lathe_stream *s) {
 
 static lathe_status begin(lathe_stream *s, const lathe_sink *sink) {
     lt_stream_call *call = &s->call;
-    lt_streamer_options slots = lt_stream_call_slots(call);
+    lt_streamer_options slots = lt_stream_call_slots(call, NULL, NULL);
     if (slots.config.prefetch_chunks == 0 && s->engine->streaming.prefetch_chunks == 0) {
         slots.config.prefetch_chunks = 1;
     }
@@ -272,6 +272,9 @@ static lathe_status begin(lathe_stream *s, const lathe_sink *sink) {
         status = lt_fail(LATHE_NOT_SUPPORTED,
                          "the search for scales of more elements than fit in a chunk reads the "
                          "data more than twice: it is not to be fed");
+    }
+    if (status == LATHE_OK && call->options.quality_report != 0) {
+        status = lt_stream_measure(&s->job);
     }
     if (status == LATHE_OK) {
         status = lt_sink_open(&s->sink, s->engine->pool, sink, &call->to, &call->dst);
@@ -420,8 +423,10 @@ lathe_status lathe_stream_finish(lathe_stream *s, lathe_convert_stats *stats) {
     if (status == LATHE_OK) {
         status = lt_stream_check_stats(stats);
     }
-    if (status == LATHE_OK && stats != NULL && stats->quality != NULL) {
-        status = lt_fail(LATHE_NOT_SUPPORTED, "stats quality: it must be asked for beforehand");
+    if (status == LATHE_OK && stats != NULL && stats->quality != NULL &&
+        s->job.outcome.quality == NULL) {
+        status = lt_fail(LATHE_NOT_SUPPORTED,
+                         "stats quality: the stream's options did not ask for quality_report");
     }
     if (status == LATHE_OK) {
         status = check_round(s, s->n_rounds - 1);

@@ -6,7 +6,7 @@
 #include "core/tensor.h"
 #include "engine/stream/stream_job.h"
 
-static lathe_status advance(lt_stream_job *j, const lt_unit *u) {
+lathe_status lt_stream_advance(lt_stream_job *j, const lt_unit *u) {
     uint64_t n_bytes = 0;
     if (j->progress == NULL) {
         return LATHE_OK;
@@ -141,7 +141,7 @@ static lathe_status load_pinned(lt_stream_job *j, lt_slot *slot) {
     for (uint32_t i = 0; status == LATHE_OK && i < u->n_pieces; i++) {
         const lt_piece *piece = &u->pieces[i];
         status = ops->upload(u->backend, u->queue, &slot->data, piece->data_at,
-                             j->source->pinned + piece->src.first_byte, piece->src.n_bytes);
+                             j->source->data + piece->src.first_byte, piece->src.n_bytes);
     }
     of_device(u, status);
     if (status != LATHE_OK || u->scales_at >= u->src_end) {
@@ -167,12 +167,16 @@ lathe_status lt_stream_close_slot(lt_stream_job *j, lt_slot *slot) {
     return status == LATHE_OK ? status : fall_back(j, slot, status);
 }
 
-/* Pinned memory needs no copy by the host. */
+/* Pinned memory needs no copy by the host, and the host's own none for the CPU. */
 lathe_status lt_stream_load_slot(lt_stream_job *j, lt_slot *slot) {
     lathe_status status;
-    if (slot->unit.backend->is_remote && j->source->pinned != NULL) {
+    if (slot->unit.backend->is_remote && j->source->is_pinned) {
         status = load_pinned(j, slot);
         return status == LATHE_OK ? status : fall_back(j, slot, status);
+    }
+    if (j->src_memory.host != NULL) {
+        slot->unit.has_source = true;
+        return read_source(j, slot, false);
     }
     status = lt_stream_open_slot(j, slot);
     if (status == LATHE_OK) {
@@ -185,7 +189,8 @@ lathe_status lt_stream_load_slot(lt_stream_job *j, lt_slot *slot) {
 
 /* ---- the sink */
 
-static lathe_status write_sink(lt_stream_job *j, lt_slot *slot, bool with_data) {
+/* `bytes` is NULL where the sink has the data already. */
+static lathe_status write_sink(lt_stream_job *j, lt_slot *slot, const uint8_t *bytes) {
     const lt_unit *u = &slot->unit;
     const lt_sink *sink = j->sink;
     const uint8_t *host = slot->data.host;
@@ -193,9 +198,8 @@ static lathe_status write_sink(lt_stream_job *j, lt_slot *slot, bool with_data) 
     if (!lt_stream_await_turn(j, u)) {
         return LATHE_OK;
     }
-    if (with_data) {
-        status = sink->write(sink->ctx, u->dst.first_byte, host + u->dst_data_at,
-                             (size_t)u->dst.n_bytes);
+    if (bytes != NULL) {
+        status = sink->write(sink->ctx, u->dst.first_byte, bytes, (size_t)u->dst.n_bytes);
     }
     if (status == LATHE_OK && u->dst.n_scales > 0) {
         status = sink->write_scales(sink->ctx, u->dst.first_scale,
@@ -212,7 +216,7 @@ static lathe_status write_sink(lt_stream_job *j, lt_slot *slot, bool with_data) 
 static lathe_status store(lt_stream_job *j, lt_slot *slot) {
     lt_unit *u = &slot->unit;
     const lt_backend_ops *ops = u->backend->ops;
-    uint8_t *pinned = u->backend->is_remote ? j->sink->pinned : NULL;
+    uint8_t *pinned = u->backend->is_remote && j->sink->is_pinned ? j->sink->data : NULL;
     uint64_t first = pinned != NULL ? u->dst_scales_at : u->dst_data_at;
     uint64_t end = u->dst_end;
     bool is_mapped = first < end;
@@ -229,7 +233,9 @@ static lathe_status store(lt_stream_job *j, lt_slot *slot) {
     }
     status = of_device(u, ops->finish(u->backend, u->queue));
     if (status == LATHE_OK && lt_outcome_element(&u->outcome) == LATHE_NO_ELEMENT) {
-        status = write_sink(j, slot, pinned == NULL);
+        bool is_there = pinned != NULL || j->dst_memory.host != NULL;
+        status = write_sink(j, slot,
+                            is_there ? NULL : (const uint8_t *)slot->data.host + u->dst_data_at);
         /* Whatever comes of it, the sink is not to get these bytes again: only the slot is lost. */
         bool is_lost = is_mapped && unmap(slot, first, end, LT_ACCESS_READ) != LATHE_OK;
         slot->on_host = slot->on_host || is_lost;
@@ -244,10 +250,11 @@ static lathe_status store(lt_stream_job *j, lt_slot *slot) {
 
 /* ---- works */
 
-static lt_span src_span(const lt_slot *slot, const lt_piece *piece) {
+static lt_span src_span(const lt_stream_job *j, const lt_slot *slot, const lt_piece *piece) {
+    bool is_in_memory = j->src_memory.host != NULL;
     return (lt_span){
-        .data = &slot->data,
-        .data_offset = piece->data_at,
+        .data = is_in_memory ? &j->src_memory : &slot->data,
+        .data_offset = is_in_memory ? piece->src.first_byte : piece->data_at,
         .first_byte = piece->src.first_byte,
         .scales = piece->src.n_scales > 0 ? &slot->data : NULL,
         .scale_offset = piece->scales_at / sizeof(float),
@@ -258,9 +265,10 @@ static lt_span src_span(const lt_slot *slot, const lt_piece *piece) {
 static lt_span dst_span(const lt_stream_job *j, const lt_slot *slot) {
     const lt_unit *u = &slot->unit;
     const lt_pass *pass = &j->plan.pass;
+    bool is_in_memory = j->dst_memory.host != NULL;
     lt_span span = {
-        .data = &slot->data,
-        .data_offset = u->dst_data_at,
+        .data = is_in_memory ? &j->dst_memory : &slot->data,
+        .data_offset = is_in_memory ? u->dst.first_byte : u->dst_data_at,
         .first_byte = u->dst.first_byte,
     };
     if (pass->own_scales) {
@@ -276,7 +284,7 @@ static lt_span dst_span(const lt_stream_job *j, const lt_slot *slot) {
 static lathe_status convert(lt_stream_job *j, lt_slot *slot) {
     lt_unit *u = &slot->unit;
     lt_work *work = &u->pieces[0].work;
-    work->src = src_span(slot, &u->pieces[0]);
+    work->src = src_span(j, slot, &u->pieces[0]);
     work->dst = dst_span(j, slot);
     work->outcome = &u->outcome;
     lathe_status status = of_device(u, u->backend->ops->submit_convert(u->backend, u->queue, work));
@@ -287,10 +295,9 @@ static lathe_status find_stats(lt_stream_job *j, lt_slot *slot) {
     lt_unit *u = &slot->unit;
     const lt_backend_ops *ops = u->backend->ops;
     lathe_status status = LATHE_OK;
-    (void)j;
     for (uint32_t i = 0; status == LATHE_OK && i < u->n_pieces; i++) {
         lt_work *work = &u->pieces[i].work;
-        work->src = src_span(slot, &u->pieces[i]);
+        work->src = src_span(j, slot, &u->pieces[i]);
         work->outcome = &u->outcome;
         status = of_device(u, ops->submit_stats(u->backend, u->queue, work));
     }
@@ -318,7 +325,7 @@ static lathe_status work_on(lt_stream_job *j, lt_slot *slot,
     if (is_remote) {
         status = attempt(j, slot, step);
         if (status == LATHE_OK) {
-            return advance(j, u);
+            return lt_stream_advance(j, u);
         }
         status = fall_back(j, slot, status);
     }
@@ -328,7 +335,7 @@ static lathe_status work_on(lt_stream_job *j, lt_slot *slot,
     if (status == LATHE_OK) {
         status = attempt(j, slot, step);
     }
-    return status == LATHE_OK ? advance(j, u) : status;
+    return status == LATHE_OK ? lt_stream_advance(j, u) : status;
 }
 
 /* ---- chunks */
@@ -345,7 +352,7 @@ void lt_stream_prepare_chunk(lt_stream_job *j, lt_slot *slot, uint64_t index) {
         u->dst.n_scales = 0;
     }
     const lt_part src = lt_part_of(&pass->src, elem, n_elems);
-    const lt_slot_map map = lt_slot_map_of(&src, &u->dst);
+    const lt_slot_map map = lt_slot_map_of(&src, &u->dst, j->streamer->in_memory);
     u->pieces[0] = (lt_piece){
         .src = src,
         .scales_at = map.src_scales,
@@ -406,7 +413,8 @@ void lt_stream_prepare_tiles(lt_stream_job *j, lt_slot *slot, uint64_t index) {
     for (uint32_t i = 0; i < u->n_pieces; i++) {
         u->pieces[i] = tiles_piece(j, j->first_tile + first + i, per_piece);
         u->pieces[i].data_at = end;
-        end = lt_slot_aligned(end + u->pieces[i].src.n_bytes);
+        end += j->streamer->in_memory.has_source ? 0 : u->pieces[i].src.n_bytes;
+        end = lt_slot_aligned(end);
     }
     u->scales_at = end;
     for (uint32_t i = 0; i < u->n_pieces; i++) {
@@ -421,12 +429,12 @@ lathe_status lt_stream_work_tiles(lt_stream_job *j, lt_slot *slot) {
     return work_on(j, slot, find_stats);
 }
 
-/* ---- copies: the host's business, in the slot's memory without its device */
+/* ---- copies: the host's business, in the slot's memory without its device; or through none */
 
 uint64_t lt_stream_copy_chunk(const lt_streamer *streamer) {
-    return lt_min(streamer->slot_bytes, streamer->chunk_bytes != 0
-                                            ? streamer->chunk_bytes
-                                            : streamer->backend->chunk_bytes);
+    uint64_t chunk =
+        streamer->chunk_bytes != 0 ? streamer->chunk_bytes : streamer->backend->chunk_bytes;
+    return streamer->in_memory.has_source ? chunk : lt_min(streamer->slot_bytes, chunk);
 }
 
 void lt_stream_prepare_copy(lt_stream_job *j, lt_slot *slot, uint64_t index) {
@@ -437,10 +445,14 @@ void lt_stream_prepare_copy(lt_stream_job *j, lt_slot *slot, uint64_t index) {
     lt_outcome_init(&u->outcome);
     u->dst = (lt_part){.first_byte = offset, .n_bytes = lt_min(chunk, j->copy_bytes - offset)};
     u->pieces[0].src = u->dst;
-    u->src_end = u->dst_end = u->dst.n_bytes;
+    u->src_end = u->dst_end = j->src_memory.host != NULL ? 0 : u->dst.n_bytes;
 }
 
 lathe_status lt_stream_work_copy(lt_stream_job *j, lt_slot *slot) {
-    lathe_status status = write_sink(j, slot, true);
-    return status == LATHE_OK ? advance(j, &slot->unit) : status;
+    const lt_unit *u = &slot->unit;
+    const uint8_t *bytes = j->src_memory.host != NULL
+                               ? (const uint8_t *)j->src_memory.host + u->dst.first_byte
+                               : slot->data.host;
+    lathe_status status = write_sink(j, slot, bytes);
+    return status == LATHE_OK ? lt_stream_advance(j, u) : status;
 }

@@ -24,6 +24,7 @@ typedef struct sizing {
     const lathe_tensor_desc *from; /* NULL: any tensor */
     const lathe_target *target;
     bool has_scales;
+    lt_stream_sides in_memory;
     lathe_streaming_config config;
 } sizing;
 
@@ -55,6 +56,7 @@ static lathe_status make_slots(lathe_engine *engine, const lt_slot_limits *limit
     made->slot_bytes = limits->slot_bytes;
     made->chunk_bytes = limits->chunk_bytes;
     made->n_slots = (uint32_t)limits->n_slots;
+    made->in_memory = limits->in_memory;
     made->n_parallel = (uint32_t)lt_min(n_parallel, limits->n_slots);
     lathe_status status = fill_slots(made);
     if (status != LATHE_OK) {
@@ -98,7 +100,7 @@ static lathe_status fit_conversion(const sizing *s, lt_slot_limits *limits) {
         status = lt_stream_plan_for(limits, s->from, s->target, s->has_scales, &planned);
     }
     if (status == LATHE_OK) {
-        limits->slot_bytes = planned.slot_bytes;
+        limits->slot_bytes = lt_max(planned.slot_bytes, 1);
         limits->n_slots = lt_max(lt_min(limits->n_slots, planned.n_units), 1);
     }
     return status;
@@ -120,6 +122,9 @@ static lathe_status create_on(lathe_engine *engine, lt_backend *backend, const s
         .chunk_bytes = config->chunk_bytes,
         .n_slots = fitting_slots(backend, wanted, least, memory_bytes),
     };
+    if (!backend->is_remote) {
+        limits.in_memory = s->in_memory;
+    }
     limits.slot_bytes = slot_share(backend, limits.n_slots, memory_bytes);
     uint64_t most = has_choice
                         ? lt_max(MIN_SLOT_BYTES, config->chunk_bytes)
@@ -217,6 +222,7 @@ lathe_status lt_streamer_open(lathe_engine *engine, const lt_streamer_options *o
         .from = options->from,
         .target = options->target,
         .has_scales = options->has_scales,
+        .in_memory = options->in_memory,
         .config = merged(&options->config, &engine->streaming),
     };
     if (engine->device != NULL) {

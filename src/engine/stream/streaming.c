@@ -24,6 +24,7 @@ static lt_slot_limits limits_of(const lt_streamer *streamer) {
         .slot_bytes = streamer->slot_bytes,
         .chunk_bytes = streamer->chunk_bytes,
         .n_slots = streamer->n_slots,
+        .in_memory = streamer->in_memory,
     };
 }
 
@@ -67,7 +68,7 @@ static void renew_queues(lt_streamer *streamer) {
     streamer->fell_back = false;
 }
 
-static void job_init(lt_stream_job *j, lt_streamer *streamer) {
+void lt_stream_job_begin(lt_stream_job *j, lt_streamer *streamer) {
     *j = (lt_stream_job){.streamer = streamer, .backend = streamer->backend};
     renew_queues(streamer);
     j->stop_at = UINT64_MAX;
@@ -88,7 +89,7 @@ lathe_status lt_stream_job_init(lt_stream_job *j, lt_streamer *streamer,
     if (status != LATHE_OK) {
         return status;
     }
-    job_init(j, streamer);
+    lt_stream_job_begin(j, streamer);
     j->plan = planned.plan;
     j->chunks = planned.chunks;
     j->tiles_per_unit = planned.tiles_per_unit;
@@ -97,11 +98,10 @@ lathe_status lt_stream_job_init(lt_stream_job *j, lt_streamer *streamer,
     return LATHE_OK;
 }
 
-/* Has the convert pass measure what the report says. */
-static lathe_status measure(lt_stream_job *j) {
+lathe_status lt_stream_measure(lt_stream_job *j) {
     if (j->plan.is_copy) {
         return lt_fail(LATHE_NOT_SUPPORTED,
-                       "stats quality: bytes are copied, and nothing is converted or measured");
+                       "quality report: bytes are copied, and nothing is converted or measured");
     }
     j->outcome.quality = &j->quality;
     j->is_for_cpu = true;
@@ -110,8 +110,11 @@ static lathe_status measure(lt_stream_job *j) {
 
 void lt_stream_job_connect(lt_stream_job *j, const lt_source *source, const lt_sink *sink,
                            const lt_progress *progress) {
+    const lt_stream_sides *in_memory = &j->streamer->in_memory;
     j->source = source;
     j->sink = sink;
+    j->src_memory.host = in_memory->has_source ? (void *)(uintptr_t)source->data : NULL;
+    j->dst_memory.host = in_memory->has_sink ? sink->data : NULL;
     j->progress = progress;
 }
 
@@ -331,7 +334,7 @@ void lt_stream_count(lt_stream_job *j, lathe_convert_stats *stats) {
     if (stats != NULL) {
         stats->n_saturated = atomic_load(&j->outcome.n_saturated);
     }
-    if (j->outcome.quality != NULL) {
+    if (j->outcome.quality != NULL && stats != NULL && stats->quality != NULL) {
         lt_quality_fill(&j->quality, stats->quality);
     }
 }
@@ -353,7 +356,7 @@ lathe_status lt_streamer_convert_with(lt_streamer *streamer, const lathe_tensor_
     }
     lt_stream_job_connect(&j, source, sink, progress);
     if (stats != NULL && stats->quality != NULL) {
-        status = measure(&j);
+        status = lt_stream_measure(&j);
         if (status != LATHE_OK) {
             lt_stream_job_destroy(&j);
             return status;
@@ -407,7 +410,7 @@ lathe_status lt_streamer_copy(lt_streamer *streamer, uint64_t n_bytes, const lt_
                               const lt_sink *sink, const lt_progress *progress) {
     lt_stream_job j;
     lt_stream_phase phase = copy_phase;
-    job_init(&j, streamer);
+    lt_stream_job_begin(&j, streamer);
     lt_stream_job_connect(&j, source, sink, progress);
     j.copy_bytes = n_bytes;
     phase.n_units = lt_ceil_div(n_bytes, lt_stream_copy_chunk(streamer));

@@ -15,7 +15,8 @@ typedef struct lt_source {
     void *ctx;
     lathe_status (*read)(void *ctx, uint64_t offset, void *buffer, size_t n_bytes);
     lathe_status (*read_scales)(void *ctx, uint64_t first, float *scales, size_t n_scales);
-    const uint8_t *pinned; /* the data, where the device transfers from it by itself; else NULL */
+    const uint8_t *data; /* all of it, where the host sees it; else NULL */
+    bool is_pinned;      /* data is where a device transfers from it by itself */
     bool in_order; /* bytes are read once, one after another, by one thread at a time; scales as
                       ever */
 } lt_source;
@@ -26,8 +27,9 @@ typedef struct lt_sink {
     void *ctx;
     lathe_status (*write)(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes);
     lathe_status (*write_scales)(void *ctx, uint64_t first, const float *scales, size_t n_scales);
-    uint8_t *pinned; /* likewise */
-    bool in_order;   /* bytes, and scales, are written by ascending offset, by one thread at a time;
+    uint8_t *data; /* likewise */
+    bool is_pinned;
+    bool in_order; /* bytes, and scales, are written by ascending offset, by one thread at a time;
                         a chunk's bytes before its scales */
 } lt_sink;
 
@@ -47,11 +49,19 @@ typedef struct lt_streamer lt_streamer;
 lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
                                 lt_streamer **streamer);
 
+/* Which sides' data is the host's memory (lt_source.data, lt_sink.data). Where the CPU streams, it
+ * converts from and to it where it lies, and slots hold none of it; scales go through slots. */
+typedef struct lt_stream_sides {
+    bool has_source;
+    bool has_sink;
+} lt_stream_sides;
+
 /* What a streamer for one conversion is made for. */
 typedef struct lt_streamer_options {
     const lathe_tensor_desc *from;
     const lathe_target *target;
     bool has_scales;               /* the target's are given: no statistics */
+    lt_stream_sides in_memory;     /* of the source and the sink that it will be called with */
     lathe_streaming_config config; /* of the call; the engine's and the defaults in its zeros */
 } lt_streamer_options;
 

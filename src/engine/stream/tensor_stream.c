@@ -58,13 +58,15 @@ lathe_status lt_tensor_stream(lathe_engine *engine, const lathe_tensor *source,
         .ctx = (void *)(uintptr_t)source,
         .read = read,
         .read_scales = read_scales,
-        .pinned = is_source_pinned ? source->data : NULL,
+        .data = is_source_pinned ? source->data : NULL,
+        .is_pinned = is_source_pinned,
     };
     const lt_sink to = {
         .ctx = result,
         .write = write,
         .write_scales = write_scales,
-        .pinned = is_result_pinned ? result->data : NULL,
+        .data = is_result_pinned ? result->data : NULL,
+        .is_pinned = is_result_pinned,
     };
     lathe_convert_stats stats = {.struct_size = sizeof stats};
     status = lt_streamer_convert(streamer, &desc, target, &from, &to, NULL, &stats);
