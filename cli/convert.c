@@ -35,6 +35,7 @@ enum {
     KEY_STRICT,
     KEY_NONFINITE,
     KEY_RULE,
+    KEY_SHARD_SIZE,
     KEY_MEMORY,
     KEY_THREADS,
     KEY_ISA,
@@ -51,6 +52,8 @@ static const struct argp_option option_list[] = {
      "Convert tensors whose name matches GLOB to DTYPE, or keep them; may be repeated, the first "
      "match wins",
      1},
+    {"shard-size", KEY_SHARD_SIZE, "SIZE", 0,
+     "Write shards with at most SIZE of tensors each, and their index OUT.index.json", 1},
     {"force", 'f', NULL, 0, "Replace OUT if it exists", 1},
     {NULL, 0, NULL, 0, "How to quantize:", 2},
     {"granularity", KEY_GRANULARITY, "tensor|row|group:N", 0,
@@ -64,8 +67,8 @@ static const struct argp_option option_list[] = {
     {NULL, 0, NULL, 0, "How to run:", 3},
     {"memory", KEY_MEMORY, "SIZE", 0, "Use at most SIZE for buffers (default 64MiB)", 3},
     {"threads", KEY_THREADS, "N", 0, "Use N threads (default: one for each processor)", 3},
-    {"isa", KEY_ISA, "auto|scalar|avx2|avx512", 0, "The highest CPU kernels to use (default auto)",
-     3},
+    {"isa", KEY_ISA, "auto|scalar|avx2|avx512|neon", 0,
+     "The highest CPU kernels to use (default auto)", 3},
     {NULL, 0, NULL, 0, "What to print:", 4},
     {"json", 'j', NULL, 0, "Print one JSON object", 4},
     {"stats", KEY_STATS, NULL, 0, "Say how long the conversions of each kind took", 4},
@@ -81,7 +84,7 @@ static void add_rule(convert_options *options, struct argp_state *state, char *a
     }
     lathe_rule rule = {.glob = arg};
     if (strcmp(equals + 1, "keep") != 0) {
-        rule.dtype = cli_option_dtype(state, "--rule", equals + 1);
+        rule.dtype = cli_option_dtype(state, "--rule", equals + 1, true);
     }
     *equals = '\0';
     size_t n_rules = options->checkpoint.n_rules;
@@ -181,7 +184,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_TO:
         options->to = arg;
-        target->dtype = strcmp(arg, "keep") == 0 ? 0 : cli_option_dtype(state, "--to", arg);
+        target->dtype = strcmp(arg, "keep") == 0 ? 0 : cli_option_dtype(state, "--to", arg, true);
         return 0;
     case KEY_RULE:
         add_rule(options, state, arg);
@@ -205,6 +208,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         options->given |= GIVEN_QUALITY;
         if (!cli_parse_quality(arg, &target->quality)) {
             argp_error(state, "--quality: '%s' is none of fast balanced precise", arg);
+        }
+        return 0;
+    case KEY_SHARD_SIZE:
+        options->checkpoint.shard_bytes = cli_option_size(state, "--shard-size", arg);
+        if (options->checkpoint.shard_bytes == 0) {
+            argp_error(state, "--shard-size: '%s' is no size of a shard", arg);
         }
         return 0;
     case KEY_STRICT:

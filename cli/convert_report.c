@@ -67,6 +67,10 @@ static void print_groups(const lathe_checkpoint_report *report) {
                         .bytes_out = report->output_bytes};
     add_group_row(table, &files, "");
     cli_table_print(table);
+    if (report->n_shards != 0) {
+        printf("%llu shard%s and an index\n", (unsigned long long)report->n_shards,
+               report->n_shards == 1 ? "" : "s");
+    }
     if (n_saturated != 0) {
         printf("%llu elements were beyond the sampled scale and saturated\n",
                (unsigned long long)n_saturated);
@@ -155,14 +159,15 @@ json_t *convert_result_json(const convert_result *result) {
     const lathe_checkpoint_report *report = result->report;
     const lathe_device_info *device = &result->device;
     json_t *object = json_pack(
-        "{s:o, s:o, s:o, s:o, s:f, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "input_bytes",
+        "{s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "input_bytes",
         cli_json_count(report->input_bytes), "output_bytes", cli_json_count(report->output_bytes),
         "n_tensors", cli_json_count(report->n_tensors), "converted",
-        cli_json_count(report->n_converted), "seconds", report->seconds, "peak_pool_bytes",
-        cli_json_count(result->metrics->pool.peak_bytes), "device", device->selector, "device_name",
-        cli_json_text(device->name), "isa", cli_isa_json(device), "threads",
-        cli_json_count(device->threads), "engine", cli_engine_stats_json(&result->metrics->engine),
-        "rules", rules_json(report, result->options), "tensors", tensors_json(report));
+        cli_json_count(report->n_converted), "shards", cli_json_count(report->n_shards), "seconds",
+        report->seconds, "peak_pool_bytes", cli_json_count(result->metrics->pool.peak_bytes),
+        "device", device->selector, "device_name", cli_json_text(device->name), "isa",
+        cli_isa_json(device), "threads", cli_json_count(device->threads), "engine",
+        cli_engine_stats_json(&result->metrics->engine), "rules",
+        rules_json(report, result->options), "tensors", tensors_json(report));
     if (result->stats &&
         json_object_set_new(object, "metrics", convert_stats_json(result->metrics)) != 0) {
         json_decref(object);

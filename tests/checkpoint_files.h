@@ -6,6 +6,7 @@
 #include "check.h"
 #include "support.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,15 @@ static inline void test_folder_free(const test_folder *folder) {
     }
     (void)closedir(dir);
     CHECK(rmdir(folder->path) == 0, "cannot remove %s", folder->path);
+}
+
+/* True if the file system can make files that have no name. */
+static inline bool test_has_unnamed_files(const test_folder *folder) {
+    int fd = open(folder->path, O_TMPFILE | O_RDWR, 0600);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return fd >= 0;
 }
 
 static inline void test_write_file(const char *path, const void *bytes, size_t n_bytes) {

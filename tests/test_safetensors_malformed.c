@@ -81,7 +81,7 @@ static const test_case cases[] = {
     {"byte_order_mark", MALFORMED, "at byte 0", "\xef\xbb\xbf{}", .data_bytes = 0},
     {"mismatched_brackets", MALFORMED, "not valid JSON",
      TENSOR("{\"dtype\":\"F32\",\"shape\":[2},\"data_offsets\":[0,8]]"), .data_bytes = 8},
-    {"two_values", MALFORMED, "not valid JSON", "{\"a\":{}\"b\"}", .data_bytes = 0},
+    {"two_values", MALFORMED, "not valid JSON", "{" F32_8 "\"b\"}", .data_bytes = 8},
     {"literal", MALFORMED, "tensor \"a\"", "{\"a\":nul}", .data_bytes = 0},
     {"leading_zero", MALFORMED, "tensor \"a\"",
      TENSOR("{\"dtype\":\"F32\",\"shape\":[02],\"data_offsets\":[0,8]}"), .data_bytes = 8},

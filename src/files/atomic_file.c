@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Atomic files: a temporary beside the target, synced, then renamed. */
+/* Atomic files: one without a name in the target's folder, synced, then linked there; or, where the
+ * file system has no such files, a temporary beside the target, synced, then renamed. */
 #include "files/atomic_file.h"
 
 #include "core/error.h"
@@ -24,13 +25,16 @@ enum {
 
 struct lt_atomic_file {
     lathe_pool *pool;
-    int fd; /* -1 once synced */
+    int fd; /* -1 once synced, if it has a name by then */
     bool overwrite;
+    bool is_unnamed; /* until it is published */
     bool published;
     bool replaced; /* a file lay under the name when this one was published */
     const char *path;
     char *target;
-    char *temp; /* NULL until it exists */
+    char *temp;      /* NULL until it exists */
+    char *temp_path; /* room for it */
+    size_t temp_room;
     char names[];
 };
 
@@ -106,22 +110,65 @@ static uint64_t random_bits(unsigned attempt) {
     return bits;
 }
 
-/* Opens a new file ".NAME.0123456789abcdef.tmp" beside the target; temp has room for its path. */
-static lathe_status open_temp(lt_atomic_file *file, char *temp, size_t room) {
+/* A name ".NAME.0123456789abcdef.tmp" beside the target. */
+static void make_temp_path(lt_atomic_file *file, unsigned attempt) {
     size_t folder = folder_length(file->target);
     int name = (int)strnlen(file->target + folder, MOST_NAME);
+    (void)snprintf(file->temp_path, file->temp_room, "%.*s.%.*s.%016" PRIx64 ".tmp", (int)folder,
+                   file->target, name, file->target + folder, random_bits(attempt));
+}
+
+/* Opens a new file of such a name. */
+static lathe_status open_temp(lt_atomic_file *file) {
     int error = EEXIST;
     for (unsigned i = 0; i < MOST_ATTEMPTS && error == EEXIST; i++) {
-        (void)snprintf(temp, room, "%.*s.%.*s.%016" PRIx64 ".tmp", (int)folder, file->target, name,
-                       file->target + folder, random_bits(i));
-        file->fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        make_temp_path(file, i);
+        file->fd = open(file->temp_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file->fd >= 0) {
-            file->temp = temp;
+            file->temp = file->temp_path;
             return LATHE_OK;
         }
         error = errno;
     }
     return fail_errno(file->path, "create a temporary file beside it", error);
+}
+
+/* Opens the folder of the target, or what flags make of it. */
+static int open_folder(char *target, int flags) {
+    size_t folder = folder_length(target);
+    char after = target[folder];
+    target[folder] = '\0';
+    int fd = open(folder == 0 ? "." : target, flags | O_CLOEXEC, 0666);
+    target[folder] = after;
+    return fd;
+}
+
+/* What names a file that has no name. */
+typedef struct fd_path {
+    char text[32];
+} fd_path;
+
+static fd_path path_of_fd(int fd) {
+    fd_path path;
+    (void)snprintf(path.text, sizeof path.text, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+/* Opens a file without a name, which a process that is killed does not leave behind. False where
+ * the system cannot make one, or could not name it in the end. */
+static bool open_unnamed(lt_atomic_file *file) {
+    struct stat info;
+    int fd = open_folder(file->target, O_TMPFILE | O_RDWR);
+    if (fd < 0) {
+        return false;
+    }
+    if (lstat(path_of_fd(fd).text, &info) != 0) {
+        (void)close(fd);
+        return false;
+    }
+    file->fd = fd;
+    file->is_unnamed = true;
+    return true;
 }
 
 lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite,
@@ -146,7 +193,9 @@ lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite
     made->overwrite = overwrite;
     made->path = memcpy(made->names, path, path_room);
     made->target = memcpy(made->names + path_room, out.target, target_room);
-    status = open_temp(made, made->names + path_room + target_room, temp_room);
+    made->temp_path = made->names + path_room + target_room;
+    made->temp_room = temp_room;
+    status = open_unnamed(made) ? LATHE_OK : open_temp(made);
     if (status == LATHE_OK && out.exists && fchmod(made->fd, out.info.st_mode & 07777) != 0) {
         status = fail_errno(path, "give the new file the mode of the old one", errno);
     }
@@ -206,6 +255,9 @@ lathe_status lt_atomic_write(const lt_atomic_file *file, uint64_t offset, const 
 lathe_status lt_atomic_sync(lt_atomic_file *file) {
     int error = fsync(file->fd) == 0 ? 0 : errno;
     int fd = file->fd;
+    if (file->is_unnamed) {
+        return error == 0 ? LATHE_OK : fail_errno(file->path, "sync", error);
+    }
     file->fd = -1;
     if (close(fd) != 0 && error == 0 && errno != EINTR) {
         error = errno;
@@ -236,14 +288,44 @@ static int rename_without_replacing(const char *temp, const char *target) {
     return rename(temp, target) == 0 ? 0 : errno;
 }
 
+static int link_as(const lt_atomic_file *file, const char *path) {
+    return linkat(AT_FDCWD, path_of_fd(file->fd).text, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
+               ? 0
+               : errno;
+}
+
+/* Gives a file without a name the target's. No link replaces a file: where one lies there, the new
+ * one is linked beside it, for the instant until it is renamed. */
+static int name_unnamed(lt_atomic_file *file) {
+    int error = link_as(file, file->target);
+    if (error != EEXIST || !file->overwrite) {
+        return error;
+    }
+    for (unsigned i = 0; i < MOST_ATTEMPTS && error == EEXIST; i++) {
+        make_temp_path(file, i);
+        error = link_as(file, file->temp_path);
+    }
+    if (error == 0) {
+        file->temp = file->temp_path;
+        file->replaced = true;
+        error = rename(file->temp, file->target) == 0 ? 0 : errno;
+    }
+    return error;
+}
+
+static int rename_temp(lt_atomic_file *file) {
+    struct stat info;
+    if (!file->overwrite) {
+        return rename_without_replacing(file->temp, file->target);
+    }
+    file->replaced = lstat(file->target, &info) == 0;
+    return rename(file->temp, file->target) == 0 ? 0 : errno;
+}
+
 /* A name is durable when its folder is synced. Where folders cannot be opened or synced there is
  * nothing to wait for. */
 static int sync_folder(char *target) {
-    size_t folder = folder_length(target);
-    char after = target[folder];
-    target[folder] = '\0';
-    int fd = open(folder == 0 ? "." : target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    target[folder] = after;
+    int fd = open_folder(target, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
         return 0;
     }
@@ -253,20 +335,13 @@ static int sync_folder(char *target) {
 }
 
 lathe_status lt_atomic_publish(lt_atomic_file *file) {
-    struct stat info;
-    int error = 0;
-    if (file->overwrite) {
-        file->replaced = lstat(file->target, &info) == 0;
-        error = rename(file->temp, file->target) == 0 ? 0 : errno;
-    } else {
-        error = rename_without_replacing(file->temp, file->target);
-    }
+    int error = file->is_unnamed ? name_unnamed(file) : rename_temp(file);
     if (error == EEXIST) {
         return lt_fail(LATHE_EXISTS, "%s: has come into being meanwhile",
                        lt_path_text(file->path).text);
     }
     if (error != 0) {
-        return fail_errno(file->path, "rename the finished file", error);
+        return fail_errno(file->path, "name the finished file", error);
     }
     file->published = true;
     error = sync_folder(file->target);

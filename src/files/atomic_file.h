@@ -19,7 +19,8 @@ typedef struct lt_output_path {
 /* Errors: INVALID_ARGUMENT (empty, too long, a folder, a device), IO. */
 lathe_status lt_output_path_of(const char *path, lt_output_path *out);
 
-/* Begun as a temporary file in the target's folder; given its name by lt_atomic_publish. */
+/* Begun as a file without a name in the target's folder, or under a hidden one; given its name by
+ * lt_atomic_publish. */
 typedef struct lt_atomic_file lt_atomic_file;
 
 /* Begins a file that will appear at `path`. It gets the mode that open(2) with 0666 would give, or

@@ -38,22 +38,27 @@ static lt_arena_chunk *add_chunk(lt_arena *arena, size_t n_bytes) {
     return chunk;
 }
 
-void *lt_arena_new(lt_arena *arena, size_t n_bytes) {
+/* The next n_bytes bytes, at a multiple of `alignment`, a power of two up to ALIGNMENT. */
+static void *take(lt_arena *arena, size_t n_bytes, size_t alignment) {
     if (n_bytes > SIZE_MAX - ALIGNMENT) {
         (void)lt_fail(LATHE_SIZE_OVERFLOW, "a header needs more memory than there are addresses");
         return NULL;
     }
-    n_bytes = (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     lt_arena_chunk *chunk = arena->newest;
-    if (chunk == NULL || chunk->n_bytes - chunk->used < n_bytes) {
+    size_t at = chunk == NULL ? 0 : (chunk->used + alignment - 1) & ~(alignment - 1);
+    if (chunk == NULL || at > chunk->n_bytes || chunk->n_bytes - at < n_bytes) {
         chunk = add_chunk(arena, n_bytes);
-        if (chunk == NULL) {
-            return NULL;
-        }
+        at = 0;
     }
-    void *object = chunk->bytes + chunk->used;
-    chunk->used += n_bytes;
-    return object;
+    if (chunk == NULL) {
+        return NULL;
+    }
+    chunk->used = at + n_bytes;
+    return chunk->bytes + at;
+}
+
+void *lt_arena_new(lt_arena *arena, size_t n_bytes) {
+    return take(arena, n_bytes, ALIGNMENT);
 }
 
 void *lt_arena_new_array(lt_arena *arena, size_t count, size_t n_bytes) {
@@ -65,11 +70,21 @@ void *lt_arena_new_array(lt_arena *arena, size_t count, size_t n_bytes) {
 }
 
 char *lt_arena_copy(lt_arena *arena, const char *text, size_t length) {
-    char *copy = length == SIZE_MAX ? NULL : lt_arena_new(arena, length + 1);
+    char *copy = take(arena, length == SIZE_MAX ? length : length + 1, 1);
     if (copy != NULL) {
         memcpy(copy, text, length);
     }
     return copy;
+}
+
+void lt_arena_take(lt_arena *arena, lt_arena *from) {
+    lt_arena_chunk **oldest = &from->newest;
+    while (*oldest != NULL) {
+        oldest = &(*oldest)->older;
+    }
+    *oldest = arena->newest;
+    arena->newest = from->newest;
+    from->newest = NULL;
 }
 
 void lt_arena_free(lt_arena *arena) {

@@ -21,8 +21,13 @@ void *lt_arena_new(lt_arena *arena, size_t n_bytes);
 /* An array of count objects of n_bytes each; NULL on failure, overflow included. */
 void *lt_arena_new_array(lt_arena *arena, size_t count, size_t n_bytes);
 
-/* A copy of length bytes of text with a NUL after them; NULL on failure. */
+/* A copy of length bytes of text with a NUL after them, packed: texts have no alignment. NULL on
+ * failure. */
 char *lt_arena_copy(lt_arena *arena, const char *text, size_t length);
+
+/* Makes all that is in `from`, which is empty then, live until `arena` is freed. Both are of the
+ * same pool. */
+void lt_arena_take(lt_arena *arena, lt_arena *from);
 
 /* Frees everything; the arena is empty again. */
 void lt_arena_free(lt_arena *arena);

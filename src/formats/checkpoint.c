@@ -35,41 +35,32 @@ static void describe_quantized(const lt_st_quantized *quantized, lathe_checkpoin
     info->n_scales = quantized->n_scales;
 }
 
-static lathe_status make_room(lathe_checkpoint *checkpoint, size_t more) {
-    size_t wanted = checkpoint->n_tensors + more;
-    if (wanted > checkpoint->tensors_room) {
-        size_t room = wanted > 2 * checkpoint->tensors_room ? wanted : 2 * checkpoint->tensors_room;
-        lt_checkpoint_tensor **grown = lt_pool_new_array(checkpoint->pool, room, sizeof *grown);
-        if (grown == NULL) {
-            return lt_error()->status;
-        }
-        if (checkpoint->n_tensors > 0) {
-            memcpy(grown, checkpoint->tensors, checkpoint->n_tensors * sizeof *grown);
-        }
-        lt_pool_delete(checkpoint->pool, checkpoint->tensors);
-        checkpoint->tensors = grown;
-        checkpoint->tensors_room = room;
-    }
-    return lt_name_table_reserve(&checkpoint->names, wanted);
+static lathe_status make_room(lathe_checkpoint *checkpoint, size_t n_tensors) {
+    checkpoint->tensors =
+        lt_pool_new_array(checkpoint->pool, n_tensors, sizeof *checkpoint->tensors);
+    return checkpoint->tensors != NULL ? LATHE_OK : lt_error()->status;
 }
 
-static lathe_status add_tensors(lathe_checkpoint *checkpoint, uint32_t file,
-                                const lt_st_table *table) {
-    lathe_status status = make_room(checkpoint, table->n_tensors);
-    for (size_t i = 0; i < table->n_tensors && status == LATHE_OK; i++) {
+/* Adds a file's tensors; there is room for them. The table's names get the numbers that they have
+ * here. */
+static lathe_status add_tensors(lathe_checkpoint *checkpoint, uint32_t file, lt_st_table *table) {
+    uint32_t *place = lt_pool_new_array(checkpoint->pool, table->n_tensors, sizeof *place);
+    if (place == NULL) {
+        return lt_error()->status;
+    }
+    for (size_t i = 0; i < table->n_tensors; i++) {
         const lt_st_tensor *stored = &table->tensors[i];
+        place[i] = LT_NAME_ABSENT;
         if (stored->is_companion) {
             continue;
         }
-        lt_checkpoint_tensor *tensor = lt_arena_new(&checkpoint->arena, sizeof *tensor);
-        if (tensor == NULL) {
-            return lt_error()->status;
-        }
-        tensor->type = lt_st_tensor_type(stored);
+        place[i] = (uint32_t)checkpoint->n_tensors;
+        lt_checkpoint_tensor *tensor = &checkpoint->tensors[checkpoint->n_tensors++];
+        tensor->type = stored->type;
         tensor->file = file;
         tensor->data_at = table->data_start + stored->begin;
         tensor->info.name = stored->name;
-        tensor->info.stored_type = tensor->type->name;
+        tensor->info.stored_type = lt_st_tensor_type(stored)->name;
         tensor->info.n_bytes = stored->end - stored->begin;
         tensor->info.file = checkpoint->files[file].path;
         if (stored->quantized != NULL) {
@@ -78,14 +69,12 @@ static lathe_status add_tensors(lathe_checkpoint *checkpoint, uint32_t file,
         } else {
             describe_plain(stored, &tensor->info);
         }
-        size_t existing = 0; /* no name is twice: the parser and the index have seen to it */
-        status =
-            lt_name_table_add(&checkpoint->names, stored->name, checkpoint->n_tensors, &existing);
-        checkpoint->tensors[checkpoint->n_tensors++] = tensor;
     }
+    lt_name_table_renumber(&table->names, place);
+    lt_pool_delete(checkpoint->pool, place);
     checkpoint->files[file].n_tensors =
         checkpoint->n_tensors - checkpoint->files[file].first_tensor;
-    return status;
+    return LATHE_OK;
 }
 
 /* Keeps the entries that are not Lathe's own. */
@@ -108,7 +97,7 @@ static lathe_status keep_metadata(lathe_checkpoint *checkpoint, lt_checkpoint_fi
 static lathe_status add_file(lathe_checkpoint *checkpoint, lt_index *index, uint32_t shard_id) {
     size_t number = checkpoint->n_files;
     lt_checkpoint_file *file = &checkpoint->files[number];
-    lt_st_table table = {.pool = checkpoint->pool};
+    lt_st_table table = {.pool = checkpoint->pool, .names = {.pool = checkpoint->pool}};
     lathe_status status = lt_file_open(file->path, &file->fd, &file->n_bytes);
     if (status != LATHE_OK) {
         return status;
@@ -129,8 +118,15 @@ static lathe_status add_file(lathe_checkpoint *checkpoint, lt_index *index, uint
     if (status == LATHE_OK) {
         status = keep_metadata(checkpoint, file, &table);
     }
+    if (status == LATHE_OK && index == NULL) {
+        status = make_room(checkpoint, table.n_tensors);
+    }
     if (status == LATHE_OK) {
         status = add_tensors(checkpoint, (uint32_t)number, &table);
+    }
+    if (status == LATHE_OK && index == NULL) {
+        checkpoint->names = table.names;
+        table.names = (lt_name_table){.pool = checkpoint->pool};
     }
     lt_st_table_free(&table);
     return status;
@@ -158,6 +154,15 @@ static const char *sibling(lt_arena *arena, const char *path, const char *name) 
     return joined;
 }
 
+/* The index has every tensor's name, and has taken them all: companions stay so. */
+static void take_names(lathe_checkpoint *checkpoint, lt_index *index) {
+    for (size_t i = 0; i < checkpoint->n_tensors; i++) {
+        lt_name_table_slot(&index->names, checkpoint->tensors[i].info.name)->value = (uint32_t)i;
+    }
+    checkpoint->names = index->names;
+    index->names = (lt_name_table){.pool = checkpoint->pool};
+}
+
 static lathe_status open_sharded(lathe_checkpoint *checkpoint) {
     const char *path = checkpoint->path;
     lt_index index;
@@ -171,6 +176,8 @@ static lathe_status open_sharded(lathe_checkpoint *checkpoint) {
         lt_pool_new_array(checkpoint->pool, index.n_shards, sizeof *checkpoint->files);
     if (checkpoint->files == NULL) {
         status = lt_error()->status;
+    } else {
+        status = make_room(checkpoint, index.names.n_names);
     }
     for (size_t i = 0; i < index.n_shards && status == LATHE_OK; i++) {
         const char *shard = sibling(&checkpoint->arena, path, index.shards[i].name);
@@ -180,6 +187,9 @@ static lathe_status open_sharded(lathe_checkpoint *checkpoint) {
     }
     if (status == LATHE_OK && lt_index_check_taken(&index) != LATHE_OK) {
         status = lt_fail_prefix("%s", lt_path_text(path).text);
+    }
+    if (status == LATHE_OK) {
+        take_names(checkpoint, &index);
     }
     lt_index_free(&index);
     return status;
@@ -266,7 +276,7 @@ size_t lathe_checkpoint_n_tensors(const lathe_checkpoint *checkpoint) {
 
 const lathe_checkpoint_tensor *lathe_checkpoint_tensor_at(const lathe_checkpoint *checkpoint,
                                                           size_t i) {
-    return i < lathe_checkpoint_n_tensors(checkpoint) ? &checkpoint->tensors[i]->info : NULL;
+    return i < lathe_checkpoint_n_tensors(checkpoint) ? &checkpoint->tensors[i].info : NULL;
 }
 
 size_t lathe_checkpoint_find(const lathe_checkpoint *checkpoint, const char *name) {

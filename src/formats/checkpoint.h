@@ -18,12 +18,13 @@ typedef struct lt_checkpoint_file {
     size_t n_tensors;
 } lt_checkpoint_file;
 
+/* Kept small: there may be a hundred thousand. */
 typedef struct lt_checkpoint_tensor {
     lathe_checkpoint_tensor info;
-    const lt_st_type *type;
-    uint32_t file;
     uint64_t data_at; /* bytes from the beginning of the file */
     uint64_t scales_at;
+    uint32_t file;
+    uint8_t type; /* as in lt_st_tensor */
 } lt_checkpoint_tensor;
 
 struct lathe_checkpoint {
@@ -33,9 +34,8 @@ struct lathe_checkpoint {
     bool sharded;
     lt_checkpoint_file *files;
     size_t n_files;
-    lt_checkpoint_tensor **tensors;
+    lt_checkpoint_tensor *tensors;
     size_t n_tensors;
-    size_t tensors_room;
     lt_name_table names;
     lt_st_pair *metadata; /* of all files; the first value of a key counts */
     size_t n_metadata;

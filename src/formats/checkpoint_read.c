@@ -75,9 +75,9 @@ static lathe_status check_tensor(const lathe_checkpoint *checkpoint, size_t i) {
 lathe_status lathe_checkpoint_read(const lathe_checkpoint *checkpoint, size_t i, uint64_t offset,
                                    void *buffer, size_t n_bytes) {
     lathe_status status = check_tensor(checkpoint, i);
-    if (status == LATHE_OK && lt_checkpoint_read_data(checkpoint, checkpoint->tensors[i], offset,
+    if (status == LATHE_OK && lt_checkpoint_read_data(checkpoint, &checkpoint->tensors[i], offset,
                                                       buffer, n_bytes) != LATHE_OK) {
-        status = lt_checkpoint_prefix(checkpoint->tensors[i]);
+        status = lt_checkpoint_prefix(&checkpoint->tensors[i]);
     }
     return status;
 }
@@ -85,9 +85,9 @@ lathe_status lathe_checkpoint_read(const lathe_checkpoint *checkpoint, size_t i,
 lathe_status lathe_checkpoint_read_scales(const lathe_checkpoint *checkpoint, size_t i,
                                           uint64_t first, float *scales, size_t n_scales) {
     lathe_status status = check_tensor(checkpoint, i);
-    if (status == LATHE_OK && lt_checkpoint_read_scales(checkpoint, checkpoint->tensors[i], first,
+    if (status == LATHE_OK && lt_checkpoint_read_scales(checkpoint, &checkpoint->tensors[i], first,
                                                         scales, n_scales) != LATHE_OK) {
-        status = lt_checkpoint_prefix(checkpoint->tensors[i]);
+        status = lt_checkpoint_prefix(&checkpoint->tensors[i]);
     }
     return status;
 }
@@ -100,7 +100,7 @@ lathe_status lathe_checkpoint_load(const lathe_checkpoint *checkpoint, size_t i,
         return lt_fail(LATHE_INVALID_ARGUMENT, "pool or tensor is NULL, or there is no tensor %zu",
                        i);
     }
-    const lt_checkpoint_tensor *stored = checkpoint->tensors[i];
+    const lt_checkpoint_tensor *stored = &checkpoint->tensors[i];
     lathe_status status = lt_checkpoint_desc(stored, &desc);
     if (status == LATHE_OK) {
         status = lathe_tensor_create(pool, &desc, &made);

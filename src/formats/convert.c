@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Converts a checkpoint, tensor by tensor, through the streaming strategy. */
+/* Converts a checkpoint through the streaming strategy: large tensors one by one, small ones many
+ * at a time. */
 #include "formats/convert.h"
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "engine/plan/planner.h"
-#include "engine/stream/streaming.h"
 #include "files/file_io.h"
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
+
+/* From so many tensors on, the headers are worth a thread of their own. */
+enum { HEADER_THREAD_TENSORS = 4096 };
 
 typedef struct lt_report {
     lathe_checkpoint_report report; /* first: what the caller has is a pointer to it */
@@ -21,15 +26,200 @@ typedef struct conversion {
     const lathe_checkpoint_options *options;
     lathe_pool *pool;
     lathe_checkpoint *input;
-    lt_convert_item *items;
+    lt_convert_plan plan;
     lt_outputs outputs;
     lt_streamer *streamer;
-    lt_report *report;
+    lt_report *report; /* NULL: nobody asks */
     lathe_tensor_report *tensor_reports;
     lt_progress progress;
+    size_t first; /* tensor of the list that is converted */
+    bool has_header_thread;
+    pthread_t header_thread;  /* writes the headers */
+    lathe_error header_error; /* what became of it */
     uint64_t done_bytes;
     uint64_t total_bytes;
 } conversion;
+
+static const lt_convert_kind *kind_of(const conversion *c, size_t i) {
+    return &c->plan.kinds[c->plan.items[i].kind];
+}
+
+static lathe_writer *writer_of(const conversion *c, size_t i) {
+    return c->outputs.writers[c->plan.items[i].writer];
+}
+
+static int advance(void *ctx, uint64_t n_bytes) {
+    conversion *c = ctx;
+    c->done_bytes = lt_min(c->done_bytes + n_bytes, c->total_bytes);
+    return c->options->progress(c->options->progress_ctx, c->done_bytes, c->total_bytes);
+}
+
+/* ---- the report */
+
+static lathe_status make_report(conversion *c) {
+    size_t n_tensors = c->input->n_tensors;
+    lt_report *report = lt_pool_new(c->pool, sizeof *report);
+    if (report == NULL) {
+        return lt_error()->status;
+    }
+    report->pool = lathe_pool_retain(c->pool);
+    report->arena.pool = c->pool;
+    c->report = report;
+    c->tensor_reports = lt_arena_new_array(&report->arena, n_tensors, sizeof *c->tensor_reports);
+    if (c->tensor_reports == NULL) {
+        return lt_error()->status;
+    }
+    uint64_t *matches = lt_arena_new_array(&report->arena, c->options->n_rules, sizeof *matches);
+    if (matches == NULL) {
+        return lt_error()->status;
+    }
+    for (size_t i = 0; i < c->plan.n_kinds; i++) {
+        if (c->plan.kinds[i].rule != LT_CONVERT_NO_RULE) {
+            matches[c->plan.kinds[i].rule] += c->plan.kinds[i].n_tensors;
+        }
+    }
+    report->report.n_rules = c->options->n_rules;
+    report->report.rule_matches = matches;
+    report->report.tensors = c->tensor_reports;
+    report->report.n_tensors = n_tensors;
+    report->report.input_bytes = c->input->file_bytes;
+    return LATHE_OK;
+}
+
+/* What a person calls the tensor's type. */
+static const char *type_name(const lathe_checkpoint_tensor *info) {
+    return info->dtype != 0 ? lathe_dtype_name(info->dtype) : info->stored_type;
+}
+
+/* The names are the input's, whose arena the report takes in the end. */
+static void report_tensor(conversion *c, size_t i) {
+    const lathe_checkpoint_tensor *info = &c->input->tensors[i].info;
+    const lt_convert_kind *kind = kind_of(c, i);
+    lathe_tensor_report *report = &c->tensor_reports[i];
+    report->name = info->name;
+    report->from = type_name(info);
+    report->to = kind->dtype != 0 ? lathe_dtype_name(kind->dtype) : report->from;
+    report->converted = kind->dtype != 0;
+    report->bytes_in = info->n_bytes + info->n_scales * sizeof(float);
+    report->bytes_out = kind->bytes_out;
+    report->scale_count = kind->output->n_scales;
+    c->report->report.n_converted += kind->dtype != 0;
+}
+
+static void report_files(conversion *c) {
+    lathe_checkpoint_report *report = &c->report->report;
+    for (size_t i = 0; i < c->outputs.n_writers; i++) {
+        report->output_bytes += lt_writer_file_bytes(c->outputs.writers[i]);
+    }
+    report->n_shards = c->outputs.index != NULL ? c->outputs.n_writers : 0;
+}
+
+/* ---- what the files are to hold */
+
+static lathe_status declare_metadata(lathe_writer *writer, const lt_st_pair *pairs,
+                                     size_t n_pairs) {
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < n_pairs && status == LATHE_OK; i++) {
+        status = lathe_writer_add_metadata(writer, pairs[i].key, pairs[i].value);
+    }
+    return status;
+}
+
+/* A file that holds what a file of the input held has its metadata; others have all. */
+static lathe_status declare_all_metadata(conversion *c) {
+    const lathe_checkpoint *input = c->input;
+    bool as_input = c->options->shard_bytes == 0 && c->outputs.n_writers == input->n_files;
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
+        status = as_input
+                     ? declare_metadata(c->outputs.writers[i], input->files[i].metadata,
+                                        input->files[i].n_metadata)
+                     : declare_metadata(c->outputs.writers[i], input->metadata, input->n_metadata);
+    }
+    return status;
+}
+
+/* Makes room in each writer for its tensors, of which item.index is the number meanwhile. */
+static lathe_status reserve_writers(conversion *c) {
+    const size_t n_tensors = c->input->n_tensors;
+    lathe_status status = LATHE_OK;
+    uint32_t *counts = lt_pool_new_array(c->pool, c->outputs.n_writers, sizeof *counts);
+    if (counts == NULL) {
+        return lt_error()->status;
+    }
+    for (size_t i = 0; i < n_tensors; i++) {
+        counts[c->plan.items[i].writer]++;
+    }
+    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
+        status = lt_writer_reserve(c->outputs.writers[i], counts[i]);
+    }
+    lt_pool_delete(c->pool, counts);
+    return status;
+}
+
+/* Declares everything and takes the disk space of all files before the first byte is converted. */
+static lathe_status declare(conversion *c) {
+    lathe_status status = declare_all_metadata(c);
+    if (status == LATHE_OK) {
+        status = reserve_writers(c);
+    }
+    for (size_t i = 0; i < c->input->n_tensors && status == LATHE_OK; i++) {
+        const lt_convert_kind *kind = kind_of(c, i);
+        c->plan.items[i].index = (uint32_t)lt_writer_add_known(
+            writer_of(c, i), c->input->tensors[i].info.name, kind->output);
+        c->total_bytes += kind->read_bytes;
+        if (c->report != NULL) {
+            report_tensor(c, i);
+        }
+    }
+    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
+        status = lt_writer_lay_out(c->outputs.writers[i]);
+    }
+    if (status == LATHE_OK && c->report != NULL) {
+        report_files(c);
+    }
+    return status;
+}
+
+/* ---- the headers, which take as long as their tensors where these are small and many */
+
+static void *write_headers(void *ctx) {
+    conversion *c = ctx;
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
+        status = lt_writer_write_header(c->outputs.writers[i]);
+    }
+    c->header_error.status = status;
+    if (status != LATHE_OK) {
+        c->header_error = *lt_error();
+    }
+    return NULL;
+}
+
+/* Begins to write them: at once, or on a thread of their own, which gets no signals. */
+static void begin_headers(conversion *c, const lathe_engine *engine) {
+    sigset_t all;
+    sigset_t before;
+    if (c->input->n_tensors >= HEADER_THREAD_TENSORS && engine->cpu->n_threads > 1) {
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        c->has_header_thread = pthread_create(&c->header_thread, NULL, write_headers, c) == 0;
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    if (!c->has_header_thread) {
+        (void)write_headers(c);
+    }
+}
+
+/* Waits for them. Errors: IO, INSUFFICIENT_MEMORY. */
+static lathe_status end_headers(conversion *c) {
+    if (c->has_header_thread) {
+        (void)pthread_join(c->header_thread, NULL);
+    }
+    return c->header_error.status == LATHE_OK ? LATHE_OK : lt_fail_with(&c->header_error);
+}
+
+/* ---- one tensor at a time */
 
 /* A tensor on its way: the context of its source and its sink. */
 typedef struct transfer {
@@ -51,150 +241,19 @@ static lathe_status read_scales(void *ctx, uint64_t first, float *scales, size_t
 
 static lathe_status write_data(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes) {
     const transfer *t = ctx;
-    return lathe_writer_write(t->writer, t->index, offset, bytes, n_bytes);
+    return lt_writer_write_at(t->writer, lt_writer_data_at(t->writer, t->index) + offset, bytes,
+                              n_bytes);
 }
 
 static lathe_status write_scales(void *ctx, uint64_t first, const float *scales, size_t n_scales) {
     const transfer *t = ctx;
-    return lathe_writer_write_scales(t->writer, t->index, first, scales, n_scales);
-}
-
-static int advance(void *ctx, uint64_t n_bytes) {
-    conversion *c = ctx;
-    c->done_bytes = lt_min(c->done_bytes + n_bytes, c->total_bytes);
-    return c->options->progress(c->options->progress_ctx, c->done_bytes, c->total_bytes);
-}
-
-static lathe_status make_report(conversion *c) {
-    size_t n_tensors = c->input->n_tensors;
-    lt_report *report = lt_pool_new(c->pool, sizeof *report);
-    if (report == NULL) {
-        return lt_error()->status;
-    }
-    report->pool = lathe_pool_retain(c->pool);
-    report->arena.pool = c->pool;
-    c->report = report;
-    c->tensor_reports = lt_arena_new_array(&report->arena, n_tensors, sizeof *c->tensor_reports);
-    if (c->tensor_reports == NULL) {
-        return lt_error()->status;
-    }
-    uint64_t *matches = lt_arena_new_array(&report->arena, c->options->n_rules, sizeof *matches);
-    if (matches == NULL) {
-        return lt_error()->status;
-    }
-    for (size_t i = 0; i < n_tensors; i++) {
-        if (c->items[i].rule != SIZE_MAX) {
-            matches[c->items[i].rule]++;
-        }
-    }
-    report->report.n_rules = c->options->n_rules;
-    report->report.rule_matches = matches;
-    report->report.tensors = c->tensor_reports;
-    report->report.n_tensors = n_tensors;
-    report->report.input_bytes = c->input->file_bytes;
-    return LATHE_OK;
-}
-
-static uint64_t scale_bytes(uint64_t n_scales) {
-    return n_scales * sizeof(float);
-}
-
-/* What a person calls the tensor's type. */
-static const char *type_name(const lathe_checkpoint_tensor *info) {
-    return info->dtype != 0 ? lathe_dtype_name(info->dtype) : info->stored_type;
-}
-
-static lathe_status report_tensor(conversion *c, size_t i, const lathe_tensor_desc *to) {
-    const lathe_checkpoint_tensor *info = &c->input->tensors[i]->info;
-    lathe_tensor_report *report = &c->tensor_reports[i];
-    report->name = lt_arena_copy(&c->report->arena, info->name, strlen(info->name));
-    if (report->name == NULL) {
-        return lt_error()->status;
-    }
-    report->from = type_name(info);
-    report->bytes_in = info->n_bytes + scale_bytes(info->n_scales);
-    if (to == NULL) {
-        report->to = report->from;
-        report->bytes_out = report->bytes_in;
-        report->scale_count = info->n_scales;
-        return LATHE_OK;
-    }
-    uint64_t n_bytes = 0;
-    lathe_status status = lathe_tensor_desc_sizes(to, NULL, &n_bytes, &report->scale_count);
-    report->to = lathe_dtype_name(to->dtype);
-    report->converted = 1;
-    report->bytes_out = n_bytes + scale_bytes(report->scale_count);
-    c->report->report.n_converted++;
-    return status;
-}
-
-/* Declares the output of tensor i and reports on it. */
-static lathe_status declare_tensor(conversion *c, size_t i) {
-    const lt_checkpoint_tensor *tensor = c->input->tensors[i];
-    const lathe_checkpoint_tensor *info = &tensor->info;
-    lt_convert_item *item = &c->items[i];
-    lathe_writer *writer = lt_outputs_writer(&c->outputs, tensor->file);
-    lathe_tensor_desc from;
-    lathe_tensor_desc to;
-    lathe_status status = LATHE_OK;
-    if (item->dtype == 0 && info->row_dims == 0) { /* not quantized */
-        status = lt_writer_add_plain(writer, info->name, tensor->type, info->n_dims, info->shape,
-                                     info->n_bytes, &item->index);
-        c->total_bytes += info->n_bytes;
-        return status == LATHE_OK ? report_tensor(c, i, NULL) : status;
-    }
-    status = lt_checkpoint_desc(tensor, &from);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    if (item->dtype == 0) {
-        status = lathe_writer_add(writer, info->name, &from, &item->index);
-        c->total_bytes += info->n_bytes;
-        return status == LATHE_OK ? report_tensor(c, i, NULL) : status;
-    }
-    const lathe_target target = lt_convert_target(c->options, item);
-    status = lathe_target_desc(&target, info->n_dims, info->shape, &to);
-    if (status == LATHE_OK) {
-        status = lathe_writer_add(writer, info->name, &to, &item->index);
-    }
-    c->total_bytes += lt_streamer_read_bytes(c->streamer, &from, &target);
-    return status == LATHE_OK ? report_tensor(c, i, &to) : status;
-}
-
-static lathe_status declare_metadata(lathe_writer *writer, const lt_st_pair *pairs,
-                                     size_t n_pairs) {
-    lathe_status status = LATHE_OK;
-    for (size_t i = 0; i < n_pairs && status == LATHE_OK; i++) {
-        status = lathe_writer_add_metadata(writer, pairs[i].key, pairs[i].value);
-    }
-    return status;
-}
-
-/* Declares everything and takes the disk space of all files before the first byte is converted. */
-static lathe_status declare(conversion *c) {
-    const lathe_checkpoint *input = c->input;
-    lathe_status status = LATHE_OK;
-    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
-        bool merged = c->outputs.n_writers != input->n_files;
-        status = merged
-                     ? declare_metadata(c->outputs.writers[i], input->metadata, input->n_metadata)
-                     : declare_metadata(c->outputs.writers[i], input->files[i].metadata,
-                                        input->files[i].n_metadata);
-    }
-    for (size_t i = 0; i < input->n_tensors && status == LATHE_OK; i++) {
-        if (declare_tensor(c, i) != LATHE_OK) {
-            status = lt_checkpoint_prefix(input->tensors[i]);
-        }
-    }
-    for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
-        status = lt_writer_begin(c->outputs.writers[i]);
-        c->report->report.output_bytes += lt_writer_file_bytes(c->outputs.writers[i]);
-    }
-    return status;
+    return lt_writer_write_at(t->writer,
+                              lt_writer_scales_at(t->writer, t->index) + first * sizeof *scales,
+                              scales, n_scales * sizeof *scales);
 }
 
 /* Copies the companion's bytes as well; scales that no encoder writes are an error. */
-static lathe_status copy_scales(const transfer *t) {
+static lathe_status copy_scales(transfer *t) {
     float scales[256];
     const uint64_t n_scales = t->tensor->info.n_scales;
     lathe_status status = LATHE_OK;
@@ -202,26 +261,29 @@ static lathe_status copy_scales(const transfer *t) {
         size_t count = (size_t)lt_min(n_scales - first, sizeof scales / sizeof scales[0]);
         status = lt_checkpoint_read_scales(t->input, t->tensor, first, scales, count);
         if (status == LATHE_OK) {
-            status = lathe_writer_write_scales(t->writer, t->index, first, scales, count);
+            status = write_scales(t, first, scales, count);
         }
         first += count;
     }
     return status;
 }
 
+static const lt_progress *progress_of(const conversion *c) {
+    return c->progress.advance != NULL ? &c->progress : NULL;
+}
+
 static lathe_status convert_tensor(conversion *c, size_t i) {
-    const lt_checkpoint_tensor *tensor = c->input->tensors[i];
-    const lt_convert_item *item = &c->items[i];
+    const lt_checkpoint_tensor *tensor = &c->input->tensors[i];
+    const lt_convert_kind *kind = kind_of(c, i);
     transfer t = {.input = c->input,
                   .tensor = tensor,
-                  .writer = lt_outputs_writer(&c->outputs, tensor->file),
-                  .index = item->index};
+                  .writer = writer_of(c, i),
+                  .index = c->plan.items[i].index};
     const lt_source source = {.ctx = &t, .read = read_data, .read_scales = read_scales};
     const lt_sink sink = {.ctx = &t, .write = write_data, .write_scales = write_scales};
-    const lt_progress *progress = c->progress.advance != NULL ? &c->progress : NULL;
-    if (item->dtype == 0) {
+    if (kind->dtype == 0) {
         lathe_status status =
-            lt_streamer_copy(c->streamer, tensor->info.n_bytes, &source, &sink, progress);
+            lt_streamer_copy(c->streamer, tensor->info.n_bytes, &source, &sink, progress_of(c));
         return status == LATHE_OK ? copy_scales(&t) : status;
     }
     lathe_tensor_desc from;
@@ -229,27 +291,91 @@ static lathe_status convert_tensor(conversion *c, size_t i) {
     if (status != LATHE_OK) {
         return status;
     }
-    const lathe_target target = lt_convert_target(c->options, item);
+    const lathe_target target = lt_convert_target(c->options, kind);
     lathe_convert_stats stats = {.struct_size = sizeof stats};
     const uint64_t begin = lt_now_ns();
-    status = lt_streamer_convert(c->streamer, &from, &target, &source, &sink, progress, &stats);
+    status =
+        lt_streamer_convert(c->streamer, &from, &target, &source, &sink, progress_of(c), &stats);
     lt_streamer_record(c->streamer, &from, &target, stats.n_saturated, lt_now_ns() - begin, status);
-    c->tensor_reports[i].n_saturated = stats.n_saturated;
+    if (c->report != NULL) {
+        c->tensor_reports[i].n_saturated = stats.n_saturated;
+    }
     return status;
 }
 
-static lathe_status plan(conversion *c) {
-    lathe_status status = LATHE_OK;
-    c->items = lt_pool_new_array(c->pool, c->input->n_tensors, sizeof *c->items);
-    if (c->items == NULL) {
-        return lt_error()->status;
+/* ---- many small tensors at a time */
+
+static void item_at(void *ctx, size_t k, lt_stream_item *item) {
+    const conversion *c = ctx;
+    const size_t i = c->first + k;
+    const lt_checkpoint_tensor *tensor = &c->input->tensors[i];
+    const lt_convert_kind *kind = kind_of(c, i);
+    const lt_convert_item *planned = &c->plan.items[i];
+    const lathe_writer *writer = writer_of(c, i);
+    *item = (lt_stream_item){
+        .small = kind->dtype != 0 ? &kind->small : NULL,
+        .n_bytes = tensor->info.n_bytes,
+        .n_scales = tensor->info.n_scales,
+        .from = {tensor->data_at, tensor->scales_at, tensor->file},
+        .to = {lt_writer_data_at(writer, planned->index),
+               lt_writer_scales_at(writer, planned->index), planned->writer},
+    };
+}
+
+static lathe_status read_at(void *ctx, uint32_t file, uint64_t at, void *buffer, size_t n_bytes) {
+    const conversion *c = ctx;
+    return lt_file_read(c->input->files[file].fd, at, buffer, n_bytes);
+}
+
+static lathe_status write_at(void *ctx, uint32_t file, uint64_t at, const void *bytes,
+                             size_t n_bytes) {
+    const conversion *c = ctx;
+    return lt_writer_write_at(c->outputs.writers[file], at, bytes, n_bytes);
+}
+
+static void item_done(void *ctx, size_t k, uint64_t n_saturated) {
+    const conversion *c = ctx;
+    if (c->report != NULL) {
+        c->tensor_reports[c->first + k].n_saturated = n_saturated;
     }
-    for (size_t i = 0; i < c->input->n_tensors && status == LATHE_OK; i++) {
-        if (lt_convert_decide(c->options, c->input->tensors[i], &c->items[i]) != LATHE_OK) {
-            status = lt_checkpoint_prefix(c->input->tensors[i]);
+}
+
+/* Converts the small tensors from number `first` on that follow each other; *end is the next one,
+ * or on failure the one that it is about. */
+static lathe_status convert_list(conversion *c, size_t first, size_t *end) {
+    size_t last = first;
+    size_t at_fault = 0;
+    while (last < c->input->n_tensors && kind_of(c, last)->is_small) {
+        last++;
+    }
+    c->first = first;
+    const lt_stream_list list = {.ctx = c,
+                                 .n_items = last - first,
+                                 .at = item_at,
+                                 .read = read_at,
+                                 .write = write_at,
+                                 .done = item_done};
+    lathe_status status = lt_streamer_run_list(c->streamer, &list, progress_of(c), &at_fault);
+    *end = status == LATHE_OK ? last : first + at_fault;
+    return status;
+}
+
+/* ---- the whole */
+
+static lathe_status convert_all(conversion *c) {
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < c->input->n_tensors;) {
+        if (kind_of(c, i)->is_small) {
+            status = convert_list(c, i, &i);
+        } else {
+            status = convert_tensor(c, i);
+            i += status == LATHE_OK ? 1 : 0;
+        }
+        if (status != LATHE_OK) {
+            return lt_checkpoint_prefix(&c->input->tensors[i]);
         }
     }
-    return status;
+    return LATHE_OK;
 }
 
 /* Where to convert: by the kind of the largest tensor, for the bytes of all. */
@@ -257,20 +383,19 @@ static lathe_engine *choose_engine(const conversion *c, lathe_engine *engine) {
     lt_case all = {0};
     uint64_t largest = 0;
     uint64_t total = 0;
-    for (size_t i = 0; i < c->input->n_tensors; i++) {
-        const lathe_checkpoint_tensor *info = &c->input->tensors[i]->info;
-        const lathe_target target = lt_convert_target(c->options, &c->items[i]);
+    for (size_t i = 0; i < c->plan.n_kinds; i++) {
+        const lt_convert_kind *kind = &c->plan.kinds[i];
+        const lathe_target target = lt_convert_target(c->options, kind);
         lathe_tensor_desc from;
-        lathe_tensor_desc to;
         lt_layout src;
         lt_layout dst;
-        if (c->items[i].dtype == 0 || lt_checkpoint_desc(c->input->tensors[i], &from) != LATHE_OK ||
-            lathe_target_desc(&target, info->n_dims, info->shape, &to) != LATHE_OK ||
-            lt_layout_of(&from, &src) != LATHE_OK || lt_layout_of(&to, &dst) != LATHE_OK) {
-            continue; /* kept, or an error that is reported where the tensor is declared */
+        if (kind->dtype == 0 || lt_checkpoint_desc(kind->like, &from) != LATHE_OK ||
+            lt_layout_of(&from, &src) != LATHE_OK ||
+            lt_layout_of(&kind->output->desc, &dst) != LATHE_OK) {
+            continue; /* kept */
         }
         const lt_case one = lt_case_of(&src, &dst, &target);
-        total += one.n_bytes;
+        total += one.n_bytes * kind->n_tensors;
         if (one.n_bytes > largest) {
             largest = one.n_bytes;
             all = one;
@@ -280,31 +405,43 @@ static lathe_engine *choose_engine(const conversion *c, lathe_engine *engine) {
     return largest == 0 ? engine : lt_planner_engine_for_stream(engine, &all);
 }
 
-static lathe_status run(conversion *c, lathe_engine *engine, const char *input,
-                        const char *output) {
+static lathe_status run(conversion *c, lathe_engine *engine, const char *input, const char *output,
+                        bool reports) {
+    const lathe_checkpoint_options *options = c->options;
     const uint64_t memory_bytes =
-        c->options->memory_bytes != 0 ? c->options->memory_bytes : LT_CONVERT_DEFAULT_MEMORY;
+        options->memory_bytes != 0 ? options->memory_bytes : LT_CONVERT_DEFAULT_MEMORY;
+    const bool sharded = lt_outputs_is_sharded(output, options->shard_bytes);
     lathe_status status = lathe_checkpoint_open(c->pool, input, &c->input);
     if (status == LATHE_OK) {
-        status = plan(c);
+        status = lt_convert_plan_all(options, c->input, &c->plan);
     }
-    if (status == LATHE_OK) {
+    if (status == LATHE_OK && reports) {
         status = make_report(c);
     }
     if (status == LATHE_OK) {
         status = lt_streamer_create(choose_engine(c, engine), memory_bytes, &c->streamer);
     }
     if (status == LATHE_OK) {
-        status = lt_outputs_open(c->input, output, c->options->overwrite == 1, &c->outputs);
+        lt_convert_plan_streams(options, c->streamer, &c->plan);
+        const size_t n_writers =
+            lt_convert_assign(c->input, &c->plan, sharded, options->shard_bytes);
+        status = lt_outputs_open(c->input, output, sharded, n_writers, options->overwrite == 1,
+                                 &c->outputs);
     }
     if (status == LATHE_OK) {
         status = declare(c);
     }
     /* What the headers took while they grew is not needed any more. */
     (void)lathe_pool_trim(c->pool, 0);
-    for (size_t i = 0; status == LATHE_OK && i < c->input->n_tensors; i++) {
-        if (convert_tensor(c, i) != LATHE_OK) {
-            status = lt_checkpoint_prefix(c->input->tensors[i]);
+    if (status == LATHE_OK) {
+        begin_headers(c, engine);
+        status = convert_all(c);
+        if (status != LATHE_OK) {
+            const lathe_error error = *lt_error();
+            (void)end_headers(c);
+            (void)lt_fail_with(&error);
+        } else {
+            status = end_headers(c);
         }
     }
     if (status == LATHE_OK) {
@@ -332,13 +469,18 @@ lathe_status lathe_checkpoint_convert(lathe_engine *engine, const char *input, c
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
     lathe_pool *pool = lathe_engine_pool(engine);
-    conversion c = {
-        .options = options, .pool = pool, .outputs = {.pool = pool, .arena = {.pool = pool}}};
+    conversion c = {.options = options,
+                    .pool = pool,
+                    .plan = {.pool = pool, .arena = {.pool = pool}},
+                    .outputs = {.pool = pool, .arena = {.pool = pool}}};
     c.progress = (lt_progress){.ctx = &c, .advance = options->progress != NULL ? advance : NULL};
-    status = run(&c, engine, input, output);
+    status = run(&c, engine, input, output, report != NULL);
     lt_outputs_close(&c.outputs);
     lt_streamer_free(c.streamer);
-    lt_pool_delete(pool, c.items);
+    lt_convert_plan_free(&c.plan);
+    if (status == LATHE_OK && report != NULL) {
+        lt_arena_take(&c.report->arena, &c.input->arena);
+    }
     lathe_checkpoint_close(c.input);
     if (status == LATHE_OK && report != NULL) {
         c.report->report.seconds = seconds_since(&start);

@@ -41,14 +41,33 @@ static lathe_status check_not_input(const lathe_checkpoint *input, const char *p
     return LATHE_OK;
 }
 
+/* Removes a suffix that a path of `length` bytes ends with. */
+static size_t without(const char *path, size_t length, const char *suffix) {
+    const size_t more = strlen(suffix);
+    return length >= more && memcmp(path + length - more, suffix, more) == 0 ? length - more
+                                                                             : length;
+}
+
 /* What comes before "-00001-of-00002.safetensors" in the shards' paths. */
 static size_t prefix_length(const char *path) {
-    size_t length = strlen(path) - strlen(LT_INDEX_SUFFIX);
-    const size_t suffix = strlen(CONTAINER_SUFFIX);
-    if (length >= suffix && memcmp(path + length - suffix, CONTAINER_SUFFIX, suffix) == 0) {
-        length -= suffix;
+    return without(path, without(path, strlen(path), LT_INDEX_SUFFIX), CONTAINER_SUFFIX);
+}
+
+bool lt_outputs_is_sharded(const char *path, uint64_t shard_bytes) {
+    return shard_bytes != 0 || lt_index_is_path(path);
+}
+
+/* The path of the index: that of the output, with its suffix. */
+static const char *index_path(lt_outputs *outputs, const char *path) {
+    const size_t length = strlen(path);
+    char *made = lt_arena_new(&outputs->arena, length + sizeof LT_INDEX_SUFFIX);
+    if (made != NULL) {
+        memcpy(made, path, length);
+        if (!lt_index_is_path(path)) {
+            memcpy(made + length, LT_INDEX_SUFFIX, sizeof LT_INDEX_SUFFIX);
+        }
     }
-    return length;
+    return made;
 }
 
 /* The path of shard i, in the arena. */
@@ -126,23 +145,23 @@ static lathe_status open_single(const lathe_checkpoint *input, const char *path,
     return status;
 }
 
-lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bool overwrite,
-                             lt_outputs *outputs) {
-    bool sharded = lt_index_is_path(path);
+lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bool sharded,
+                             size_t n_writers, bool overwrite, lt_outputs *outputs) {
     *outputs = (lt_outputs){.pool = input->pool, .arena = {.pool = input->pool}};
     if (sharded && prefix_length(plain_name(path)) == 0) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "%s: an index needs a name before \"%s\"",
                        lt_path_text(path).text, LT_INDEX_SUFFIX);
     }
-    outputs->n_writers = sharded && input->n_files > 1 ? input->n_files : 1;
+    outputs->n_writers = n_writers;
     outputs->writers =
         lt_pool_new_array(outputs->pool, outputs->n_writers, sizeof *outputs->writers);
     outputs->shards = lt_pool_new_array(outputs->pool, outputs->n_writers, sizeof *outputs->shards);
+    const char *index = sharded ? index_path(outputs, path) : NULL;
     lathe_status status = LATHE_OK;
-    if (outputs->writers == NULL || outputs->shards == NULL) {
+    if (outputs->writers == NULL || outputs->shards == NULL || (sharded && index == NULL)) {
         status = lt_error()->status;
     } else {
-        status = sharded ? open_shards(input, path, overwrite, outputs)
+        status = sharded ? open_shards(input, index, overwrite, outputs)
                          : open_single(input, path, overwrite, outputs);
     }
     if (status != LATHE_OK) {

@@ -2,6 +2,7 @@
 /* The index of a sharded checkpoint. */
 #include "formats/index_file.h"
 
+#include "core/checked.h"
 #include "core/error.h"
 #include "files/file_io.h"
 #include "formats/json_text.h"
@@ -13,8 +14,11 @@
 
 enum { MOST_METADATA_BYTES = 1 << 20 };
 
+/* The text leaves in pieces of this size. */
+#define INDEX_PIECE (UINT64_C(1) << 18)
+
 /* The id of a tensor that has been taken. */
-#define TAKEN UINT32_MAX
+#define TAKEN LT_NAME_ABSENT
 
 bool lt_index_is_path(const char *path) {
     const size_t suffix = strlen(LT_INDEX_SUFFIX);
@@ -219,17 +223,27 @@ lathe_status lt_index_check_taken(const lt_index *index) {
     return LATHE_OK;
 }
 
+static void put_weight(lt_json_out *out, const char *separator, const char *tensor,
+                       const char *suffix, const char *file) {
+    lt_json_put(out, separator);
+    lt_json_put(out, "\"");
+    lt_json_put_escaped(out, tensor);
+    lt_json_put(out, suffix);
+    lt_json_put(out, "\": ");
+    lt_json_put_string(out, file);
+}
+
 static void put_weight_map(lt_json_out *out, const lt_index_output *shards, size_t n_shards) {
     const char *separator = "\n    ";
     for (size_t i = 0; i < n_shards; i++) {
-        size_t n_entries = 0;
-        const lt_writer_entry *entries = lt_writer_entries(shards[i].writer, &n_entries);
-        for (size_t k = 0; k < n_entries; k++) {
-            lt_json_put(out, separator);
-            lt_json_put_string(out, entries[k].name);
-            lt_json_put(out, ": ");
-            lt_json_put_string(out, shards[i].name);
+        const lathe_writer *writer = shards[i].writer;
+        for (size_t k = 0; k < writer->n_tensors; k++) {
+            const lt_writer_tensor *tensor = &writer->tensors[k];
+            put_weight(out, separator, tensor->name, "", shards[i].name);
             separator = ",\n    ";
+            if (tensor->kind->is_quantized) {
+                put_weight(out, separator, tensor->name, LT_ST_SCALE_SUFFIX, shards[i].name);
+            }
         }
     }
 }
@@ -260,6 +274,10 @@ static char *metadata_text(json_t *metadata, const lt_index_output *shards, size
     return text;
 }
 
+static lathe_status flush_index(void *ctx, uint64_t at, const char *bytes, size_t n_bytes) {
+    return lt_atomic_write(ctx, at, bytes, n_bytes);
+}
+
 lathe_status lt_index_write(lathe_pool *pool, lt_atomic_file *file, json_t *metadata,
                             const lt_index_output *shards, size_t n_shards) {
     char *text = metadata_text(metadata, shards, n_shards);
@@ -269,14 +287,16 @@ lathe_status lt_index_write(lathe_pool *pool, lt_atomic_file *file, json_t *meta
     }
     lt_json_out measured = {0};
     put_index(&measured, text, shards, n_shards);
-    lt_json_out out = {.bytes = lt_pool_new(pool, (size_t)measured.n_bytes)};
-    lathe_status status = out.bytes != NULL ? LATHE_OK : lt_error()->status;
+    lt_json_out out = {
+        .room = (size_t)lt_min(measured.n_bytes, INDEX_PIECE), .flush = flush_index, .ctx = file};
+    lathe_status status = lt_atomic_reserve(file, measured.n_bytes);
     if (status == LATHE_OK) {
-        put_index(&out, text, shards, n_shards);
-        status = lt_atomic_reserve(file, out.n_bytes);
+        out.bytes = lt_pool_new(pool, out.room);
+        status = out.bytes != NULL ? LATHE_OK : lt_error()->status;
     }
     if (status == LATHE_OK) {
-        status = lt_atomic_write(file, 0, out.bytes, (size_t)out.n_bytes);
+        put_index(&out, text, shards, n_shards);
+        status = lt_json_end(&out);
     }
     if (status == LATHE_OK) {
         status = lt_atomic_sync(file);

@@ -103,7 +103,8 @@ static lathe_status finish(lt_json_walker *walker, size_t i) {
     return LATHE_OK;
 }
 
-lathe_status lt_json_next(lt_json_walker *walker, lt_json_member *member, bool *found) {
+lathe_status lt_json_next_name(lt_json_walker *walker, lt_json_member *member, bool *found,
+                               size_t *at) {
     const lt_json_text *text = &walker->text;
     *found = false;
     if (walker->done) {
@@ -131,18 +132,30 @@ lathe_status lt_json_next(lt_json_walker *walker, lt_json_member *member, bool *
     if (i == text->n_bytes || text->bytes[i] != ':') {
         return fail_at(text, i, i == text->n_bytes ? "it ends early" : "expected ':'");
     }
-    size_t value = skip_space(text, i + 1);
-    size_t value_end = value;
-    member->has_minus = false;
-    lathe_status status = skip_value(text, &value_end, &member->has_minus);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    member->value = piece(text, value, value_end);
-    walker->next = value_end;
+    walker->next = *at = skip_space(text, i + 1);
     walker->started = true;
     *found = true;
     return LATHE_OK;
+}
+
+lathe_status lt_json_next_value(lt_json_walker *walker, lt_json_member *member) {
+    size_t value = walker->next;
+    member->has_minus = false;
+    lathe_status status = skip_value(&walker->text, &walker->next, &member->has_minus);
+    if (status == LATHE_OK) {
+        member->value = piece(&walker->text, value, walker->next);
+    }
+    return status;
+}
+
+void lt_json_skip_to(lt_json_walker *walker, size_t end) {
+    walker->next = end;
+}
+
+lathe_status lt_json_next(lt_json_walker *walker, lt_json_member *member, bool *found) {
+    size_t at = 0;
+    lathe_status status = lt_json_next_name(walker, member, found, &at);
+    return status == LATHE_OK && *found ? lt_json_next_value(walker, member) : status;
 }
 
 lathe_status lt_json_count(const lt_json_text *text, size_t *n_members) {

@@ -38,6 +38,13 @@ lathe_status lt_json_walk(const lt_json_text *text, lt_json_walker *walker);
  * Errors: MALFORMED_FILE. */
 lathe_status lt_json_next(lt_json_walker *walker, lt_json_member *member, bool *found);
 
+/* The same in two steps: the name, and *at, where its value begins in the walker's text; then the
+ * value. A caller that has read the value by itself says where it ended instead. */
+lathe_status lt_json_next_name(lt_json_walker *walker, lt_json_member *member, bool *found,
+                               size_t *at);
+lathe_status lt_json_next_value(lt_json_walker *walker, lt_json_member *member);
+void lt_json_skip_to(lt_json_walker *walker, size_t end);
+
 /* Counts the members of the object. Errors: MALFORMED_FILE. */
 lathe_status lt_json_count(const lt_json_text *text, size_t *n_members);
 

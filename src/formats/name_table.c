@@ -89,6 +89,12 @@ lathe_status lt_name_table_add(lt_name_table *table, const char *name, size_t va
     return LATHE_OK;
 }
 
+void lt_name_table_expect(const lt_name_table *table, const char *name) {
+    if (table->n_slots > 0) {
+        __builtin_prefetch(&table->slots[hash_of(table, name) & (table->n_slots - 1)], 1);
+    }
+}
+
 lt_name_slot *lt_name_table_slot(const lt_name_table *table, const char *name) {
     if (table->n_slots == 0) {
         return NULL;
@@ -99,7 +105,45 @@ lt_name_slot *lt_name_table_slot(const lt_name_table *table, const char *name) {
 
 size_t lt_name_table_find(const lt_name_table *table, const char *name) {
     const lt_name_slot *slot = lt_name_table_slot(table, name);
-    return slot != NULL ? slot->value : SIZE_MAX;
+    return slot != NULL && slot->value != LT_NAME_ABSENT ? slot->value : SIZE_MAX;
+}
+
+size_t lt_name_table_find_joined(const lt_name_table *table, const char *name, size_t length,
+                                 const char *suffix) {
+    char joined[256];
+    const size_t more = strlen(suffix);
+    if (table->n_slots == 0) {
+        return SIZE_MAX;
+    }
+    if (length + more < sizeof joined) {
+        memcpy(joined, name, length);
+        memcpy(joined + length, suffix, more + 1);
+        return lt_name_table_find(table, joined);
+    }
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    (void)XXH3_64bits_reset_withSeed(&state, table->seed);
+    (void)XXH3_64bits_update(&state, name, length);
+    (void)XXH3_64bits_update(&state, suffix, more);
+    const uint32_t hash = (uint32_t)XXH3_64bits_digest(&state);
+    const size_t mask = table->n_slots - 1;
+    for (size_t i = hash & mask; table->slots[i].name != NULL; i = (i + 1) & mask) {
+        const lt_name_slot *slot = &table->slots[i];
+        if (slot->hash == hash && strncmp(slot->name, name, length) == 0 &&
+            strcmp(slot->name + length, suffix) == 0) {
+            return slot->value != LT_NAME_ABSENT ? slot->value : SIZE_MAX;
+        }
+    }
+    return SIZE_MAX;
+}
+
+void lt_name_table_renumber(lt_name_table *table, const uint32_t *place) {
+    for (size_t i = 0; i < table->n_slots; i++) {
+        lt_name_slot *slot = &table->slots[i];
+        if (slot->name != NULL && slot->value != LT_NAME_ABSENT) {
+            slot->value = place[slot->value];
+        }
+    }
 }
 
 void lt_name_table_free(lt_name_table *table) {

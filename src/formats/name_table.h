@@ -31,11 +31,23 @@ lathe_status lt_name_table_reserve(lt_name_table *table, size_t n_names);
 lathe_status lt_name_table_add(lt_name_table *table, const char *name, size_t value,
                                size_t *existing);
 
+/* Gets the slot of a name that is going to be added ready: a table of many names is not in a cache.
+ */
+void lt_name_table_expect(const lt_name_table *table, const char *name);
+
 /* The slot of a name, whose value may be changed; NULL if it is not there. */
 lt_name_slot *lt_name_table_slot(const lt_name_table *table, const char *name);
 
+/* Gives every name the value place[value]; LT_NAME_ABSENT: it is as if the name were not there. */
+#define LT_NAME_ABSENT UINT32_MAX
+void lt_name_table_renumber(lt_name_table *table, const uint32_t *place);
+
 /* The value of a name; SIZE_MAX if it is not there. */
 size_t lt_name_table_find(const lt_name_table *table, const char *name);
+
+/* The same for the name that the first `length` bytes of `name` make with `suffix` after them. */
+size_t lt_name_table_find_joined(const lt_name_table *table, const char *name, size_t length,
+                                 const char *suffix);
 
 /* Frees the slots; the table is empty again. */
 void lt_name_table_free(lt_name_table *table);

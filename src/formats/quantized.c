@@ -154,74 +154,81 @@ static bool is_stored_as(const lt_st_tensor *tensor, const lt_st_type *type, uin
 typedef struct finder {
     lt_st_table *table;
     lt_arena *arena;
-    lt_name_table names;
+    const char *text; /* of the description before, and what it says: most are alike */
+    lathe_tensor_desc desc;
+    lt_st_stored stored;
 } finder;
 
 /* Finds the companion of the tensor called `name`. */
 static lathe_status find_companion(const finder *f, const char *name, lt_st_tensor **companion) {
-    size_t length = strlen(name);
-    char *scale_name = lt_arena_new(f->arena, length + sizeof LT_ST_SCALE_SUFFIX);
-    if (scale_name == NULL) {
-        return lt_error()->status;
-    }
-    memcpy(scale_name, name, length);
-    memcpy(scale_name + length, LT_ST_SCALE_SUFFIX, sizeof LT_ST_SCALE_SUFFIX);
-    size_t i = lt_name_table_find(&f->names, scale_name);
+    size_t i = lt_name_table_find_joined(&f->table->names, name, strlen(name), LT_ST_SCALE_SUFFIX);
     if (i == SIZE_MAX) {
-        return lt_fail(LATHE_MALFORMED_FILE, "its companion \"%s\" is not in the file",
-                       lt_name_text(scale_name).text);
+        return lt_fail(LATHE_MALFORMED_FILE,
+                       "its companion \"%s" LT_ST_SCALE_SUFFIX "\" is not in the file",
+                       lt_name_text(name).text);
     }
     *companion = &f->table->tensors[i];
     return LATHE_OK;
 }
 
+/* What a description says; a text that comes again is not read again. */
+static lathe_status read_description(finder *f, const lt_st_pair *pair) {
+    if (f->text != NULL && strcmp(f->text, pair->value) == 0) {
+        return LATHE_OK;
+    }
+    f->text = NULL;
+    lathe_status status = parse_description(pair, f->arena, &f->desc);
+    if (status == LATHE_OK && lt_st_stored_of(&f->desc, &f->stored) != LATHE_OK) {
+        lt_error()->status = LATHE_MALFORMED_FILE;
+        status = LATHE_MALFORMED_FILE;
+    }
+    if (status == LATHE_OK) {
+        f->text = pair->value;
+    }
+    return status;
+}
+
 /* One "lathe.tensor.NAME" entry. */
-static lathe_status find_tensor(const finder *f, const lt_st_pair *pair, const char *name) {
-    lt_st_quantized made = {0};
-    lt_st_stored stored;
+static lathe_status find_tensor(finder *f, const lt_st_pair *pair, const char *name) {
     lt_st_tensor *companion = NULL;
-    size_t i = lt_name_table_find(&f->names, name);
+    size_t i = lt_name_table_find(&f->table->names, name);
     if (i == SIZE_MAX) {
         return lt_fail(LATHE_MALFORMED_FILE,
                        "the metadata describes it, but it is not in the file");
     }
-    lathe_status status = parse_description(pair, f->arena, &made.desc);
-    if (status == LATHE_OK && lt_st_stored_of(&made.desc, &stored) != LATHE_OK) {
-        lt_error()->status = LATHE_MALFORMED_FILE;
-        status = LATHE_MALFORMED_FILE;
-    }
-    if (status != LATHE_OK) {
+    if (read_description(f, pair) != LATHE_OK) {
         return lt_fail_prefix("its description in the metadata");
     }
+    const lt_st_stored *stored = &f->stored;
     lt_st_tensor *tensor = &f->table->tensors[i];
-    if (!is_stored_as(tensor, stored.type, stored.n_dims, stored.shape)) {
+    if (!is_stored_as(tensor, stored->type, stored->n_dims, stored->shape)) {
         return lt_fail(LATHE_MALFORMED_FILE,
                        "the metadata describes a tensor of type %s, which takes %" PRIu64
                        " bytes of %s in %" PRIu32 " dimensions, but it is stored as %" PRIu64
                        " bytes of %s in %u",
-                       lathe_dtype_name(made.desc.dtype), stored.n_bytes, stored.type->name,
-                       stored.n_dims, tensor->end - tensor->begin, lt_st_tensor_type(tensor)->name,
+                       lathe_dtype_name(f->desc.dtype), stored->n_bytes, stored->type->name,
+                       stored->n_dims, tensor->end - tensor->begin, lt_st_tensor_type(tensor)->name,
                        (unsigned)tensor->n_dims);
     }
-    status = find_companion(f, name, &companion);
+    lathe_status status = find_companion(f, name, &companion);
     if (status != LATHE_OK) {
         return status;
     }
-    if (!is_stored_as(companion, lt_st_type_of(LATHE_F32), stored.scales_n_dims,
-                      stored.scales_shape)) {
+    if (!is_stored_as(companion, lt_st_type_of(LATHE_F32), stored->scales_n_dims,
+                      stored->scales_shape)) {
         return lt_fail(LATHE_MALFORMED_FILE,
                        "its companion \"%s\" is not F32 with the shape of its %" PRIu64 " scales",
-                       lt_name_text(companion->name).text, stored.n_scales);
+                       lt_name_text(companion->name).text, stored->n_scales);
     }
     lt_st_quantized *kept = lt_arena_new(f->arena, sizeof *kept);
     if (kept == NULL) {
         return lt_error()->status;
     }
-    made.n_elems = stored.n_elems;
-    made.n_bytes = stored.n_bytes;
-    made.n_scales = stored.n_scales;
-    made.scales_begin = companion->begin;
-    *kept = made;
+    *kept = (lt_st_quantized){.desc = f->desc,
+                              .n_elems = stored->n_elems,
+                              .n_bytes = stored->n_bytes,
+                              .n_scales = stored->n_scales,
+                              .scales_begin = companion->begin};
     tensor->quantized = kept;
     companion->is_companion = 1;
     return LATHE_OK;
@@ -259,12 +266,7 @@ lathe_status lt_st_find_quantized(lt_st_table *table, lt_arena *arena) {
     if (status != LATHE_OK || !any) {
         return status;
     }
-    finder f = {.table = table, .arena = arena, .names = {.pool = table->pool}};
-    status = lt_name_table_reserve(&f.names, table->n_tensors);
-    for (size_t i = 0; i < table->n_tensors && status == LATHE_OK; i++) {
-        size_t existing = 0;
-        status = lt_name_table_add(&f.names, table->tensors[i].name, i, &existing);
-    }
+    finder f = {.table = table, .arena = arena};
     const size_t prefix = strlen(LT_ST_TENSOR_KEY);
     for (size_t i = 0; i < table->n_metadata && status == LATHE_OK; i++) {
         const lt_st_pair *pair = &table->metadata[i];
@@ -276,6 +278,5 @@ lathe_status lt_st_find_quantized(lt_st_table *table, lt_arena *arena) {
             status = lt_fail_prefix("tensor \"%s\"", lt_name_text(name).text);
         }
     }
-    lt_name_table_free(&f.names);
     return status;
 }

@@ -4,7 +4,9 @@
 #define LT_FORMATS_SAFETENSORS_H
 
 #include "formats/arena.h"
+#include "formats/name_table.h"
 #include <lathe/tensor.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The file begins with the header's length in 8 bytes; a header is no longer than this. */
@@ -37,6 +39,10 @@ typedef struct lt_st_type {
 
 /* The type of that name; NULL if there is none. */
 const lt_st_type *lt_st_type_named(const char *name);
+
+/* Bytes of an element, by which data is ordered: 8, 4, 2 or 1, the latter for what has fewer bits,
+ * too. */
+uint32_t lt_st_type_width(const lt_st_type *type);
 
 /* F32, F16 or BF16 as the container has it; NULL for other dtypes. */
 const lt_st_type *lt_st_type_of(lathe_dtype dtype);
@@ -73,6 +79,7 @@ typedef struct lt_st_table {
     lathe_pool *pool;
     lt_st_tensor *tensors; /* in the order of their data */
     size_t n_tensors;
+    lt_name_table names; /* each tensor's place in `tensors` */
     lt_st_pair *metadata;
     size_t n_metadata;
     uint64_t data_start; /* bytes from the beginning of the file */
@@ -80,13 +87,29 @@ typedef struct lt_st_table {
 
 const lt_st_type *lt_st_tensor_type(const lt_st_tensor *tensor);
 
-/* The index that lt_st_tensor.type holds. */
+/* The index that lt_st_tensor.type holds, and the type that has it. */
 uint8_t lt_st_type_index(const lt_st_type *type);
+const lt_st_type *lt_st_type_at(uint8_t index);
 
 /* Checks the first bytes of a file of file_bytes bytes, of which `prefix` holds the first
  * min(file_bytes, 8), and finds the header's length. Errors: MALFORMED_FILE. */
 lathe_status lt_st_header_bytes(const unsigned char *prefix, uint64_t file_bytes,
                                 size_t *header_bytes);
+
+/* An entry of the header as it is usually written: the three fields in their order, sizes of up to
+ * 18 digits, spaces between them at most. */
+enum { LT_ST_ENTRY_DIMS = 8 };
+typedef struct lt_st_entry {
+    uint64_t shape[LT_ST_ENTRY_DIMS];
+    uint64_t begin;
+    uint64_t end;
+    uint16_t n_dims;
+    uint8_t type;
+} lt_st_entry;
+
+/* Reads such an entry at the beginning of a text, of which *taken bytes were it. False: it is not
+ * one. */
+bool lt_st_entry_read(const char *text, size_t n_bytes, lt_st_entry *entry, size_t *taken);
 
 /* Parses and checks a header by the rules of the reference reader, then finds the quantized tensors
  * that Lathe's metadata describes. `file` is for messages. The table is freed with

@@ -6,22 +6,35 @@
 #include "core/error.h"
 #include "files/file_io.h"
 #include "formats/json_walk.h"
-#include "formats/name_table.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The text of one tensor's entry: 1024 extents of 20 digits, and as much again. */
 enum { MOST_ENTRY_BYTES = 1 << 16 };
 
-/* An entry that passes is no shorter than "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}. */
-enum { LEAST_ENTRY_BYTES = 50 };
+/* What an entry usually takes of the header; and an entry that passes is no shorter than
+ * "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}. */
+enum { USUAL_ENTRY_BYTES = 96, LEAST_ENTRY_BYTES = 50 };
+
+/* Names whose place in their table is fetched from memory before their turn. */
+enum { NAMES_AHEAD = 8 };
+
+/* Shapes that came lately: most tensors have one that another has. */
+enum { RECENT_SHAPES = 64 };
+
+typedef struct recent_shape {
+    const uint64_t *shape; /* NULL: none yet */
+    size_t n_dims;
+} recent_shape;
 
 typedef struct parser {
     lathe_pool *pool;
     lt_arena *arena;
     lt_json_text header;
-    lt_name_table names;
     lt_st_table *table;
+    size_t room; /* for tensors */
+    recent_shape recent[RECENT_SHAPES];
     bool has_metadata;
 } parser;
 
@@ -134,6 +147,32 @@ static lathe_status read_size(const json_t *value, bool has_minus, const char *w
     return LATHE_OK;
 }
 
+/* Gives the tensor a copy of its shape, or the copy that a tensor before it has. */
+static lathe_status keep_shape(parser *p, const uint64_t *shape, size_t n_dims,
+                               lt_st_tensor *tensor) {
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15); /* 2^64 over the golden ratio */
+    uint64_t mixed = n_dims;
+    for (size_t i = 0; i < n_dims; i++) {
+        mixed = (mixed ^ shape[i]) * odd;
+    }
+    recent_shape *recent = &p->recent[mixed >> 32 & (RECENT_SHAPES - 1)];
+    const size_t n_bytes = n_dims * sizeof *shape;
+    if (recent->shape == NULL || recent->n_dims != n_dims ||
+        (n_dims > 0 && memcmp(recent->shape, shape, n_bytes) != 0)) {
+        uint64_t *copy = lt_arena_new(p->arena, n_bytes);
+        if (copy == NULL) {
+            return lt_error()->status;
+        }
+        if (n_dims > 0) {
+            memcpy(copy, shape, n_bytes);
+        }
+        *recent = (recent_shape){.shape = copy, .n_dims = n_dims};
+    }
+    tensor->shape = recent->shape;
+    tensor->n_dims = (uint16_t)n_dims;
+    return LATHE_OK;
+}
+
 static lathe_status read_shape(parser *p, const json_t *value, bool has_minus,
                                lt_st_tensor *tensor) {
     if (!json_is_array(value)) {
@@ -145,19 +184,14 @@ static lathe_status read_shape(parser *p, const json_t *value, bool has_minus,
         return lt_fail(LATHE_NOT_SUPPORTED, "shape has %zu dimensions; at most %d are supported",
                        n_dims, LT_ST_MAX_DIMS);
     }
-    uint64_t *shape = lt_arena_new_array(p->arena, n_dims, sizeof *shape);
-    if (shape == NULL) {
-        return lt_error()->status;
-    }
+    uint64_t shape[LT_ST_MAX_DIMS];
     for (size_t i = 0; i < n_dims; i++) {
         lathe_status status = read_size(json_array_get(value, i), has_minus, "shape", &shape[i]);
         if (status != LATHE_OK) {
             return status;
         }
     }
-    tensor->shape = shape;
-    tensor->n_dims = (uint16_t)n_dims;
-    return LATHE_OK;
+    return keep_shape(p, shape, n_dims, tensor);
 }
 
 static lathe_status read_offsets(const json_t *value, bool has_minus, lt_st_tensor *tensor) {
@@ -214,28 +248,65 @@ static lathe_status read_entry(parser *p, const lt_json_member *member, lt_st_te
     return status == LATHE_OK ? LATHE_OK : in_tensor(tensor->name);
 }
 
-static lathe_status read_member(parser *p, const lt_json_member *member) {
+/* The value of a member that describes a tensor, which begins at `at` of the header. */
+static lathe_status read_tensor(parser *p, lt_json_walker *walker, lt_json_member *member,
+                                size_t at, lt_st_tensor *tensor) {
+    lt_st_entry entry;
+    size_t taken = 0;
+    if (lt_st_entry_read(p->header.bytes + at, p->header.n_bytes - at, &entry, &taken)) {
+        lt_json_skip_to(walker, at + taken);
+        tensor->type = entry.type;
+        tensor->begin = entry.begin;
+        tensor->end = entry.end;
+        return keep_shape(p, entry.shape, entry.n_dims, tensor);
+    }
+    lathe_status status = lt_json_next_value(walker, member);
+    return status == LATHE_OK ? read_entry(p, member, tensor) : status;
+}
+
+/* The table grows as tensors come, but not beyond what the header has room for: of more members one
+ * is going to fail. */
+static lathe_status make_room(parser *p) {
+    lt_st_table *table = p->table;
+    if (table->n_tensors < p->room) {
+        return LATHE_OK;
+    }
+    size_t most = p->header.n_bytes / LEAST_ENTRY_BYTES + 2;
+    size_t room = p->room == 0 ? p->header.n_bytes / USUAL_ENTRY_BYTES + 2 : 2 * p->room;
+    room = (size_t)lt_min(room, lt_max(most, p->room + 1));
+    lt_st_tensor *grown = lt_pool_new_array(p->pool, room, sizeof *grown);
+    if (grown == NULL) {
+        return lt_error()->status;
+    }
+    if (table->n_tensors > 0) {
+        memcpy(grown, table->tensors, table->n_tensors * sizeof *grown);
+    }
+    lt_pool_delete(p->pool, table->tensors);
+    table->tensors = grown;
+    p->room = room;
+    return LATHE_OK;
+}
+
+/* A member of which the name has been read. */
+static lathe_status read_member(parser *p, lt_json_walker *walker, lt_json_member *member,
+                                size_t at) {
     const char *name = NULL;
     lathe_status status = lt_json_string(&member->name, p->arena, &name);
     if (status != LATHE_OK) {
         return status;
     }
     if (strcmp(name, LT_ST_METADATA) == 0) {
-        return read_metadata(p, &member->value);
+        status = lt_json_next_value(walker, member);
+        return status == LATHE_OK ? read_metadata(p, &member->value) : status;
     }
-    size_t existing = 0;
-    status = lt_name_table_add(&p->names, name, p->table->n_tensors, &existing);
+    status = make_room(p);
     if (status != LATHE_OK) {
         return status;
     }
-    if (existing != SIZE_MAX) {
-        (void)lt_fail(LATHE_MALFORMED_FILE, "the header has this name twice");
-        return in_tensor(name);
-    }
     lt_st_tensor *tensor = &p->table->tensors[p->table->n_tensors];
-    tensor->name = name;
-    tensor->order = (uint32_t)p->table->n_tensors++;
-    return read_entry(p, member, tensor);
+    *tensor = (lt_st_tensor){.name = name, .order = (uint32_t)p->table->n_tensors};
+    p->table->n_tensors++;
+    return read_tensor(p, walker, member, at, tensor);
 }
 
 static int compare_offsets(const void *a, const void *b) {
@@ -330,47 +401,82 @@ static lathe_status check_places(const parser *p, uint64_t data_bytes) {
 }
 
 static lathe_status read_members(parser *p) {
-    size_t count = 0;
-    lathe_status status = lt_json_count(&p->header, &count);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    /* Of more members than fit, one is going to fail: the table stays smaller than the header. */
-    count = (size_t)lt_min(count, p->header.n_bytes / LEAST_ENTRY_BYTES + 2);
-    p->table->tensors = lt_pool_new_array(p->pool, count, sizeof *p->table->tensors);
-    if (p->table->tensors == NULL) {
-        return lt_error()->status;
-    }
     lt_json_walker walker;
     lt_json_member member;
     bool found = true;
-    status = lt_name_table_reserve(&p->names, count);
-    if (status == LATHE_OK) {
-        status = lt_json_walk(&p->header, &walker);
-    }
+    size_t at = 0;
+    lathe_status status = lt_json_walk(&p->header, &walker);
     while (status == LATHE_OK) {
-        status = lt_json_next(&walker, &member, &found);
+        status = lt_json_next_name(&walker, &member, &found, &at);
         if (status != LATHE_OK || !found) {
             break;
         }
-        status = read_member(p, &member);
+        status = read_member(p, &walker, &member, at);
     }
     return status;
+}
+
+/* Finds names that are there twice. */
+static lathe_status add_names(const parser *p) {
+    lt_st_table *table = p->table;
+    size_t existing = SIZE_MAX;
+    lathe_status status = lt_name_table_reserve(&table->names, table->n_tensors);
+    for (size_t i = 0; i < table->n_tensors && status == LATHE_OK; i++) {
+        const char *name = table->tensors[i].name;
+        if (i + NAMES_AHEAD < table->n_tensors) {
+            lt_name_table_expect(&table->names, table->tensors[i + NAMES_AHEAD].name);
+        }
+        status = lt_name_table_add(&table->names, name, i, &existing);
+        if (status == LATHE_OK && existing != SIZE_MAX) {
+            (void)lt_fail(LATHE_MALFORMED_FILE, "the header has this name twice");
+            status = in_tensor(name);
+        }
+    }
+    return status;
+}
+
+/* Sorts the tensors by their data; the names follow. */
+static lathe_status sort_tensors(const parser *p) {
+    lt_st_table *table = p->table;
+    size_t i = 1;
+    while (i < table->n_tensors &&
+           compare_offsets(&table->tensors[i - 1], &table->tensors[i]) <= 0) {
+        i++;
+    }
+    if (i >= table->n_tensors) {
+        return LATHE_OK; /* as they nearly always are */
+    }
+    uint32_t *place = lt_pool_new_array(p->pool, table->n_tensors, sizeof *place);
+    if (place == NULL) {
+        return lt_error()->status;
+    }
+    qsort(table->tensors, table->n_tensors, sizeof *table->tensors, compare_offsets);
+    for (i = 0; i < table->n_tensors; i++) {
+        place[table->tensors[i].order] = (uint32_t)i;
+    }
+    lt_name_table_renumber(&table->names, place);
+    lt_pool_delete(p->pool, place);
+    return LATHE_OK;
 }
 
 lathe_status lt_safetensors_parse(lathe_pool *pool, lt_arena *arena, const char *header,
                                   size_t header_bytes, uint64_t file_bytes, const char *file,
                                   lt_st_table *table) {
-    *table = (lt_st_table){.pool = pool, .data_start = LT_ST_PREFIX_BYTES + (uint64_t)header_bytes};
+    *table = (lt_st_table){.pool = pool,
+                           .names = {.pool = pool},
+                           .data_start = LT_ST_PREFIX_BYTES + (uint64_t)header_bytes};
     parser p = {.pool = pool,
                 .arena = arena,
                 .header = {.bytes = header, .n_bytes = header_bytes, .what = "header"},
-                .names = {.pool = pool},
                 .table = table};
     lathe_status status = read_members(&p);
-    lt_name_table_free(&p.names);
     if (status == LATHE_OK) {
-        qsort(table->tensors, table->n_tensors, sizeof *table->tensors, compare_offsets);
+        status = add_names(&p);
+    }
+    if (status == LATHE_OK) {
+        status = sort_tensors(&p);
+    }
+    if (status == LATHE_OK) {
         status = check_places(&p, file_bytes - table->data_start);
     }
     if (status == LATHE_OK) {
@@ -414,7 +520,8 @@ lathe_status lt_safetensors_read(lathe_pool *pool, lt_arena *arena, int fd, uint
 }
 
 void lt_st_table_free(lt_st_table *table) {
+    lt_name_table_free(&table->names);
     lt_pool_delete(table->pool, table->tensors);
     lt_pool_delete(table->pool, table->metadata);
-    *table = (lt_st_table){.pool = table->pool};
+    *table = (lt_st_table){.pool = table->pool, .names = {.pool = table->pool}};
 }

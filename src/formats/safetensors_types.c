@@ -24,6 +24,10 @@ const lt_st_type *lt_st_type_named(const char *name) {
     return NULL;
 }
 
+uint32_t lt_st_type_width(const lt_st_type *type) {
+    return type->bits < 8 ? 1 : type->bits / 8;
+}
+
 const lt_st_type *lt_st_type_of(lathe_dtype dtype) {
     for (size_t i = 0; i < N_TYPES; i++) {
         if (types[i].dtype == dtype && types[i].dtype != 0) {
@@ -35,6 +39,10 @@ const lt_st_type *lt_st_type_of(lathe_dtype dtype) {
 
 uint8_t lt_st_type_index(const lt_st_type *type) {
     return (uint8_t)(type - types);
+}
+
+const lt_st_type *lt_st_type_at(uint8_t index) {
+    return &types[index];
 }
 
 const lt_st_type *lt_st_tensor_type(const lt_st_tensor *tensor) {

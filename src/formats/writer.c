@@ -42,7 +42,6 @@ void lathe_writer_abort(lathe_writer *writer) {
     lt_atomic_close(writer->file);
     lt_name_table_free(&writer->names);
     lt_name_table_free(&writer->keys);
-    lt_pool_delete(pool, writer->entries);
     lt_pool_delete(pool, writer->tensors);
     lt_pool_delete(pool, writer->metadata);
     lt_arena_free(&writer->arena);
@@ -50,19 +49,19 @@ void lathe_writer_abort(lathe_writer *writer) {
     lathe_pool_release(pool);
 }
 
-/* Makes room for `more` elements more in an array; *array may move. */
-static lathe_status grow(lathe_pool *pool, void **array, size_t *room, size_t count, size_t more,
+/* Makes room for `count` elements in an array, at least; *array may move. */
+static lathe_status grow(lathe_pool *pool, void **array, size_t *room, size_t used, size_t count,
                          size_t n_bytes) {
-    if (count + more <= *room) {
+    if (count <= *room) {
         return LATHE_OK;
     }
-    size_t wanted = *room == 0 ? 16 : 2 * *room;
+    size_t wanted = count > 2 * *room ? count : 2 * *room;
     void *grown = lt_pool_new_array(pool, wanted, n_bytes);
     if (grown == NULL) {
         return lt_error()->status;
     }
-    if (count > 0) {
-        memcpy(grown, *array, count * n_bytes);
+    if (used > 0) {
+        memcpy(grown, *array, used * n_bytes);
     }
     lt_pool_delete(pool, *array);
     *array = grown;
@@ -70,27 +69,11 @@ static lathe_status grow(lathe_pool *pool, void **array, size_t *room, size_t co
     return LATHE_OK;
 }
 
-/* Room for a tensor, its companion, and a metadata entry: what follows cannot fail half-way. */
-static lathe_status make_room(lathe_writer *writer) {
-    void *entries = writer->entries;
+lathe_status lt_writer_reserve(lathe_writer *writer, size_t n_tensors) {
     void *tensors = writer->tensors;
-    void *metadata = writer->metadata;
-    lathe_status status = grow(writer->pool, &entries, &writer->entries_room, writer->n_entries, 2,
-                               sizeof *writer->entries);
-    writer->entries = entries;
-    if (status == LATHE_OK) {
-        status = grow(writer->pool, &tensors, &writer->tensors_room, writer->n_tensors, 1,
-                      sizeof *writer->tensors);
-        writer->tensors = tensors;
-    }
-    if (status == LATHE_OK) {
-        status = grow(writer->pool, &metadata, &writer->metadata_room, writer->n_metadata, 2,
-                      sizeof *writer->metadata);
-        writer->metadata = metadata;
-    }
-    if (status == LATHE_OK) {
-        status = lt_name_table_reserve(&writer->names, writer->n_entries + 2);
-    }
+    lathe_status status = grow(writer->pool, &tensors, &writer->tensors_room, writer->n_tensors,
+                               n_tensors, sizeof *writer->tensors);
+    writer->tensors = tensors;
     return status;
 }
 
@@ -112,53 +95,40 @@ static lathe_status check_name(const char *name) {
     return status;
 }
 
-/* Checks that no other tensor has the entry's name. */
-static lathe_status check_free(const lathe_writer *writer, const lt_writer_entry *entry) {
-    size_t i = lt_name_table_find(&writer->names, entry->name);
-    if (i == SIZE_MAX) {
-        return LATHE_OK;
+lathe_status lt_writer_fail_companion(const char *name) {
+    const lt_short_text base = lt_name_text(name);
+    return lt_fail(LATHE_INVALID_ARGUMENT,
+                   "\"%s" LT_ST_SCALE_SUFFIX
+                   "\" would be both a tensor and the scales of the quantized \"%s\": keep \"%s\" "
+                   "as it is, or rename one of the two",
+                   base.text, base.text, base.text);
+}
+
+/* The tensor, if any, of which `name` would be the companion. */
+static size_t find_base(const lathe_writer *writer, const char *name) {
+    const size_t suffix = strlen(LT_ST_SCALE_SUFFIX);
+    const size_t length = strlen(name);
+    if (length < suffix || strcmp(name + length - suffix, LT_ST_SCALE_SUFFIX) != 0) {
+        return SIZE_MAX;
     }
-    if (!entry->is_companion && !writer->entries[i].is_companion) {
+    return lt_name_table_find_joined(&writer->names, name, length - suffix, "");
+}
+
+/* Checks that no other tensor, nor a companion, has the names of this one. */
+static lathe_status check_free(const lathe_writer *writer, const char *name,
+                               const lt_writer_kind *kind) {
+    if (lt_name_table_find(&writer->names, name) != SIZE_MAX) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "tensor \"%s\" is declared twice",
-                       lt_name_text(entry->name).text);
+                       lt_name_text(name).text);
     }
-    lt_short_text base = lt_name_text(entry->name);
-    size_t length = strlen(entry->name) - strlen(LT_ST_SCALE_SUFFIX);
-    if (length < sizeof base.text) {
-        base.text[length] = '\0';
+    if (kind->is_quantized && lt_name_table_find_joined(&writer->names, name, strlen(name),
+                                                        LT_ST_SCALE_SUFFIX) != SIZE_MAX) {
+        return lt_writer_fail_companion(name);
     }
-    return lt_fail(
-        LATHE_INVALID_ARGUMENT,
-        "\"%s\" would be both a tensor and the scales of the quantized \"%s\": keep \"%s\" "
-        "as it is, or rename one of the two",
-        lt_name_text(entry->name).text, base.text, base.text);
-}
-
-/* Fills in copies of name + suffix and of the shape. */
-static lathe_status copy_parts(lathe_writer *writer, const char *name, const char *suffix,
-                               const uint64_t *shape, lt_writer_entry *entry) {
-    size_t length = strlen(name);
-    size_t suffix_length = strlen(suffix);
-    char *copy = lt_arena_new(&writer->arena, length + suffix_length + 1);
-    uint64_t *extents = lt_arena_new_array(&writer->arena, entry->n_dims, sizeof *extents);
-    if (copy == NULL || extents == NULL) {
-        return lt_error()->status;
-    }
-    memcpy(copy, name, length);
-    memcpy(copy + length, suffix, suffix_length);
-    if (entry->n_dims > 0) {
-        memcpy(extents, shape, entry->n_dims * sizeof *extents);
-    }
-    entry->name = copy;
-    entry->shape = extents;
-    return LATHE_OK;
-}
-
-static size_t append(lathe_writer *writer, const lt_writer_entry *entry) {
-    size_t existing = 0;
-    writer->entries[writer->n_entries] = *entry;
-    (void)lt_name_table_add(&writer->names, entry->name, writer->n_entries, &existing);
-    return writer->n_entries++;
+    size_t base = find_base(writer, name);
+    return base != SIZE_MAX && writer->tensors[base].kind->is_quantized
+               ? lt_writer_fail_companion(writer->tensors[base].name)
+               : LATHE_OK;
 }
 
 static lathe_status check_declare(const lathe_writer *writer, const char *name, const void *index) {
@@ -172,103 +142,75 @@ static lathe_status check_declare(const lathe_writer *writer, const char *name, 
     return check_name(name);
 }
 
-lathe_status lt_writer_add_plain(lathe_writer *writer, const char *name, const lt_st_type *type,
-                                 uint32_t n_dims, const uint64_t *shape, uint64_t n_bytes,
-                                 size_t *index) {
-    lathe_status status = check_declare(writer, name, index);
+static bool is_same(const lathe_tensor_desc *a, const lathe_tensor_desc *b) {
+    return a->dtype == b->dtype && a->n_dims == b->n_dims && a->granularity == b->granularity &&
+           a->group_size == b->group_size && a->row_dims == b->row_dims &&
+           (a->n_dims == 0 || memcmp(a->shape, b->shape, a->n_dims * sizeof *a->shape) == 0);
+}
+
+/* The kind of a description that has been checked to have a shape, if it has dimensions. */
+static lathe_status kind_of(lathe_writer *writer, const lathe_tensor_desc *desc,
+                            const lt_writer_kind **kind) {
+    lt_st_stored stored; /* checks the description */
+    lathe_status status = lt_st_stored_of(desc, &stored);
     if (status != LATHE_OK) {
         return status;
     }
-    lt_writer_entry data = {.type = type, .n_dims = n_dims, .n_bytes = n_bytes};
-    status = make_room(writer);
-    if (status == LATHE_OK) {
-        status = copy_parts(writer, name, "", shape, &data);
+    for (size_t i = 0; i < LT_WRITER_RECENT; i++) {
+        if (writer->recent[i] != NULL && is_same(&writer->recent[i]->desc, desc)) {
+            *kind = writer->recent[i];
+            return LATHE_OK;
+        }
     }
+    status = lt_writer_kind_of(&writer->arena, desc, kind);
     if (status == LATHE_OK) {
-        status = check_free(writer, &data);
-    }
-    if (status == LATHE_OK) {
-        *index = writer->n_tensors++;
-        writer->tensors[*index] =
-            (lt_writer_tensor){.data = append(writer, &data), .scales = SIZE_MAX};
+        writer->recent[writer->n_tensors % LT_WRITER_RECENT] = *kind;
     }
     return status;
 }
 
-/* The metadata entry that describes a quantized tensor. */
-static lathe_status make_description(lathe_writer *writer, const char *name,
-                                     const lathe_tensor_desc *desc, lt_st_pair *pair) {
-    lt_st_description description = lt_st_describe(desc);
-    size_t prefix = strlen(LT_ST_TENSOR_KEY);
-    size_t length = strlen(name);
-    char *key = lt_arena_new(&writer->arena, prefix + length + 1);
-    if (key == NULL) {
-        return lt_error()->status;
-    }
-    memcpy(key, LT_ST_TENSOR_KEY, prefix);
-    memcpy(key + prefix, name, length);
-    pair->key = key;
-    pair->value = lt_arena_copy(&writer->arena, description.text, strlen(description.text));
-    return pair->value != NULL ? LATHE_OK : lt_error()->status;
-}
-
-static lathe_status add_quantized(lathe_writer *writer, const char *name,
-                                  const lathe_tensor_desc *desc, const lt_st_stored *stored,
-                                  size_t *index) {
-    lt_writer_entry data = {
-        .type = stored->type, .n_dims = stored->n_dims, .n_bytes = stored->n_bytes};
-    lt_writer_entry scales = {.type = lt_st_type_of(LATHE_F32),
-                              .n_dims = stored->scales_n_dims,
-                              .n_bytes = stored->n_scales * sizeof(float),
-                              .is_companion = true};
-    lt_st_pair pair = {0};
-    lathe_status status = make_room(writer);
-    if (status == LATHE_OK) {
-        status = copy_parts(writer, name, "", stored->shape, &data);
-    }
-    if (status == LATHE_OK) {
-        status = copy_parts(writer, name, LT_ST_SCALE_SUFFIX, stored->scales_shape, &scales);
-    }
-    if (status == LATHE_OK) {
-        status = make_description(writer, name, desc, &pair);
-    }
-    if (status == LATHE_OK) {
-        status = check_free(writer, &data);
-    }
-    if (status == LATHE_OK) {
-        status = check_free(writer, &scales);
-    }
-    if (status != LATHE_OK) {
-        return status;
-    }
-    if (!writer->has_quantized) {
-        writer->metadata[writer->n_metadata++] =
-            (lt_st_pair){.key = LT_ST_FORMAT_KEY, .value = LT_ST_FORMAT_VERSION};
-        writer->has_quantized = true;
-    }
-    writer->metadata[writer->n_metadata++] = pair;
-    *index = writer->n_tensors++;
-    lt_writer_tensor *tensor = &writer->tensors[*index];
-    tensor->data = append(writer, &data);
-    tensor->scales = append(writer, &scales);
-    return LATHE_OK;
+size_t lt_writer_add_known(lathe_writer *writer, const char *name, const lt_writer_kind *kind) {
+    writer->tensors[writer->n_tensors] = (lt_writer_tensor){.name = name, .kind = kind};
+    writer->has_quantized |= kind->is_quantized;
+    writer->widths |= lt_st_type_width(kind->type);
+    writer->widths |= kind->is_quantized ? (uint32_t)sizeof(float) : 0;
+    return writer->n_tensors++;
 }
 
 lathe_status lathe_writer_add(lathe_writer *writer, const char *name, const lathe_tensor_desc *desc,
                               size_t *index) {
-    lt_st_stored stored;
+    const lt_writer_kind *kind = NULL;
+    size_t existing = 0;
     lathe_status status = check_declare(writer, name, index);
     if (status == LATHE_OK) {
-        status = lt_st_stored_of(desc, &stored);
+        status = kind_of(writer, desc, &kind);
+    }
+    if (status == LATHE_OK) {
+        status = check_free(writer, name, kind);
+    }
+    if (status == LATHE_OK) {
+        status = lt_writer_reserve(writer, writer->n_tensors + 1);
+    }
+    if (status == LATHE_OK) {
+        status = lt_name_table_reserve(&writer->names, writer->n_tensors + 1);
     }
     if (status != LATHE_OK) {
         return status;
     }
-    if (lathe_dtype_is_quantized(desc->dtype)) {
-        return add_quantized(writer, name, desc, &stored, index);
+    const char *copy = lt_arena_copy(&writer->arena, name, strlen(name));
+    if (copy == NULL) {
+        return lt_error()->status;
     }
-    return lt_writer_add_plain(writer, name, stored.type, stored.n_dims, stored.shape,
-                               stored.n_bytes, index);
+    *index = lt_writer_add_known(writer, copy, kind);
+    return lt_name_table_add(&writer->names, copy, *index, &existing); /* for which there is room */
+}
+
+static lathe_status make_pair_room(lathe_writer *writer) {
+    void *metadata = writer->metadata;
+    lathe_status status = grow(writer->pool, &metadata, &writer->metadata_room, writer->n_metadata,
+                               writer->n_metadata + 1, sizeof *writer->metadata);
+    writer->metadata = metadata;
+    return status;
 }
 
 lathe_status lathe_writer_add_metadata(lathe_writer *writer, const char *key, const char *value) {
@@ -287,7 +229,7 @@ lathe_status lathe_writer_add_metadata(lathe_writer *writer, const char *key, co
                          lt_name_text(key).text);
     }
     if (status == LATHE_OK) {
-        status = make_room(writer);
+        status = make_pair_room(writer);
     }
     if (status != LATHE_OK) {
         return status;

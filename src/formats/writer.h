@@ -9,55 +9,94 @@
 #include <lathe/checkpoint.h>
 #include <stdatomic.h>
 
-/* A tensor of the file: a declared one, or a companion. */
-typedef struct lt_writer_entry {
-    const char *name;
+/* What tensors that are stored in the same way have in common. */
+typedef struct lt_writer_kind {
     const lt_st_type *type;
-    const uint64_t *shape;
-    uint32_t n_dims;
-    bool is_companion;
-    uint64_t n_bytes;
-    uint64_t begin; /* bytes from the end of the header */
-} lt_writer_entry;
+    uint64_t n_bytes; /* of the data */
+    bool is_quantized;
+    uint64_t n_scales;
+    const char *data_text;   /* what the header's entry has between the name and the offsets */
+    const char *scales_text; /* the companion's; NULL: there is none */
+    const char *description; /* in the metadata, escaped; NULL likewise */
+    lathe_tensor_desc desc;  /* of which it was made; its shape is a copy */
+} lt_writer_kind;
 
-/* A declared tensor: the entries of its data and of its companion. */
+/* A declared tensor. Kept small: there may be a hundred thousand. */
 typedef struct lt_writer_tensor {
-    size_t data;
-    size_t scales; /* SIZE_MAX: none */
+    const char *name;
+    const lt_writer_kind *kind;
+    uint64_t begin; /* of its data, in bytes from the end of the header */
+    uint64_t scales_begin;
 } lt_writer_tensor;
+
+enum { LT_WRITER_RECENT = 16 };
 
 struct lathe_writer {
     lathe_pool *pool;
-    lt_arena arena; /* names, shapes, metadata */
+    lt_arena arena; /* names, kinds, metadata */
     lt_atomic_file *file;
-    lt_writer_entry *entries;
-    size_t n_entries;
-    size_t entries_room;
     lt_writer_tensor *tensors;
     size_t n_tensors;
     size_t tensors_room;
-    lt_st_pair *metadata;
+    lt_st_pair *metadata; /* without Lathe's own */
     size_t n_metadata;
     size_t metadata_room;
-    lt_name_table names;
+    lt_name_table names; /* of what lathe_writer_add has added */
     lt_name_table keys;
+    const lt_writer_kind *recent[LT_WRITER_RECENT]; /* likewise */
+    uint32_t widths; /* of types, in bytes, that there are: the sum of powers of two */
     bool has_quantized;
-    bool begun;
+    bool begun; /* laid out: nothing can be declared any more */
+    bool has_header;
     uint64_t data_start;
     uint64_t data_bytes;
     _Atomic uint64_t written_bytes;
 };
 
-/* Declares a tensor of any type of the container, to be written as it is. Errors: as
- * lathe_writer_add. */
-lathe_status lt_writer_add_plain(lathe_writer *writer, const char *name, const lt_st_type *type,
-                                 uint32_t n_dims, const uint64_t *shape, uint64_t n_bytes,
-                                 size_t *index);
+/* Describes, in the arena, tensors that are stored so. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW,
+ * INSUFFICIENT_MEMORY. */
+lathe_status lt_writer_kind_of(lt_arena *arena, const lathe_tensor_desc *desc,
+                               const lt_writer_kind **kind);
+
+/* The same for any type of the container, to be written as it is. Errors: INSUFFICIENT_MEMORY. */
+lathe_status lt_writer_kind_plain(lt_arena *arena, const lt_st_type *type, uint32_t n_dims,
+                                  const uint64_t *shape, uint64_t n_bytes,
+                                  const lt_writer_kind **kind);
+
+/* Makes room for so many tensors in all. Errors: INSUFFICIENT_MEMORY. */
+lathe_status lt_writer_reserve(lathe_writer *writer, size_t n_tensors);
+
+/* Declares a tensor for which there is room. The name, which is UTF-8, and the kind live as long as
+ * the writer; the caller has seen to it that no name is there twice, companions' included. Returns
+ * its index. */
+size_t lt_writer_add_known(lathe_writer *writer, const char *name, const lt_writer_kind *kind);
+
+/* Fails with INVALID_ARGUMENT: the scales of `name` would have another tensor's name. */
+lathe_status lt_writer_fail_companion(const char *name);
 
 /* Lays the file out, takes its disk space and writes the header; nothing can be declared
  * afterwards. The first write does it otherwise. Errors: NOT_SUPPORTED (a header over the format's
  * limit), IO, INSUFFICIENT_MEMORY. */
 lathe_status lt_writer_begin(lathe_writer *writer);
+
+/* The same in two steps: the layout and the disk space; then the header, which may be written while
+ * other threads write data. */
+lathe_status lt_writer_lay_out(lathe_writer *writer);
+lathe_status lt_writer_write_header(lathe_writer *writer);
+
+/* Once laid out: where a tensor's data and scales lie, in bytes from the beginning of the file. */
+static inline uint64_t lt_writer_data_at(const lathe_writer *writer, size_t index) {
+    return writer->data_start + writer->tensors[index].begin;
+}
+
+static inline uint64_t lt_writer_scales_at(const lathe_writer *writer, size_t index) {
+    return writer->data_start + writer->tensors[index].scales_begin;
+}
+
+/* Once laid out: writes data of one or several tensors to their place in the file. Thread-safe for
+ * different bytes. Errors: IO. */
+lathe_status lt_writer_write_at(lathe_writer *writer, uint64_t at, const void *bytes,
+                                size_t n_bytes);
 
 /* lathe_writer_finish in two steps, for several files that appear together; the writer stays, and
  * is freed with lathe_writer_abort. */
@@ -67,16 +106,8 @@ lathe_status lt_writer_publish(lathe_writer *writer);
 /* Takes a published file away again, if it replaced none. */
 void lt_writer_retract(lathe_writer *writer);
 
-/* Once begun: all tensors of the file, companions included, in the order of declaration; the bytes
- * of their data; and those of the whole file. */
-const lt_writer_entry *lt_writer_entries(const lathe_writer *writer, size_t *n_entries);
+/* Once laid out: the bytes of all data, and those of the whole file. */
 uint64_t lt_writer_data_bytes(const lathe_writer *writer);
 uint64_t lt_writer_file_bytes(const lathe_writer *writer);
-
-/* The header's text, padded with spaces to a multiple of 8. `order` has n_entries indices: the
- * order of the data. With out == NULL only *n_bytes is found. */
-void lt_st_header_text(const lt_st_pair *metadata, size_t n_metadata,
-                       const lt_writer_entry *entries, const size_t *order, size_t n_entries,
-                       char *out, uint64_t *n_bytes);
 
 #endif

@@ -1,72 +1,63 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The safetensors writer, second half: the file is laid out, data goes to its place, and the file
  * gets its name. */
-#include "formats/writer.h"
+#include "formats/safetensors_write.h"
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "files/file_io.h"
+#include "pool/pool.h"
 #include <inttypes.h>
 
-/* Places the data: types of greater alignment first, so that every tensor is aligned to its type,
- * and in the order of declaration among equals. */
-static void lay_out(lathe_writer *writer, size_t *order) {
-    size_t placed = 0;
-    uint64_t at = 0;
-    for (uint32_t bytes = 8; bytes >= 1; bytes /= 2) {
-        for (size_t i = 0; i < writer->n_entries; i++) {
-            lt_writer_entry *entry = &writer->entries[i];
-            uint32_t wide = entry->type->bits < 8 ? 1 : entry->type->bits / 8;
-            if (wide != bytes && !(bytes == 1 && (wide & (wide - 1)) != 0)) {
-                continue;
-            }
-            entry->begin = at;
-            at += entry->n_bytes;
-            order[placed++] = i;
-        }
-    }
-    writer->data_bytes = at;
+/* The header leaves in pieces of this size. */
+enum { HEADER_PIECE = 1 << 18 };
+
+static void place(void *ctx, lt_writer_tensor *tensor, bool is_companion) {
+    lathe_writer *writer = ctx;
+    *(is_companion ? &tensor->scales_begin : &tensor->begin) = writer->data_bytes;
+    writer->data_bytes +=
+        is_companion ? tensor->kind->n_scales * sizeof(float) : tensor->kind->n_bytes;
 }
 
 /* The sum of all sizes, checked once so that the layout cannot overflow. */
 static bool total_fits(const lathe_writer *writer) {
     uint64_t total = LT_ST_PREFIX_BYTES + LT_ST_MAX_HEADER;
-    for (size_t i = 0; i < writer->n_entries; i++) {
-        if (!lt_add(total, writer->entries[i].n_bytes, &total)) {
+    for (size_t i = 0; i < writer->n_tensors; i++) {
+        const lt_writer_kind *kind = writer->tensors[i].kind;
+        if (!lt_add(total, kind->n_bytes, &total) ||
+            !lt_add(total, kind->n_scales * sizeof(float), &total)) {
             return false;
         }
     }
     return total <= INT64_MAX;
 }
 
-static lathe_status write_header(lathe_writer *writer, const size_t *order) {
-    uint64_t length = 0;
-    lt_st_header_text(writer->metadata, writer->n_metadata, writer->entries, order,
-                      writer->n_entries, NULL, &length);
-    if (length > LT_ST_MAX_HEADER) {
-        return lt_fail(LATHE_NOT_SUPPORTED,
-                       "%s: the header takes %" PRIu64 " bytes; the format allows %d",
-                       lt_path_text(lt_atomic_path(writer->file)).text, length, LT_ST_MAX_HEADER);
+static lathe_status flush_header(void *ctx, uint64_t at, const char *bytes, size_t n_bytes) {
+    const lathe_writer *writer = ctx;
+    return lt_atomic_write(writer->file, at, bytes, n_bytes);
+}
+
+lathe_status lt_writer_write_header(lathe_writer *writer) {
+    lt_json_out out = {.flush = flush_header, .ctx = writer, .room = HEADER_PIECE};
+    const uint64_t length = writer->data_start - LT_ST_PREFIX_BYTES;
+    char prefix[LT_ST_PREFIX_BYTES];
+    for (unsigned i = 0; i < LT_ST_PREFIX_BYTES; i++) {
+        prefix[i] = (char)(length >> 8 * i & 0xff);
     }
-    writer->data_start = LT_ST_PREFIX_BYTES + length;
-    char *text = lt_pool_new(writer->pool, (size_t)writer->data_start);
-    if (text == NULL) {
+    out.room = (size_t)lt_min(out.room, writer->data_start);
+    out.bytes = lt_pool_new(writer->pool, out.room);
+    if (out.bytes == NULL) {
         return lt_error()->status;
     }
-    for (unsigned i = 0; i < LT_ST_PREFIX_BYTES; i++) {
-        text[i] = (char)(length >> 8 * i & 0xff);
-    }
-    lt_st_header_text(writer->metadata, writer->n_metadata, writer->entries, order,
-                      writer->n_entries, text + LT_ST_PREFIX_BYTES, &length);
-    lathe_status status = lt_atomic_reserve(writer->file, writer->data_start + writer->data_bytes);
-    if (status == LATHE_OK) {
-        status = lt_atomic_write(writer->file, 0, text, (size_t)writer->data_start);
-    }
-    lt_pool_delete(writer->pool, text);
+    lt_json_put_bytes(&out, prefix, sizeof prefix);
+    lt_st_put_header(writer, &out);
+    lathe_status status = lt_json_end(&out);
+    lt_pool_delete(writer->pool, out.bytes);
+    writer->has_header = status == LATHE_OK;
     return status;
 }
 
-lathe_status lt_writer_begin(lathe_writer *writer) {
+lathe_status lt_writer_lay_out(lathe_writer *writer) {
     if (writer->begun) {
         return LATHE_OK;
     }
@@ -74,22 +65,45 @@ lathe_status lt_writer_begin(lathe_writer *writer) {
         return lt_fail(LATHE_SIZE_OVERFLOW, "%s: the tensors together do not fit in a file",
                        lt_path_text(lt_atomic_path(writer->file)).text);
     }
-    size_t *order = lt_pool_new_array(writer->pool, writer->n_entries, sizeof *order);
-    if (order == NULL) {
-        return lt_error()->status;
+    lt_json_out measured = {0};
+    writer->data_bytes = 0;
+    lt_st_visit(writer, place, writer);
+    lt_st_put_header(writer, &measured);
+    if (measured.n_bytes > LT_ST_MAX_HEADER) {
+        return lt_fail(
+            LATHE_NOT_SUPPORTED, "%s: the header takes %" PRIu64 " bytes; the format allows %d",
+            lt_path_text(lt_atomic_path(writer->file)).text, measured.n_bytes, LT_ST_MAX_HEADER);
     }
-    lay_out(writer, order);
-    lathe_status status = write_header(writer, order);
-    lt_pool_delete(writer->pool, order);
+    writer->data_start = LT_ST_PREFIX_BYTES + measured.n_bytes;
+    lathe_status status = lt_atomic_reserve(writer->file, writer->data_start + writer->data_bytes);
     writer->begun = status == LATHE_OK;
     return status;
 }
 
-/* Writes to the data of an entry. */
-static lathe_status write_entry(lathe_writer *writer, size_t entry, uint64_t offset,
-                                const void *bytes, size_t n_bytes) {
-    /* A tensor without a companion has no scales to write, and none may be written. */
-    uint64_t available = entry < writer->n_entries ? writer->entries[entry].n_bytes : 0;
+lathe_status lt_writer_begin(lathe_writer *writer) {
+    lathe_status status = lt_writer_lay_out(writer);
+    return status == LATHE_OK && !writer->has_header ? lt_writer_write_header(writer) : status;
+}
+
+lathe_status lt_writer_write_at(lathe_writer *writer, uint64_t at, const void *bytes,
+                                size_t n_bytes) {
+    lathe_status status = lt_atomic_write(writer->file, at, bytes, n_bytes);
+    if (status == LATHE_OK) {
+        (void)atomic_fetch_add_explicit(&writer->written_bytes, n_bytes, memory_order_relaxed);
+    }
+    return status;
+}
+
+/* One of the two things that a tensor has in the file. */
+typedef enum part { PART_DATA, PART_SCALES } part;
+
+static lathe_status write_part(lathe_writer *writer, size_t index, part which, uint64_t offset,
+                               const void *bytes, size_t n_bytes) {
+    if (writer == NULL || index >= writer->n_tensors) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "there is no tensor %zu", index);
+    }
+    const lt_writer_kind *kind = writer->tensors[index].kind;
+    uint64_t available = which == PART_DATA ? kind->n_bytes : kind->n_scales * sizeof(float);
     if (offset > available || n_bytes > available - offset || (bytes == NULL && n_bytes > 0)) {
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "%zu bytes at %" PRIu64 " are not inside the tensor's data", n_bytes,
@@ -99,35 +113,27 @@ static lathe_status write_entry(lathe_writer *writer, size_t entry, uint64_t off
         return LATHE_OK;
     }
     lathe_status status = lt_writer_begin(writer);
-    if (status == LATHE_OK) {
-        uint64_t at = writer->data_start + writer->entries[entry].begin + offset;
-        status = lt_atomic_write(writer->file, at, bytes, n_bytes);
+    if (status != LATHE_OK) {
+        return status;
     }
-    if (status == LATHE_OK) {
-        (void)atomic_fetch_add_explicit(&writer->written_bytes, n_bytes, memory_order_relaxed);
-    }
-    return status;
+    uint64_t first =
+        which == PART_DATA ? lt_writer_data_at(writer, index) : lt_writer_scales_at(writer, index);
+    return lt_writer_write_at(writer, first + offset, bytes, n_bytes);
 }
 
 lathe_status lathe_writer_write(lathe_writer *writer, size_t index, uint64_t offset,
                                 const void *bytes, size_t n_bytes) {
-    if (writer == NULL || index >= writer->n_tensors) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "there is no tensor %zu", index);
-    }
-    return write_entry(writer, writer->tensors[index].data, offset, bytes, n_bytes);
+    return write_part(writer, index, PART_DATA, offset, bytes, n_bytes);
 }
 
 lathe_status lathe_writer_write_scales(lathe_writer *writer, size_t index, uint64_t first,
                                        const float *scales, size_t n_scales) {
-    if (writer == NULL || index >= writer->n_tensors) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "there is no tensor %zu", index);
-    }
     uint64_t offset = 0;
     uint64_t n_bytes = 0;
     if (!lt_mul(first, sizeof(float), &offset) || !lt_mul(n_scales, sizeof(float), &n_bytes)) {
-        offset = UINT64_MAX; /* refused below */
+        offset = UINT64_MAX; /* refused */
     }
-    return write_entry(writer, writer->tensors[index].scales, offset, scales, (size_t)n_bytes);
+    return write_part(writer, index, PART_SCALES, offset, scales, (size_t)n_bytes);
 }
 
 lathe_status lt_writer_sync(lathe_writer *writer) {
@@ -160,11 +166,6 @@ lathe_status lathe_writer_finish(lathe_writer *writer) {
     }
     lathe_writer_abort(writer);
     return status;
-}
-
-const lt_writer_entry *lt_writer_entries(const lathe_writer *writer, size_t *n_entries) {
-    *n_entries = writer->n_entries;
-    return writer->entries;
 }
 
 uint64_t lt_writer_data_bytes(const lathe_writer *writer) {

@@ -2,6 +2,7 @@
 /* What the tests of the tool need beside a shell: JSON, made files, and processes that are watched.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 static int usage(void) {
     fputs("usage: cli_helper json FILE [PATH]\n"
           "       cli_helper safetensors FILE HEADER HEX\n"
+          "       cli_helper unnamed FOLDER\n"
           "       cli_helper watch REPORT [SIGNAL:MICROSECONDS]... -- COMMAND [ARGUMENT]...\n",
           stderr);
     return 2;
@@ -128,12 +130,25 @@ static int watch(const char *report, char **argv) {
     return fclose(file) != 0;
 }
 
+/* Succeeds if the folder's file system can make files that have no name. */
+static int can_be_unnamed(const char *folder) {
+    int fd = open(folder, O_TMPFILE | O_RDWR, 0600);
+    if (fd < 0) {
+        return 1;
+    }
+    close(fd);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc >= 3 && argc <= 4 && strcmp(argv[1], "json") == 0) {
         return print_json(argv[2], argv[3]);
     }
     if (argc == 5 && strcmp(argv[1], "safetensors") == 0) {
         return write_safetensors(argv[2], argv[3], argv[4]);
+    }
+    if (argc == 3 && strcmp(argv[1], "unnamed") == 0) {
+        return can_be_unnamed(argv[2]);
     }
     if (argc >= 5 && strcmp(argv[1], "watch") == 0) {
         return watch(argv[2], argv + 3);

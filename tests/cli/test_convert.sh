@@ -110,6 +110,28 @@ fails "nonfinite error" "weird" convert nan.safetensors -o n.safetensors --to i8
 check_not "nonfinite: no output" test -e n.safetensors
 succeeds "nonfinite saturate" convert nan.safetensors -o n.safetensors --to i8 --nonfinite saturate
 
+# --shard-size
+succeeds "shards" convert in.safetensors -o shards.safetensors --to i8 --shard-size 256KiB --json
+n_shards=$(json shards)
+check "shards: several" test "$n_shards" -ge 3
+same "shards: files" "$n_shards" "$(ls shards-0*-of-*.safetensors | wc -l)"
+check "shards: the index" test -f shards.safetensors.index.json
+check_not "shards: no single file" test -e shards.safetensors
+succeeds "shards: inspect" inspect shards.safetensors.index.json --json
+same "shards: tensors" "$n_shards" "$(json files.#)"
+succeeds "shards: compare" compare i8.safetensors shards.safetensors.index.json --json
+same "shards: what a single file holds" true "$(json total.identical)"
+fails "shards that exist" "exists already" \
+    convert in.safetensors -o shards.safetensors --to i8 --shard-size 256KiB
+succeeds "shards: larger ones, from shards" convert shards.safetensors.index.json \
+    -o large.safetensors.index.json --to keep --shard-size 1GiB
+check "shards: one of them" test -f large-00001-of-00001.safetensors
+check "shards: the summary" grep -q '^1 shard and an index' out
+succeeds "shards: compare the larger" compare i8.safetensors large.safetensors.index.json --json
+same "shards: the larger" true "$(json total.identical)"
+misused "no size" convert in.safetensors -o z.safetensors --to i8 --shard-size 0
+misused "no size" convert in.safetensors -o z.safetensors --to i8 --shard-size much
+
 # --rule, keep
 succeeds "rules" convert in.safetensors -o r.safetensors --to i4 --json \
     --rule '*q_proj*=keep' --rule '*_proj*=i8' --rule '*.norm.*=bf16' --rule '*q_proj*=i1'

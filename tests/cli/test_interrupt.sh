@@ -28,6 +28,10 @@ for _ in 1 2 3; do
     rm out.safetensors
 done
 
+has_unnamed=true
+"$HELPER" unnamed . 2>/dev/null || has_unnamed=false
+$has_unnamed || skip "nothing is left by kill -9: the file system has no files without names"
+
 # kill -9 at moments spread over the whole run. A file under the final name must be the whole one.
 n_moments=24
 n_killed=0
@@ -39,6 +43,9 @@ for ((i = 0; i < n_moments; i++)); do
     if [ -e out.safetensors ]; then
         same "kill -9 at $i/$n_moments: a whole file" "$whole_hash" "$(hash_of out.safetensors)"
         rm out.safetensors
+    fi
+    if $has_unnamed; then
+        folder_has "kill -9 at $i/$n_moments" in.safetensors
     fi
     find . -type f ! -name in.safetensors -delete
 done
@@ -94,6 +101,35 @@ if [ "$(watch_field exit)" != 0 ]; then
     folder_has "many signals" in.safetensors
 fi
 rm -f out.safetensors
+
+# Shards: killed at any moment, an index means that all of them are there; interrupted, nothing is left.
+shards=("$LATHE" convert in.safetensors -o s.safetensors --to bitnet158 --shard-size 1MiB --memory 2MiB)
+"${shards[@]}" --quiet
+n_shards=$(ls s-*.safetensors | wc -l)
+check "several shards" test "$n_shards" -ge 3
+shards_hash=$(cat s-*.safetensors | sha256sum)
+rm s-* s.*
+for ((i = 1; i <= 8; i++)); do
+    watched 9:$((duration * i / 8)) -- "${shards[@]}"
+    if [ -e s.safetensors.index.json ]; then
+        same "kill -9: all shards with the index" "$shards_hash" "$(cat s-*.safetensors | sha256sum)"
+    fi
+    find . -type f ! -name in.safetensors -delete
+    watched 2:$((duration * i / 8)) -- "${shards[@]}"
+    if [ "$(watch_field exit)" = 130 ]; then
+        folder_has "interrupted shards" in.safetensors
+    fi
+    find . -type f ! -name in.safetensors -delete
+done
+status=0
+(
+    ulimit -n 12
+    exec "${shards[@]}" --shard-size 64KiB --quiet
+) >../out 2>../err || status=$?
+cp ../err err && same "too many shards: exit status" 1 "$status"
+is_one_error "too many shards" "Too many open files"
+rm err
+folder_has "too many shards" in.safetensors
 
 # An output that exists stays what it was.
 echo old >out.safetensors
