@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything about one OpenCL device in one run: what it is, whether its bytes are the CPU's, how fast
 # it converts, and PyTorch's conversions beside it. Markdown on stdout, progress on stderr.
-# Usage: bench/gpu.sh [-d DEVICE] [-s SIZE] [-r REPEATS] [-t TEST_PROGRAM]... [LATHE]
+# Usage: bench/gpu.sh [-d DEVICE] [-s SIZE] [-r REPEATS] [-a] [-j OUT.json] [-c OLD.json] [-t TEST_PROGRAM]... [LATHE]
 #   LATHE: the tool (default: builds build/release). TEST_PROGRAM: a test to run, told the device by
 #   LATHE_TEST_DEVICE. DEVICE: opencl (default), opencl:N, ... SIZE: of the F32 tensor (1GiB).
+#   -a: every pair with every granularity. -j keeps the results; -c compares them with earlier ones.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -16,12 +17,18 @@ usage() {
 device=opencl
 size=1GiB
 repeats=9
+all=
+json=
+old=
 tests=()
-while getopts d:s:r:t:h option; do
+while getopts d:s:r:aj:c:t:h option; do
     case $option in
     d) device=$OPTARG ;;
     s) size=$OPTARG ;;
     r) repeats=$OPTARG ;;
+    a) all=--all ;;
+    j) json=$OPTARG ;;
+    c) old=$OPTARG ;;
     t) tests+=("$OPTARG") ;;
     *) usage ;;
     esac
@@ -36,6 +43,7 @@ fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/lathe-gpu.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+json=${json:-$work/bench.json}
 failed=0
 
 section() {
@@ -47,23 +55,21 @@ quote() {
     sed 's/^/    /; s/ *$//'
 }
 
-# The rows of lathe bench as markdown: the name is 26 columns wide, what follows has no spaces but in
-# the last column. What is no row of the table is quoted.
+# The CSV of lathe bench as markdown: the columns that a reader looks for. Those before the first
+# name that may hold a comma are plain.
 as_markdown() {
-    awk '
-        NR == 1 { print; print ""; next }
-        NR == 2 { print "| case | GB/s | copy GB/s | ratio | copy |"; print "|---|---|---|---|---|"; next }
-        /^(start:|  +programs:)/ { notes = notes "\n    " $0; next }
-        {
-            name = substr($0, 1, 26)
-            sub(/ +$/, "", name)
-            n = split(substr($0, 27), part, " ")
-            at = name == "" ? 0 : 1
-            copy = ""
-            for (i = at + 3; i <= n; i++) copy = copy (copy == "" ? "" : " ") part[i]
-            printf "| %s | %s | %s | %s | %s |\n", name, at ? part[1] : "", part[at + 1], part[at + 2], copy
+    awk -F, '
+        NR == 1 {
+            for (i = 1; i <= NF; i++) at[$i] = i
+            print "| case | GB/s | copy GB/s | ratio | limit | copy |"
+            print "|---|---|---|---|---|---|"
+            next
         }
-        END { if (notes != "") print notes }'
+        {
+            limit = $at["limit"] == "" ? "" : sprintf("%.2f", $at["limit"])
+            printf "| %s | %.0f | %.0f | %.2f | %s | %s |\n", $at["name"], $at["gbps"],
+                $at["copy_gbps"], $at["ratio"], limit, $at["copy"]
+        }'
 }
 
 section "Devices"
@@ -101,14 +107,19 @@ for dtype in f16 bf16 i8 i4 i2 i1 bitnet158; do
     done
 done
 
-section "lathe bench --device $device --size $size --repeat $repeats"
-"$lathe" bench --device "$device" --require-device --size "$size" --repeat "$repeats" >"$work/bench" || failed=1
-as_markdown <"$work/bench"
+section "lathe bench --device $device --size $size --repeat $repeats${all:+ $all}"
+# shellcheck disable=SC2086 # $all is an option or nothing
+"$lathe" bench --device "$device" --require-device --size "$size" --repeat "$repeats" $all --json >"$json" || failed=1
+"$lathe" bench --csv "$json" | as_markdown || failed=1
+if [ -n "$old" ]; then
+    section "Compared with $old"
+    "$lathe" bench --compare "$old" "$json" | quote || failed=1
+fi
 
 section "PyTorch, the same bytes"
 if command -v python3 >/dev/null; then
-    python3 "$here/torch_peers.py" --size "$size" --repeat "$repeats" >"$work/torch" 2>"$work/torch.err" || {
-        echo "bench/torch_peers.py failed:"
+    python3 "$here/peers.py" --device cuda --size "$size" --repeat "$repeats" >"$work/torch" 2>"$work/torch.err" || {
+        echo "bench/peers.py failed:"
         failed=1
     }
     cat "$work/torch"

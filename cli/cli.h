@@ -101,7 +101,8 @@ bool cli_parse_quality(const char *text, lathe_quality *quality);
 uint64_t cli_option_size(struct argp_state *state, const char *option, const char *text);
 uint64_t cli_option_count(struct argp_state *state, const char *option, const char *text,
                           uint64_t least, uint64_t most);
-lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text);
+lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text,
+                             bool or_keep);
 lathe_isa cli_option_isa(struct argp_state *state, const char *text);
 uint32_t cli_option_threads(struct argp_state *state, const char *text);
 
@@ -119,6 +120,8 @@ typedef struct cli_engine_options {
     lathe_config config;       /* struct_size, notices and the program cache are set on creation */
     const char *program_cache; /* NULL: the user's own folder; "none" */
     bool verbose;
+    bool takes_all_devices; /* --device may be "all" */
+    bool all_devices;       /* it is */
 } cli_engine_options;
 
 /* Children for a command's argp; their input is a cli_engine_options. The first has --config,
@@ -176,6 +179,12 @@ void cli_progress_start(cli_progress *progress, bool wanted);
 
 /* A lathe_progress_fn: draws, and cancels once a signal was caught. */
 int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Draws a line instead: how many of the steps are done (n_steps 0: not known), and what runs. */
+void cli_progress_note(cli_progress *progress, size_t n_done, size_t n_steps, const char *text);
+
+/* Wipes what is drawn, until the next time, so that a line can be printed on stdout. */
+void cli_progress_hide(void);
 
 /* Wipes the bar. */
 void cli_progress_end(cli_progress *progress);

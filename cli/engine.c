@@ -33,7 +33,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         }
         return 0;
     case KEY_DEVICE:
-        options->config.device = cli_option_device(state, arg);
+        options->all_devices = options->takes_all_devices && strcmp(arg, "all") == 0;
+        options->config.device = options->all_devices ? NULL : cli_option_device(state, arg);
         return 0;
     case KEY_REQUIRE_DEVICE:
         options->config.require_device = 1;

@@ -112,11 +112,12 @@ uint64_t cli_option_count(struct argp_state *state, const char *option, const ch
     return count;
 }
 
-lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text) {
+lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const char *text,
+                             bool or_keep) {
     lathe_dtype dtype = lathe_dtype_from_name(text);
     if (dtype == 0) {
-        argp_error(state, "%s: '%s' is none of f32 f16 bf16 i8 i4 i2 i1 bitnet158 keep", option,
-                   text);
+        argp_error(state, "%s: '%s' is none of f32 f16 bf16 i8 i4 i2 i1 bitnet158%s", option, text,
+                   or_keep ? " keep" : "");
     }
     return dtype;
 }
@@ -124,7 +125,7 @@ lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const
 lathe_isa cli_option_isa(struct argp_state *state, const char *text) {
     lathe_isa isa = LATHE_ISA_AUTO;
     if (!lathe_isa_from_name(text, &isa)) {
-        argp_error(state, "--isa: '%s' is none of auto scalar avx2 avx512", text);
+        argp_error(state, "--isa: '%s' is none of auto scalar avx2 avx512 neon", text);
     }
     return isa;
 }

@@ -84,10 +84,10 @@ static error_t parse_tensor_option(int key, char *arg, struct argp_state *state)
     plan_options *options = state->input;
     switch (key) {
     case KEY_FROM:
-        options->from = cli_option_dtype(state, "--from", arg);
+        options->from = cli_option_dtype(state, "--from", arg, false);
         return 0;
     case KEY_TO:
-        options->target.dtype = cli_option_dtype(state, "--to", arg);
+        options->target.dtype = cli_option_dtype(state, "--to", arg, false);
         return 0;
     case KEY_SHAPE:
         take_shape(options, state, arg);

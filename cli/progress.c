@@ -84,6 +84,27 @@ int cli_progress_update(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
     return cli_caught_signal() != 0;
 }
 
+void cli_progress_note(cli_progress *progress, size_t n_done, size_t n_steps, const char *text) {
+    if (!progress->visible) {
+        return;
+    }
+    flockfile(stderr);
+    if (n_steps != 0) {
+        fprintf(stderr, "\r[%zu/%zu] %s\033[K", n_done + 1, n_steps, text);
+    } else {
+        fprintf(stderr, "\r%s\033[K", text);
+    }
+    fflush(stderr);
+    drawn = true;
+    funlockfile(stderr);
+}
+
+void cli_progress_hide(void) {
+    flockfile(stderr);
+    cli_progress_make_room();
+    funlockfile(stderr);
+}
+
 void cli_progress_make_room(void) {
     if (drawn) {
         fputs("\r\033[K", stderr);

@@ -184,24 +184,27 @@ succeeds "a cache that cannot be" "${convert[@]}" --program-cache file/below
 succeeds "bench" bench --device opencl --size 1MiB --repeat 2 --filter f32 --json
 n=$(json results.#)
 names=$(for ((i = 0; i < n; i++)); do json results.$i.name; done)
+f16=$(($(grep -nxF 'f32->f16' <<<"$names" | cut -d: -f1) - 1)) # the row of F32 to F16
 for row in f32-\>f16 f32-\>i8/{tensor,row,group:128} bitnet158-\>f32/tensor "stats absmax f32" \
     "stats abssum f32" "stream pinned f32->f16" "stream pageable f32->f16"; do
     check "bench: row $row" grep -qxF -e "$row" <<<"$names"
 done
-same "bench: device" "opencl:0 opencl:0" "$(json device) $(json results.0.device)"
+same "bench: device" "opencl:0 opencl:0" "$(json device) $(json results.$f16.device)"
 same "bench: elements and bytes" "262144 $((262144 * 6))" \
-    "$(json results.0.elements) $(json results.0.bytes)"
-same "bench: the copy" "device copy" "$(json results.0.copy)"
+    "$(json results.$f16.elements) $(json results.$f16.bytes)"
+same "bench: the copy" "device copy" "$(json results.$f16.copy)"
 for key in gbps copy_gbps ratio seconds; do
-    check "bench: $key" grep -qE '^[0-9]+\.?[0-9]*(e-?[0-9]+)?$' <(json results.0.$key)
+    check "bench: $key" grep -qE '^[0-9]+\.?[0-9]*(e-?[0-9]+)?$' <(json results.$f16.$key)
 done
 same "bench: start loads its program" "1 0" \
     "$(json start.engine.n_programs_loaded) $(json start.engine.n_programs_built)"
 succeeds "bench: one row" bench --device opencl --size 1MiB --repeat 1 --filter 'stream pageable f32->f16'
-check "bench: the table's head" grep -qE '^case +GB/s +copy GB/s +ratio +copy$' out
+check "bench: the table's head" \
+    grep -qE '^conversion +device +isa +threads +size +GB/s +copy GB/s +ratio +limit +copy$' out
+check "bench: which device it is" grep -qE '^opencl:0: ' out
 check "bench: the table's row" grep -qE '^stream pageable f32->f16 .* pinned write$' out
 check "bench: the table's other copy" grep -qE ' pageable write$' out
-same "bench: lines" 4 "$(wc -l <out)"
+same "bench: lines" 6 "$(wc -l <out)"
 
 # Two devices of POCL.
 if grep -qi 'portable computing' <<<"$platform" && [ -z "${POCL_DEVICES-}" ]; then

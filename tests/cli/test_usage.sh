@@ -19,7 +19,7 @@ misused "compare of three files" compare a b c
 misused "synth of two files" synth a b
 misused "synth of an index" synth a.index.json
 misused "devices with an argument" devices a
-misused "bench with an argument" bench a
+misused "bench with two arguments" bench a b
 
 convert=(convert in -o made.safetensors --to i8)
 for dtype in F16 float i3 "" f16x invalid; do

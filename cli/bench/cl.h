@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The yardsticks of the bench on an OpenCL device: its own copies, and plain reads. */
+#ifndef LATHE_CLI_BENCH_CL_H
+#define LATHE_CLI_BENCH_CL_H
+
+#include <lathe/opencl.h>
+
+/* Zero-initialised, then bench_cl_open. Buffers are made when they are first needed. */
+typedef struct bench_cl {
+    cl_context context;
+    cl_device_id device;
+    cl_command_queue queue;
+    cl_mem buffers[2]; /* n_bytes each */
+    uint64_t n_bytes[2];
+    cl_mem sums;
+    uint64_t n_sum_bytes;
+    cl_program program;
+    cl_kernel read;
+    cl_kernel fill;
+    size_t group_size;
+    cl_mem pinned;
+    void *pinned_host;
+} bench_cl;
+
+/* A queue of its own in the engine's context. Errors: NOT_SUPPORTED, DEVICE. */
+lathe_status bench_cl_open(bench_cl *cl, lathe_engine *engine);
+
+/* Legal after a failed bench_cl_open. */
+void bench_cl_close(bench_cl *cl);
+
+/* Makes what transfers of n_bytes within the device need, half of them in each of two buffers, and
+ * touches it. Errors: DEVICE. */
+lathe_status bench_cl_prepare(bench_cl *cl, uint64_t n_bytes);
+
+/* The same for writes from the host. */
+lathe_status bench_cl_prepare_write(bench_cl *cl);
+
+/* Reads half of n_bytes and writes half of them: copies one buffer of the device to the other, and
+ * waits. Errors: DEVICE. */
+lathe_status bench_cl_copy(bench_cl *cl, uint64_t n_bytes);
+
+/* Reads n_bytes of the device's memory and adds them up, and waits. Errors: DEVICE. */
+lathe_status bench_cl_read(bench_cl *cl, uint64_t n_bytes);
+
+/* Fills n_bytes of the device's memory, and waits. Errors: DEVICE. */
+lathe_status bench_cl_fill(bench_cl *cl, uint64_t n_bytes);
+
+/* Writes n_bytes into the device's memory, and waits: from `host`, or, where that is NULL, from
+ * pinned memory, over and over the same part of it. Errors: DEVICE. */
+lathe_status bench_cl_write(bench_cl *cl, const void *host, uint64_t n_bytes);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the cases of lathe bench --strategies share. */
+#ifndef LATHE_CLI_BENCH_STRATEGIES_H
+#define LATHE_CLI_BENCH_STRATEGIES_H
+
+#include "bench.h"
+
+/* X(name): each case is bench_NAME(b) in NAME.c. It measures with b->options, prints rows,
+ * and fails with what the library failed with. */
+#define BENCH_STRATEGY_LIST(X)                                                                     \
+    X(small)                                                                                       \
+    X(batch)                                                                                       \
+    X(zero_copy)                                                                                   \
+    X(in_place)                                                                                    \
+    X(stream)                                                                                      \
+    X(file)                                                                                        \
+    X(pipeline)                                                                                    \
+    X(plan)                                                                                        \
+    X(quality)                                                                                     \
+    X(metrics)
+
+#define BENCH_STRATEGY_PROTOTYPE(name) lathe_status bench_##name(bench *b);
+BENCH_STRATEGY_LIST(BENCH_STRATEGY_PROTOTYPE)
+#undef BENCH_STRATEGY_PROTOTYPE
+
+/* Prints a row of the running case: `what`, which took times->seconds[0], beside `against`, which
+ * took times->seconds[1], and times->ratio[1], how many times as long as `what` that is. */
+void bench_strategy_row(bench *b, const char *what, const char *against, const bench_times *times);
+
+/* An engine on b->device with b->n_threads threads and the bench's pool; freed by the caller. */
+lathe_status bench_strategy_engine(bench *b, lathe_engine **engine);
+
+#endif
