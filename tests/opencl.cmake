@@ -149,7 +149,7 @@ lathe_opencl_test(test_opencl_fold test_opencl_fold.c INTERNAL)
 lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
 lathe_opencl_test(test_opencl_interop_faults test_opencl_interop_faults.c)
 # The tests of the CPU once more.
-foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline precise quality stream_api stream_ends
+foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline pipeline_cache pipeline_cost pipeline_optimize precise quality stream_api stream_ends
         stream_memory dlpack views)
     lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
 endforeach()
