@@ -23,8 +23,10 @@ static pthread_mutex_t compiler = PTHREAD_MUTEX_INITIALIZER;
 
 const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
     static const char *const names[LT_CL_KERNEL_COUNT] = {
-        [LT_CL_STREAM] = "lathe_stream", [LT_CL_BLOCK] = "lathe_block",
-        [LT_CL_LINEAR] = "lathe_linear", [LT_CL_STATS] = "lathe_stats",
+        [LT_CL_STREAM] = "lathe_stream",
+        [LT_CL_BLOCK] = "lathe_block",
+        [LT_CL_LINEAR] = "lathe_linear",
+        [LT_CL_STATS] = "lathe_stats",
     };
     return names[kernel];
 }
