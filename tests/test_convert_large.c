@@ -164,6 +164,45 @@ Test(convert_large, beyond_the_caches) {
 }
 
 /* More tiles than are folded at once, with the answer known beforehand. */
+/* Rows that are encoded while the next one's statistic is taken, some of which have to be left to
+ * the general way. */
+Test(convert_large, rows_beyond_the_caches) {
+    enum { COLS = 2002 };
+    lathe_device_info info = {.struct_size = sizeof info};
+    CHECK_OK(lathe_engine_device(engines[0], &info));
+    uint64_t cache_bytes = info.l3_bytes > 0 ? info.l3_bytes : info.l2_bytes;
+    if (TEST_SANITIZED || cache_bytes > (256u << 20)) {
+        return;
+    }
+    const shape_option shape = {2, {cache_bytes / 2 / COLS + 1, COLS}};
+    static const layout_option rows = {LATHE_PER_ROW, 0};
+    static const lathe_dtype to[] = {LATHE_I4, LATHE_I1};
+    const size_t infinite[] = {0, 700 * COLS + 9, 701 * COLS, (size_t)shape.shape[0] * COLS - 1};
+    test_rng rng = {19};
+    for (size_t i = 0; i < 2; i++) {
+        lathe_tensor_desc desc =
+            desc_of(i == 0 ? LATHE_F16 : LATHE_BF16, &shape, layout_options, 0);
+        convert_case c = case_new(&desc, 64);
+        test_fill_floats(&rng, desc.dtype, TEST_DATA_NORMAL, c.bytes, 3 * COLS + 1);
+        for (size_t done = (3 * COLS + 1) * 2; done < c.layout.n_bytes;) {
+            size_t rest = (size_t)c.layout.n_bytes - done;
+            memcpy(c.bytes + done, c.bytes, rest < done ? rest : done);
+            done += rest < done ? rest : done;
+        }
+        for (int is_infinite = 0; is_infinite < 2; is_infinite++) {
+            lathe_target target = target_of(to[i], &rows, 0);
+            check_agreement(&c, &target);
+            target.nonfinite = LATHE_NONFINITE_SATURATE;
+            check_agreement(&c, &target);
+            for (size_t k = 0; k < 4; k++) {
+                const uint16_t infinity = i == 0 ? 0x7c00 : 0x7f80;
+                memcpy(c.bytes + 2 * infinite[k], &infinity, 2);
+            }
+        }
+        case_free(&c);
+    }
+}
+
 Test(convert_large, more_tiles_than_one_window) {
     enum { N = 70 * 1000 * 1000 };
     static const shape_option shape = {1, {N}};

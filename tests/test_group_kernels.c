@@ -130,7 +130,7 @@ static void check_encoder(const char *name, lathe_dtype from, lathe_dtype to, si
                 continue;
             }
             memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
-            encode(src, dst, n_elems, group, inverses, 4096);
+            encode(src, dst, n_elems, group, inverses, (lt_prefetch){src, 64});
             CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: %zu elements in groups of %zu",
                   name, lathe_isa_name(tables[t].isa), n_elems, group);
             bool outside = (dst > dst_memory.bytes && dst[-1] != CANARY) ||
@@ -238,7 +238,7 @@ static void check_stat(const char *name, lathe_dtype dtype, lt_stat stat, size_t
         lt_heat heat = t < n_tables ? LT_HOT : LT_COLD;
         const lt_kernels *table = &tables[t % n_tables];
         memset(got, CANARY, sizeof got);
-        table->group_stat[heat][stat][dtype](src, n_elems, group, got, 4096);
+        table->group_stat[heat][stat][dtype](src, n_elems, group, got, (lt_prefetch){src, 128});
         CHECK(memcmp(got, expected, n_groups * sizeof(float)) == 0,
               "%s %s: %zu elements in groups of %zu", name, lathe_isa_name(table->isa), n_elems,
               group);
@@ -255,5 +255,49 @@ Test(group_kernels, statistics) {
             LT_STAT_KERNELS(CHECK_STAT)
 #undef CHECK_STAT
         }
+    }
+}
+
+/* A scope encoded while the next one's statistic is taken: both lie at the end of the memory. */
+static void check_scope(const char *name, lathe_dtype from, lathe_dtype to, size_t n_elems,
+                        test_rng *rng) {
+    static uint8_t expected[MAX_ELEMS];
+    static float inverses[MAX_GROUPS];
+    size_t scope_bytes = bytes_of(from, n_elems);
+    size_t dst_bytes = bytes_of(to, n_elems);
+    lt_stat stat = to == LATHE_I1 ? LT_STAT_ABSSUM : LT_STAT_ABSMAX;
+    uint8_t *src = place(&src_memory, 2 * scope_bytes, n_elems % 61, n_elems % 2 == 0);
+    static _Alignas(64) uint8_t filled[MAX_ELEMS * sizeof(float)];
+    test_fill_floats(rng, from, (test_data)test_random_below(rng, TEST_DATA_FINITE_COUNT), filled,
+                     n_elems);
+    memcpy(src, filled, scope_bytes);
+    test_fill_floats(rng, from, (test_data)test_random_below(rng, TEST_DATA_COUNT), filled,
+                     n_elems);
+    memcpy(src + scope_bytes, filled, scope_bytes);
+    make_groups(from, to, n_elems, src, n_elems, inverses, expected);
+    float next = reference.stat[LT_HOT][stat][from](src + scope_bytes, n_elems);
+    for (size_t t = 0; t < n_tables; t++) {
+        lt_scope_encode_fn *encode = tables[t].scope_encode[from][to];
+        uint8_t *dst = place(&dst_memory, dst_bytes, n_elems % 3 == 0 ? 64 : n_elems % 59, false);
+        if (encode == NULL) {
+            CHECK(tables[t].isa != LATHE_ISA_AVX512, "%s", name);
+            continue;
+        }
+        memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+        float got = encode(src, dst, n_elems, inverses[0], 4096);
+        CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s: a scope of %zu elements", name, n_elems);
+        CHECK(memcmp(&got, &next, sizeof got) == 0, "%s: the scope after %zu elements", name,
+              n_elems);
+        bool outside = (dst > dst_memory.bytes && dst[-1] != CANARY) || dst[dst_bytes] != CANARY;
+        CHECK(!outside, "%s: %zu elements: wrote outside", name, n_elems);
+    }
+}
+
+Test(group_kernels, scopes) {
+    test_rng rng = {24};
+    for (size_t n_elems = 1; n_elems <= MAX_ELEMS / 2; n_elems += TEST_SANITIZED ? 7 : 1) {
+#define CHECK_SCOPE(name, from, to) check_scope(#name, from, to, n_elems, &rng);
+        LT_SCOPE_KERNELS(CHECK_SCOPE)
+#undef CHECK_SCOPE
     }
 }

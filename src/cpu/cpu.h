@@ -88,6 +88,11 @@ float lt_cpu_precise_scale(const lt_reader *reader, const lt_pass *pass, uint64_
 void lt_cpu_scan_tiles(const lt_cpu_backend *cpu, const lt_work *work, uint64_t first_tile,
                        uint64_t n_tiles);
 
+/* The kernel that by itself converts any consecutive elements of a convert work, without anything
+ * to find out, to check or to measure; NULL if it takes more than that. Then small tensors cost
+ * little more than the kernel does. */
+lt_convert_fn *lt_cpu_plain_kernel(const lt_cpu_backend *cpu, const lt_work *work);
+
 /* Runs one range of a convert pass, and some tiles of a stats pass. */
 void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range);
 /* Runs the convert passes of many works, all of their ranges, one after another. */

@@ -62,6 +62,18 @@
     X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
     X(bf16_to_i2, LATHE_BF16, LATHE_I2)
 
+/* Encoders that, where a level has them, also come in a form that takes the next scope's statistic
+ * meanwhile: those in which computing takes about as long as reading. */
+#define LT_SCOPE_KERNELS(X)                                                                        \
+    X(f16_to_i8, LATHE_F16, LATHE_I8)                                                              \
+    X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
+    X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
+    X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
+    X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
+    X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
+    X(bf16_to_i2, LATHE_BF16, LATHE_I2)                                                            \
+    X(bf16_to_i1, LATHE_BF16, LATHE_I1)
+
 /* The same, where a level has them, of base-3 bytes; these have a form of their own for VBMI. */
 #define LT_TERNARY_ENCODERS(X)                                                                     \
     X(f32_to_bitnet158, LATHE_F32, LATHE_BITNET158)                                                \
@@ -93,6 +105,40 @@
 #define LT_PACK_KERNELS(X)                                                                         \
     X(pack_bitnet158)                                                                              \
     X(unpack_bitnet158)
+
+/* Between quantized types, where a level has them. From packed codes to those of another scale, by
+ * looking them up. */
+#define LT_LOOKUP_KERNELS(X)                                                                       \
+    X(i4_to_i8, LATHE_I4, LATHE_I8)                                                                \
+    X(i4_to_i4, LATHE_I4, LATHE_I4)                                                                \
+    X(i4_to_i2, LATHE_I4, LATHE_I2)                                                                \
+    X(i4_to_i1, LATHE_I4, LATHE_I1)                                                                \
+    X(i2_to_i8, LATHE_I2, LATHE_I8)                                                                \
+    X(i2_to_i4, LATHE_I2, LATHE_I4)                                                                \
+    X(i2_to_i2, LATHE_I2, LATHE_I2)                                                                \
+    X(i2_to_i1, LATHE_I2, LATHE_I1)                                                                \
+    X(i1_to_i8, LATHE_I1, LATHE_I8)                                                                \
+    X(i1_to_i4, LATHE_I1, LATHE_I4)                                                                \
+    X(i1_to_i2, LATHE_I1, LATHE_I2)
+
+/* Others by way of codes a byte each: packed codes to bytes, X(name, dtype); and bytes to the codes
+ * of another scale, X(name, target). */
+#define LT_UNPACK_KERNELS(X)                                                                       \
+    X(unpack_i4, LATHE_I4)                                                                         \
+    X(unpack_i2, LATHE_I2)                                                                         \
+    X(unpack_i1, LATHE_I1)
+#define LT_RECODE_KERNELS(X)                                                                       \
+    X(recode_i8, LATHE_I8)                                                                         \
+    X(recode_i4, LATHE_I4)                                                                         \
+    X(recode_i2, LATHE_I2)                                                                         \
+    X(recode_i1, LATHE_I1)
+/* Statistics of what bytes stand for, which are codes of I8 or of a narrower type, and packed
+ * codes. X(name, dtype, statistic). */
+#define LT_CODE_STAT_KERNELS(X)                                                                    \
+    X(absmax_codes, LATHE_I8, LT_STAT_ABSMAX)                                                      \
+    X(abssum_codes, LATHE_I8, LT_STAT_ABSSUM)                                                      \
+    X(absmax_i4, LATHE_I4, LT_STAT_ABSMAX)                                                         \
+    X(absmax_i2, LATHE_I2, LT_STAT_ABSMAX)
 
 /* Statistics of one tile. X(name, source dtype, statistic). */
 #define LT_STAT_KERNELS(X)                                                                         \

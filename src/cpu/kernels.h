@@ -7,10 +7,11 @@
 #include "cpu/kernel_list.h"
 #include "lathe_constants.h"
 #include <lathe/dtype.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Parameters of the kernels that quantize or dequantize; the others do not look at them.
+/* Parameters of the kernels that quantize or dequantize; the others look at `ahead` alone.
  *
  * Decode: value = (float)code * scale; the scale is finite.
  *
@@ -27,6 +28,7 @@ typedef struct lt_kernel_params {
     float inv_scale;
     float max_code;    /* 127, 7 or 1 */
     float extra_codes; /* 0 or 1 */
+    size_t ahead;      /* bytes of the source that COLD kernels prefetch ahead; 0: their own */
 } lt_kernel_params;
 
 /* Converts n_elems consecutive elements. Both sides begin on an element's first byte, with no other
@@ -58,22 +60,54 @@ typedef void lt_quality_fn(struct lt_quality_sums *sums, const float *x, const f
 typedef uint64_t lt_quality_saturated_fn(const float *x, const float *y, size_t n_elems,
                                          float limit);
 
+/* What kernels for COLD data prefetch: a cache line for each two that they read, from `first` on,
+ * each step_bytes, one or two lines, after the one before. It may lie past the end of the data. */
+typedef struct lt_prefetch {
+    const void *first;
+    size_t step_bytes;
+} lt_prefetch;
+
 /* The same statistic of each group of group_elems elements (at most LATHE_STAT_TILE; where there
- * are several a multiple of LATHE_GROUP_MULTIPLE); the last may be short. COLD kernels prefetch
- * half of what lies `ahead` bytes after what they read. */
+ * are several a multiple of LATHE_GROUP_MULTIPLE); the last may be short. */
 typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elems, float *stats,
-                              size_t ahead);
+                              lt_prefetch ahead);
 
 /* Encodes group after group, each with the inverse of the scale that its own elements lead to:
  * all are finite, and no |x * inv_scale| rounds to more than the dtype's greatest code; for
- * BITNET158, which is clamped to it, to no more than 2^31. Otherwise as lt_convert_fn. COLD kernels
- * prefetch the half of what lies `ahead` that the statistics leave. */
+ * BITNET158, which is clamped to it, to no more than 2^31. Otherwise as lt_convert_fn. */
 typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
-                                const float *inv_scales, size_t ahead);
+                                const float *inv_scales, lt_prefetch ahead);
+
+/* Encodes a scope as lt_group_encode_fn does, and returns the statistic of as many elements that
+ * follow its source: one goes on while the other waits for memory. What lies `ahead` bytes after
+ * what is read there is prefetched. */
+typedef float lt_scope_encode_fn(const void *src, void *dst, size_t n_elems, float inv_scale,
+                                 size_t ahead);
 
 /* Decodes group after group, each with its own scale; otherwise as lt_convert_fn. */
 typedef void lt_group_decode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
                                 const float *scales);
+
+/* What codes, a byte each, stand for, and what is made of it. Groups as in lt_group_stat_fn. */
+typedef struct lt_recode {
+    const float *scales;   /* of each group: what its codes are multiplied by; finite, and not
+                              below 0 */
+    const float *inverses; /* of each group: of the target's scale */
+    size_t group_elems;
+    float max_code; /* of the target, as in lt_kernel_params */
+    float extra_codes;
+    bool are_narrow; /* the codes lie in [-8, 7] */
+} lt_recode;
+
+/* Decodes codes, a byte each or packed, and encodes what they stand for; otherwise as
+ * lt_convert_fn.
+ */
+typedef void lt_recode_fn(const void *codes, void *dst, size_t n_elems, const lt_recode *how);
+
+/* A statistic of what each group of codes, a byte each or packed, stands for; sums of at most
+ * LATHE_STAT_TILE. `inverses` and the target's bounds are not looked at. Infinite where it
+ * overflows. */
+typedef void lt_code_stat_fn(const void *codes, size_t n_elems, const lt_recode *how, float *stats);
 
 /* How many codes above 0 there are at the most that a ladder leads to: those of I4. */
 enum { LT_LADDER_RUNGS = LATHE_I4_MAX };
@@ -104,8 +138,15 @@ typedef struct lt_kernels {
     lt_group_stat_fn *group_stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS];
     lt_group_encode_fn *group_encode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_group_decode_fn *group_decode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
+    /* For what is beyond the caches; NULL where a level has none. */
+    lt_scope_encode_fn *scope_encode[LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_pack_fn *pack_bitnet158;
     lt_pack_fn *unpack_bitnet158;
+    /* Between quantized types; NULL where a level has none of them: they go through F32 then. */
+    lt_pack_fn *unpack[LT_DTYPE_SLOTS];
+    lt_recode_fn *lookup[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
+    lt_recode_fn *recode[LT_HEAT_COUNT][LT_DTYPE_SLOTS]; /* of bytes */
+    lt_code_stat_fn *code_stat[LT_STAT_COUNT][LT_DTYPE_SLOTS];
     lt_saturated_fn *saturated_f32;
     lt_quality_fn *quality;
     lt_quality_saturated_fn *quality_saturated;

@@ -49,14 +49,6 @@ static void make_levels(const float *x, size_t n_elems, float factor, int16_t *l
     }
 }
 
-static int64_t square_levels(const int16_t *levels, size_t n_levels) {
-    int64_t sum = 0;
-    for (size_t i = 0; i < n_levels; i++) {
-        sum += levels[i] * levels[i];
-    }
-    return sum;
-}
-
 static void few(const lt_precise *precise, const int16_t *levels, size_t n_levels,
                 lt_candidate candidate, int64_t sums[2]) {
     const int16_t low = (int16_t)precise->low_code;
@@ -173,7 +165,6 @@ static void fit(const lt_precise *precise, const float *x, size_t n_elems, lt_sc
 const lt_precise_loops LT_PRECISE_LOOPS = {
     .greatest = greatest,
     .levels = make_levels,
-    .squares = square_levels,
     .few = few,
     .count = count,
     .fold = fold,

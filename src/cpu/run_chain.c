@@ -113,7 +113,8 @@ static bool find_group_scales(const step_run *s, uint64_t elem, uint64_t n_elems
         uint64_t row_left = layout->row_elems - elem % layout->row_elems;
         uint64_t count = lt_min(lt_min(row_left, MOST_GROUPS * group), n_elems);
         uint64_t n_groups = lt_ceil_div(count, group);
-        stat(lt_reader_run(&s->src, elem).bytes, (size_t)count, (size_t)group, stats, 0);
+        stat(lt_reader_run(&s->src, elem).bytes, (size_t)count, (size_t)group, stats,
+             (lt_prefetch){0});
         for (uint64_t i = 0; i < n_groups; i++) {
             if (!isfinite(stats[i])) {
                 return false;

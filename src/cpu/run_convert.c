@@ -4,7 +4,8 @@
 #include "core/dtype.h"
 #include "core/precise.h"
 #include "core/quality.h"
-#include "cpu/cpu.h"
+#include "cpu/recode.h"
+#include "cpu/scopes.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,7 +22,10 @@ typedef struct conversion {
     lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
     lt_group_encode_fn *group_encode;
     lt_group_decode_fn *group_decode; /* NULL: groups of the source are decoded one by one */
+    lt_recoder recoder;               /* between quantized types */
+    lt_scope_encoder scopes;          /* beside group_stat */
     bool far_prefetch;                /* reach beyond the segment that is being encoded */
+    size_t ahead;                     /* of the direct kernel's parameters */
     float max_code;
     float extra_codes;
     lt_quality_sums *quality; /* of this range; NULL: nobody asks */
@@ -56,8 +60,9 @@ static void set_scale(dst_run *run, const float *scale) {
 
 static dst_run dst_run_at(const conversion *c, uint64_t row, uint64_t col) {
     const lt_layout *layout = &c->pass->dst;
-    dst_run run = {.n_elems = layout->row_elems - col,
-                   .params = {.max_code = c->max_code, .extra_codes = c->extra_codes}};
+    dst_run run = {
+        .n_elems = layout->row_elems - col,
+        .params = {.max_code = c->max_code, .extra_codes = c->extra_codes, .ahead = c->ahead}};
     if (layout->scale_elems != 0) {
         run.n_elems = lt_min(run.n_elems, layout->scale_elems - col % layout->scale_elems);
     }
@@ -224,6 +229,9 @@ static uint64_t decode_groups(const conversion *c, uint64_t row, uint64_t col, u
 /* Converts columns by kernels alone, as far as they can; returns how many. */
 static uint64_t convert_by_kernels(const conversion *c, uint64_t row, uint64_t col,
                                    uint64_t n_elems) {
+    if (c->recoder.is_on) {
+        return lt_recode_columns(&c->recoder, c->work, &c->src, row, col, n_elems);
+    }
     uint64_t count = c->group_decode == NULL ? 0 : decode_groups(c, row, col, n_elems);
     return count > 0 || c->direct == NULL ? count : convert_direct(c, row, col, n_elems);
 }
@@ -306,6 +314,29 @@ typedef struct segment {
     float *scales;
 } segment;
 
+/* What the two passes over a segment prefetch. */
+typedef struct prefetches {
+    lt_prefetch by_stat;
+    lt_prefetch by_encoder;
+} prefetches;
+
+/* Far: the segment after next, the halves one after the other. Near: alternate lines of the next
+ * segment, or, where that is long, of what is read soon, and then the beginning of the next. All
+ * this was measured. */
+static prefetches prefetches_of(const conversion *c, const uint8_t *src, size_t n_bytes) {
+    enum { CACHE_LINE = 64 };
+    if (c->far_prefetch) {
+        const uint8_t *first = src + n_bytes + PREFETCH_BYTES;
+        return (prefetches){{first, CACHE_LINE}, {first + n_bytes / 2, CACHE_LINE}};
+    }
+    if (n_bytes > PREFETCH_BYTES) {
+        return (prefetches){{src + PREFETCH_BYTES, 2 * (size_t)CACHE_LINE},
+                            {src + n_bytes, CACHE_LINE}};
+    }
+    return (prefetches){{src + n_bytes, 2 * (size_t)CACHE_LINE},
+                        {src + n_bytes + CACHE_LINE, 2 * (size_t)CACHE_LINE}};
+}
+
 /* Converts a segment of groups by two kernel calls. Returns false, with nothing done that the
  * general way would not do again, where a statistic is not finite. */
 static bool convert_groups(const conversion *c, const segment *at, uint64_t n_elems) {
@@ -315,9 +346,8 @@ static bool convert_groups(const conversion *c, const segment *at, uint64_t n_el
     size_t group = (size_t)lt_layout_scale_run(&c->pass->dst);
     uint64_t n_groups = lt_ceil_div(n_elems, group);
     uint64_t n_bytes = n_elems * c->pass->src.unit_bytes;
-    size_t near = (size_t)lt_min(n_bytes, PREFETCH_BYTES);
-    size_t ahead = c->far_prefetch ? (size_t)n_bytes + PREFETCH_BYTES : near;
-    c->group_stat(at->src, (size_t)n_elems, group, stats, ahead);
+    const prefetches ahead = prefetches_of(c, at->src, (size_t)n_bytes);
+    c->group_stat(at->src, (size_t)n_elems, group, stats, ahead.by_stat);
     for (uint64_t i = 0; i < n_groups; i++) {
         if (!isfinite(stats[i])) {
             return false;
@@ -329,7 +359,7 @@ static bool convert_groups(const conversion *c, const segment *at, uint64_t n_el
         const lt_kernel_params none = {0};
         c->direct(at->src, at->dst, (size_t)n_elems, &none);
     } else {
-        c->group_encode(at->src, at->dst, (size_t)n_elems, group, inverses, ahead);
+        c->group_encode(at->src, at->dst, (size_t)n_elems, group, inverses, ahead.by_encoder);
     }
     return true;
 }
@@ -345,6 +375,13 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
         .scales = dst_scale_at(c, row, col),
     };
     while (col < end) {
+        if (c->recoder.finds_scales) {
+            uint64_t n_done = lt_recode_scopes(&c->recoder, c->work, &c->src, row, col, end - col);
+            col += n_done;
+            if (n_done > 0) {
+                continue;
+            }
+        }
         uint64_t part = lt_min(step, end - col);
         if (c->group_stat == NULL || !convert_groups(c, &at, part)) {
             for (uint64_t done = 0; done < part; done += scope) {
@@ -357,6 +394,40 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
             at.src += lt_layout_col_bytes(&c->pass->src, part);
             at.dst += lt_layout_col_bytes(dst, part);
             at.scales += lt_ceil_div(part, scope);
+        }
+    }
+}
+
+/* True if a range is scopes that follow each other, to be encoded so. */
+static bool is_scopes(const conversion *c, const lt_range *range) {
+    const lt_layout *dst = &c->pass->dst;
+    return c->scopes.encode != NULL && range->n_cols % dst->scale_elems == 0 &&
+           (range->n_rows == 1 || range->n_cols == dst->row_elems);
+}
+
+/* Converts scopes; the general way takes those in which something is found. */
+static void convert_scopes(conversion *c, const lt_range *range) {
+    const lt_layout *dst = &c->pass->dst;
+    const uint64_t scope = dst->scale_elems;
+    const uint64_t first = range->row * dst->scales_per_row + range->col / scope;
+    const uint64_t end = first + range->n_rows * (range->n_cols / scope);
+    for (uint64_t i = first; i < end; i++) {
+        const uint64_t row = i / dst->scales_per_row;
+        const uint64_t col = i % dst->scales_per_row * scope;
+        const uint64_t elem = row * dst->row_elems + col;
+        const lt_scope_run run = {
+            .src = lt_reader_run(&c->src, elem).bytes,
+            .dst = dst_at(c, row, col),
+            .scales = dst_scale_at(c, row, col),
+            .n_scopes = end - i,
+        };
+        if (elem > lt_outcome_element(c->work->outcome)) {
+            break; /* the conversion fails at an earlier element */
+        }
+        i += lt_encode_scopes(&c->scopes, &run);
+        if (i < end) {
+            convert_columns_own_scales(c, i / dst->scales_per_row, i % dst->scales_per_row * scope,
+                                       scope);
         }
     }
 }
@@ -376,6 +447,7 @@ static void find_group_kernels(conversion *c, const lt_cpu_backend *cpu) {
     bool has_encoder = c->group_encode != NULL || (dst->dtype == LATHE_I1 && c->direct != NULL);
     if (pass->own_scales && !is_checked && is_group && scope <= MAX_GROUP_ELEMS && has_encoder) {
         c->group_stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
+        c->scopes = lt_scope_encoder_of(cpu, pass);
     }
     c->far_prefetch = cpu->features.far_prefetch;
     if (pass->src.scale_elems > 0 && pass->src.scale_elems % LATHE_GROUP_MULTIPLE == 0 &&
@@ -389,10 +461,17 @@ static void find_group_kernels(conversion *c, const lt_cpu_backend *cpu) {
 static lt_heat kernel_heat(const lt_work *work) {
     enum { SHORT_RUN_BYTES = 256 };
     const lt_pass *pass = work->pass;
-    bool is_read_back = pass->strict || work->outcome->quality != NULL;
+    if (!pass->beyond_cache || pass->strict || work->outcome->quality != NULL) {
+        return LT_HOT;
+    }
     uint64_t run = lt_min(lt_layout_scale_run(&pass->src), lt_layout_scale_run(&pass->dst));
-    bool is_short = lt_layout_col_bytes(&pass->dst, run) < SHORT_RUN_BYTES;
-    return pass->beyond_cache && !is_short && !is_read_back ? LT_COLD : LT_HOT;
+    return lt_layout_col_bytes(&pass->dst, run) < SHORT_RUN_BYTES ? LT_HOT : LT_COLD;
+}
+
+/* How far kernels that narrow prefetch: they wait for reads. 0: as far as they do by themselves. */
+static size_t ahead_of(const lt_cpu_backend *cpu, const lt_pass *pass) {
+    enum { FAR_BYTES = 8192 };
+    return cpu->features.far_prefetch && pass->src.n_bytes > pass->dst.n_bytes ? FAR_BYTES : 0;
 }
 
 static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) {
@@ -411,10 +490,12 @@ static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) 
         .direct = through_codes || lt_groups_share_bytes(&pass->src) ? NULL : direct,
         .max_code = lt_dtype_traits_of(dst->dtype)->max_code,
         .extra_codes = lt_extra_codes(dst->dtype, pass->quality),
+        .ahead = ahead_of(cpu, pass),
         .check_bytes = lt_dtype_traits_of(pass->src.dtype)->byte_values != 0,
         .survey = lathe_dtype_is_quantized(dst->dtype) && pass->quality == LATHE_FAST,
         .through_codes = through_codes,
     };
+    c.recoder = lt_recoder_of(&cpu->kernels, work, &c.src);
     find_group_kernels(&c, cpu);
     return c;
 }
@@ -434,6 +515,10 @@ static void measure_row(const conversion *c, uint64_t row, uint64_t col, uint64_
 
 static void convert_range(conversion *c, const lt_range *range) {
     const lt_work *work = c->work;
+    if (is_scopes(c, range)) {
+        convert_scopes(c, range);
+        return;
+    }
     for (uint64_t row = range->row; row < range->row + range->n_rows; row++) {
         if (row * c->pass->dst.row_elems + range->col > lt_outcome_element(work->outcome)) {
             break; /* the conversion fails at an earlier element */
@@ -465,12 +550,60 @@ static void convert_measured(conversion *c, const lt_range *range) {
     lt_quality_merge(c->work->outcome->quality, &quality);
 }
 
+/* One scale or none, and no bits between rows: consecutive elements are one run. */
+static bool is_one_run(const lt_layout *layout) {
+    return layout->scale_elems == 0 && lt_layout_is_dense(layout);
+}
+
+lt_convert_fn *lt_cpu_plain_kernel(const lt_cpu_backend *cpu, const lt_work *work) {
+    const lt_pass *pass = work->pass;
+    const lathe_dtype from = pass->src.dtype;
+    const lathe_dtype to = pass->dst.dtype;
+    bool looks = pass->own_scales || pass->strict || work->measure_only ||
+                 work->outcome->quality != NULL || lt_dtype_traits_of(from)->byte_values != 0 ||
+                 (pass->quality == LATHE_FAST && lathe_dtype_is_quantized(to));
+    return looks || !is_one_run(&pass->src) || !is_one_run(&pass->dst)
+               ? NULL
+               : cpu->kernels.convert[kernel_heat(work)][from][to];
+}
+
+/* Converts n_elems elements from `elem` on by a plain kernel. Returns false, with nothing done,
+ * where they do not begin bytes. */
+static bool convert_plainly(const lt_cpu_backend *cpu, lt_convert_fn *kernel, const lt_work *work,
+                            uint64_t elem, uint64_t n_elems) {
+    const lt_pass *pass = work->pass;
+    const lt_layout *src = &pass->src;
+    const lt_layout *dst = &pass->dst;
+    lt_kernel_params params = {.ahead = ahead_of(cpu, pass)};
+    if (lt_layout_col_in_unit(src, elem) != 0 || lt_layout_col_in_unit(dst, elem) != 0) {
+        return false;
+    }
+    if (src->n_scales > 0) {
+        params.scale = *lt_span_scales(&work->src);
+    }
+    if (dst->n_scales > 0) {
+        params.inv_scale = lt_inverse_scale(*lt_span_scales(&work->dst));
+        params.max_code = lt_dtype_traits_of(dst->dtype)->max_code;
+        params.extra_codes = lt_extra_codes(dst->dtype, pass->quality);
+    }
+    kernel(lt_span_bytes(&work->src) + (lt_layout_col_bytes(src, elem) - work->src.first_byte),
+           lt_span_bytes(&work->dst) + (lt_layout_col_bytes(dst, elem) - work->dst.first_byte),
+           (size_t)n_elems, &params);
+    return true;
+}
+
 void lt_cpu_convert_range(const lt_cpu_backend *cpu, const lt_work *work, const lt_range *range) {
-    conversion c = conversion_of(cpu, work);
-    if (work->outcome->quality != NULL) {
-        convert_measured(&c, range);
-    } else {
-        convert_range(&c, range);
+    const uint64_t row_elems = work->pass->dst.row_elems;
+    const uint64_t n_elems = range->n_rows == 1 ? range->n_cols : range->n_rows * row_elems;
+    lt_convert_fn *plain = lt_cpu_plain_kernel(cpu, work);
+    if (plain == NULL ||
+        !convert_plainly(cpu, plain, work, range->row * row_elems + range->col, n_elems)) {
+        conversion c = conversion_of(cpu, work);
+        if (work->outcome->quality != NULL) {
+            convert_measured(&c, range);
+        } else {
+            convert_range(&c, range);
+        }
     }
     publish(cpu);
 }
@@ -484,35 +617,31 @@ static void retarget(conversion *c, const lt_work *work) {
     c->dst_scales = lt_span_scales(&work->dst);
 }
 
-/* True if each tensor is one call of the direct kernel, without scales or checks. */
-static bool is_one_call(const conversion *c) {
-    const lt_pass *pass = c->pass;
-    return c->direct != NULL && !pass->own_scales && !pass->strict && !c->survey &&
-           !c->check_bytes && c->src.is_flat && c->dst_reader.is_flat && pass->src.n_scales == 0 &&
-           pass->dst.n_scales == 0;
-}
-
 void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_t n_works) {
-    const lt_kernel_params no_params = {0};
+    lt_convert_fn *plain = NULL;
     conversion c;
-    bool one_call = false;
     for (size_t i = 0; i < n_works; i++) {
         const lt_work *work = &works[i];
         if (i == 0 || work->pass != works[i - 1].pass) {
-            c = conversion_of(cpu, work);
-            one_call = is_one_call(&c);
-        } else if (!one_call) {
+            plain = lt_cpu_plain_kernel(cpu, work);
+            if (plain == NULL) {
+                c = conversion_of(cpu, work);
+            }
+        } else if (plain == NULL) {
             retarget(&c, work);
         }
-        if (one_call) {
-            c.direct(lt_span_bytes(&work->src), lt_span_bytes(&work->dst),
-                     (size_t)work->pass->src.n_elems, &no_params);
+        if (plain != NULL) { /* whole tensors: they begin bytes */
+            (void)convert_plainly(cpu, plain, work, 0, work->pass->src.n_elems);
             continue;
         }
         for (uint64_t k = 0; k < work->n_ranges; k++) {
             lt_range range = lt_ranges_at(work->ranges, work->first_range + k);
             c.n_saturated = 0;
-            convert_range(&c, &range);
+            if (work->outcome->quality != NULL) {
+                convert_measured(&c, &range);
+            } else {
+                convert_range(&c, &range);
+            }
         }
     }
     publish(cpu);

@@ -35,7 +35,7 @@ static void count_all(const lt_reader *reader, const lt_precise *precise, uint64
 static void search_counts(const lt_reader *reader, lt_precise *precise, uint64_t elem,
                           uint64_t n_elems) {
     histogram bins;
-    double sums[LT_PRECISE_BINS];
+    uint64_t sums[LT_PRECISE_BINS];
     count_all(reader, precise, elem, n_elems, &bins);
     for (uint32_t i = lt_precise_bins(precise); i > 0; i--) {
         bins.wide[i - 1] = bins.counts[i - 1]; /* a word that is written has been read */

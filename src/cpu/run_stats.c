@@ -2,7 +2,7 @@
 /* The stats pass on the CPU: one statistic for each tile. */
 #include "core/checked.h"
 #include "core/dtype.h"
-#include "cpu/cpu.h"
+#include "cpu/recode.h"
 #include <math.h>
 
 lt_stat lt_stat_of(lathe_dtype target) {
@@ -52,12 +52,14 @@ double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem,
     if (direct != NULL) { /* F32, F16 or BF16, which have no scales and no padding */
         value = direct(lt_reader_run(reader, elem).bytes, (size_t)n_elems);
     } else {
-        float tile[LATHE_STAT_TILE];
         if (reports_faults(pass)) {
             lt_reader_check(reader, elem, n_elems);
         }
-        lt_reader_decode(reader, elem, n_elems, tile);
-        value = reader->kernels->stat[LT_HOT][which][LATHE_F32](tile, (size_t)n_elems);
+        if (!lt_recode_stat(reader, which, elem, n_elems, &value)) {
+            float tile[LATHE_STAT_TILE];
+            lt_reader_decode(reader, elem, n_elems, tile);
+            value = reader->kernels->stat[LT_HOT][which][LATHE_F32](tile, (size_t)n_elems);
+        }
     }
     return isfinite(value) ? (double)value : odd_tile_stat(reader, pass, elem, n_elems);
 }

@@ -14,7 +14,8 @@
 #include <arm_neon.h>
 
 #define LT_ISA neon
-#define LT_V_BYTES 16    /* for the preprocessor */
+#define LT_V_BYTES 16 /* for the preprocessor */
+#define LT_HAS_SCOPES 0
 #define LT_OWN_TERNARY 1 /* ternary_neon.h */
 /* What finishes the work of a HOT kernel: itself. */
 #define LT_HOT_REST(avx2_kernel) NULL

@@ -74,14 +74,15 @@ LT_INLINE void prefetch_to_second_cache(const uint8_t *p) {
     __builtin_prefetch(p, 0, 2);
 }
 
-/* Prefetches what a step reads STREAM_PREFETCH_BYTES later. The second cache takes more misses at a
- * time than the first: on Sapphire Rapids this is worth 1.4 to 1.7, on Zen 4 up to 1.1; there,
- * prefetching into the first cache slows conversions that narrow. */
-LT_INLINE void prefetch_step(shape s, policy how, const uint8_t *src, const uint8_t *dst) {
+/* Prefetches what a step reads `ahead` later, where stores stream. The second cache takes more
+ * misses at a time than the first: on Sapphire Rapids this is worth 1.4 to 1.7, on Zen 4 up to 1.1;
+ * there, prefetching into the first cache slows conversions that narrow. */
+LT_INLINE void prefetch_step(shape s, policy how, const uint8_t *src, const uint8_t *dst,
+                             size_t ahead) {
     if (how == STREAM) {
         LT_UNROLL
         for (size_t i = 0; i < s.src_bytes; i += CACHE_LINE)
-            prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES + i);
+            prefetch_to_second_cache(src + ahead + i);
     }
     if (how == PREFETCH) {
         LT_UNROLL
@@ -161,9 +162,10 @@ LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, si
         dst += part_bytes(head, s.dst_bytes, s.n_elems);
         n_elems -= head;
     }
+    const size_t ahead = local.ahead != 0 ? local.ahead : STREAM_PREFETCH_BYTES;
     const uint8_t *const begin = src;
     for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
-        prefetch_step(s, how, src, dst);
+        prefetch_step(s, how, src, dst, ahead);
         s.step(src, dst, &local, streams ? LT_STORE_STREAM : LT_STORE_PLAIN);
         src += s.src_bytes;
         dst += s.dst_bytes;
@@ -171,12 +173,14 @@ LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, si
     convert_rest(s, src, dst, begin, n_elems, &local, others);
 }
 
-/* Lines that the second pass over a scope prefetches, `ahead` of what it reads; the first one, over
- * the statistics, prefetches the others, so that memory is kept busy during both. */
-LT_INLINE void prefetch_odd_lines(shape s, const uint8_t *src) {
-    LT_UNROLL
-    for (size_t i = s.src_bytes > CACHE_LINE ? CACHE_LINE : 0; i < s.src_bytes; i += 2 * CACHE_LINE)
-        prefetch_to_second_cache(src + i);
+/* Prefetches while n_bytes are read: both passes over a scope, that for the statistics and the
+ * encoder's, do part of it, so that memory is kept busy during both. */
+LT_INLINE void prefetch_beside(lt_prefetch *ahead, size_t n_bytes) {
+    const uint8_t *at = ahead->first;
+    prefetch_to_second_cache(at);
+    for (size_t i = 1; i < n_bytes / (2 * CACHE_LINE); i++)
+        prefetch_to_second_cache(at + i * ahead->step_bytes);
+    ahead->first = at + n_bytes / CACHE_LINE * (ahead->step_bytes / 2);
 }
 
 #define LT_NAME_2(name, variant, isa) lt_##name##_##variant##_##isa

@@ -26,14 +26,29 @@ LT_INLINE void load_i1(const uint8_t *src, vf scale, vf x[4]) {
     v_load_i1(src, scale, x);
 }
 
-#define DEQUANTIZE_KERNEL(from, from_bits, to, to_bytes, pair_bytes)                               \
+#define FLOATS_STEP(from, to, pair_bytes)                                                          \
     LT_INLINE void from##_to_##to##_step(const uint8_t *src, uint8_t *dst,                         \
                                          const lt_kernel_params *params, lt_store store) {         \
         vf x[4];                                                                                   \
         load_##from(src, v_set1(params->scale), x);                                                \
         store_##to##_pair(dst, x[0], x[1], store);                                                 \
         store_##to##_pair(dst + pair_bytes, x[2], x[3], store);                                    \
-    }                                                                                              \
+    }
+
+/* By table, where a level can. */
+#if LT_HAS_WORDS
+#define WORDS_STEP(from, from_bits, to, pair_bytes)                                                \
+    LT_INLINE void from##_to_##to##_step(const uint8_t *src, uint8_t *dst,                         \
+                                         const lt_kernel_params *params, lt_store store) {         \
+        const vi table = words_##to(v_table_##from(v_set1(params->scale)));                        \
+        v_store(dst, words_of_##from(src, table), store);                                          \
+        v_store(dst + pair_bytes, words_of_##from(src + WORDS * from_bits / 8, table), store);     \
+    }
+#else
+#define WORDS_STEP(from, from_bits, to, pair_bytes) FLOATS_STEP(from, to, pair_bytes)
+#endif
+
+#define DEQUANTIZE_KERNEL(from, from_bits, to, to_bytes)                                           \
     LT_CONVERT_KERNEL(from##_to_##to, ((shape){.step = from##_to_##to##_step,                      \
                                                .n_elems = STEP_ELEMS,                              \
                                                .src_bytes = STEP_ELEMS * from_bits / 8,            \
@@ -43,18 +58,27 @@ LT_INLINE void load_i1(const uint8_t *src, vf scale, vf x[4]) {
                                               .src_bytes = STEP_ELEMS * from_bits / 8,             \
                                               .dst_bytes = to_bytes * STEP_ELEMS}))
 
-DEQUANTIZE_KERNEL(i8, 8, f32, 4, F32_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i4, 4, f32, 4, F32_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i2, 2, f32, 4, F32_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i1, 1, f32, 4, F32_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i8, 8, f16, 2, F16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i4, 4, f16, 2, F16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i8, 8, bf16, 2, BF16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i4, 4, bf16, 2, BF16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i2, 2, f16, 2, F16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i2, 2, bf16, 2, BF16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i1, 1, f16, 2, F16_PAIR_BYTES)
-DEQUANTIZE_KERNEL(i1, 1, bf16, 2, BF16_PAIR_BYTES)
+#define DEQUANTIZE_TO_F32(from, from_bits)                                                         \
+    FLOATS_STEP(from, f32, F32_PAIR_BYTES)                                                         \
+    DEQUANTIZE_KERNEL(from, from_bits, f32, 4)
+
+#define DEQUANTIZE_TO_16_BITS(from, from_bits)                                                     \
+    WORDS_STEP(from, from_bits, f16, F16_PAIR_BYTES)                                               \
+    WORDS_STEP(from, from_bits, bf16, BF16_PAIR_BYTES)                                             \
+    DEQUANTIZE_KERNEL(from, from_bits, f16, 2)                                                     \
+    DEQUANTIZE_KERNEL(from, from_bits, bf16, 2)
+
+DEQUANTIZE_TO_F32(i8, 8)
+DEQUANTIZE_TO_F32(i4, 4)
+DEQUANTIZE_TO_F32(i2, 2)
+DEQUANTIZE_TO_F32(i1, 1)
+FLOATS_STEP(i8, f16, F16_PAIR_BYTES)
+FLOATS_STEP(i8, bf16, BF16_PAIR_BYTES)
+DEQUANTIZE_KERNEL(i8, 8, f16, 2)
+DEQUANTIZE_KERNEL(i8, 8, bf16, 2)
+DEQUANTIZE_TO_16_BITS(i4, 4)
+DEQUANTIZE_TO_16_BITS(i2, 2)
+DEQUANTIZE_TO_16_BITS(i1, 1)
 
 #ifndef LT_OWN_TERNARY
 
@@ -76,7 +100,7 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
     group_walk walk = {scales, group_elems, group_elems};
     for (; n_elems >= GROUPS_STEP_ELEMS; n_elems -= GROUPS_STEP_ELEMS) {
         const step_floats of = walk_step(&walk, GROUPS_STEP_ELEMS, LATHE_GROUP_MULTIPLE);
-        prefetch_step(s, how, src, dst);
+        prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES);
         step(src, dst, &of, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
         src += s.src_bytes;
         dst += s.dst_bytes;
@@ -102,18 +126,47 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
                                   group_elems, scales);                                            \
     }
 
-/* Each vector of digits holds a pair of vectors of floats. */
-#define TERNARY_KERNEL(to, to_bytes, pair_bytes)                                                   \
+/* Most steps lie in one group. */
+LT_INLINE bool same_bits(float a, float b) {
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+/* Makes a vector of pair_bytes, or two, out of vector v of digits; `table` is what table_of makes
+ * of a scale. */
+#define TERNARY_PAIR_BY_FLOATS(to)                                                                 \
+    LT_INLINE vf bitnet158_to_##to##_table(float scale) {                                          \
+        return v_table_ternary(v_set1(scale));                                                     \
+    }                                                                                              \
+    LT_INLINE void bitnet158_to_##to##_pair(const uint8_t *src, int v, vf table, uint8_t *dst,     \
+                                            lt_store store) {                                      \
+        const vi digits = unpack_digits(src, v);                                                   \
+        const vf a = v_lookup(digits, table);                                                      \
+        const vf b = v_lookup(v_upper_to_lower_u16(digits), table);                                \
+        store_##to##_pair(dst, a, b, store);                                                       \
+    }
+
+#if LT_HAS_WORDS
+typedef vi words_table;
+#define TERNARY_PAIR_BY_WORDS(to)                                                                  \
+    LT_INLINE vi bitnet158_to_##to##_table(float scale) {                                          \
+        return words_##to(v_table_ternary(v_set1(scale)));                                         \
+    }                                                                                              \
+    LT_INLINE void bitnet158_to_##to##_pair(const uint8_t *src, int v, vi table, uint8_t *dst,     \
+                                            lt_store store) {                                      \
+        v_store(dst, words_of_trits(src, v, table), store);                                        \
+    }
+#else
+typedef vf words_table;
+#define TERNARY_PAIR_BY_WORDS(to) TERNARY_PAIR_BY_FLOATS(to)
+#endif
+
+#define TERNARY_KERNEL(to, to_bytes, pair_bytes, table_type)                                       \
     LT_INLINE void bitnet158_to_##to##_step(const uint8_t *src, uint8_t *dst,                      \
                                             const lt_kernel_params *params, lt_store store) {      \
-        const vf table = v_table_ternary(v_set1(params->scale));                                   \
+        const table_type table = bitnet158_to_##to##_table(params->scale);                         \
         LT_UNROLL                                                                                  \
-        for (int v = 0; v < 5; v++) {                                                              \
-            const vi digits = unpack_digits(src, v);                                               \
-            const vf a = v_lookup(digits, table);                                                  \
-            const vf b = v_lookup(v_upper_to_lower_u16(digits), table);                            \
-            store_##to##_pair(dst + v * pair_bytes, a, b, store);                                  \
-        }                                                                                          \
+        for (int v = 0; v < 5; v++)                                                                \
+            bitnet158_to_##to##_pair(src, v, table, dst + v * pair_bytes, store);                  \
     }                                                                                              \
     LT_CONVERT_KERNEL(bitnet158_to_##to, ((shape){.step = bitnet158_to_##to##_step,                \
                                                   .n_elems = UNPACK_ELEMS,                         \
@@ -121,38 +174,24 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
                                                   .dst_bytes = to_bytes * UNPACK_ELEMS}))          \
     LT_INLINE void bitnet158_to_##to##_groups_step(const uint8_t *src, uint8_t *dst,               \
                                                    const step_floats *scales, lt_store store) {    \
+        table_type table = bitnet158_to_##to##_table(scales->of[0]);                               \
         LT_UNROLL                                                                                  \
         for (int v = 0; v < GROUPS_STEP_ELEMS / PAIR_ELEMS; v++) {                                 \
-            const vi digits = unpack_digits(src + v / 5 * UNPACK_BYTES, v % 5);                    \
-            const vf scale = v_set1(scales->of[v * PAIR_ELEMS / LATHE_GROUP_MULTIPLE]);            \
-            const vf table = v_table_ternary(scale);                                               \
-            const vf a = v_lookup(digits, table);                                                  \
-            const vf b = v_lookup(v_upper_to_lower_u16(digits), table);                            \
-            store_##to##_pair(dst + v * pair_bytes, a, b, store);                                  \
+            const size_t group = (size_t)v * PAIR_ELEMS / LATHE_GROUP_MULTIPLE;                    \
+            if (group > 0 && !same_bits(scales->of[group], scales->of[group - 1]))                 \
+                table = bitnet158_to_##to##_table(scales->of[group]);                              \
+            bitnet158_to_##to##_pair(src + v / 5 * UNPACK_BYTES, v % 5, table,                     \
+                                     dst + v * pair_bytes, store);                                 \
         }                                                                                          \
     }                                                                                              \
     TERNARY_DECODE_VARIANT(bitnet158_to_##to, to_bytes, hot, HOT)                                  \
     TERNARY_DECODE_VARIANT(bitnet158_to_##to, to_bytes, stream, STREAM)
 
-TERNARY_KERNEL(f32, 4, F32_PAIR_BYTES)
-TERNARY_KERNEL(f16, 2, F16_PAIR_BYTES)
-TERNARY_KERNEL(bf16, 2, BF16_PAIR_BYTES)
-
-LT_INLINE void unpack_step(const uint8_t *src, uint8_t *dst, const lt_kernel_params *params,
-                           lt_store store) {
-    (void)params;
-    (void)store;
-    LT_UNROLL
-    for (int v = 0; v < 5; v++)
-        v_store_ternary_codes(dst + v * UNPACK_LANES, unpack_digits(src, v));
-}
-
-void LT_NAME_PLAIN(unpack_bitnet158)(const void *src, void *dst, size_t n_elems) {
-    const shape s = {.step = unpack_step,
-                     .n_elems = UNPACK_ELEMS,
-                     .src_bytes = UNPACK_BYTES,
-                     .dst_bytes = UNPACK_ELEMS};
-    convert(s, HOT, src, dst, n_elems, NULL, (relatives){0});
-}
+TERNARY_PAIR_BY_FLOATS(f32)
+TERNARY_PAIR_BY_WORDS(f16)
+TERNARY_PAIR_BY_WORDS(bf16)
+TERNARY_KERNEL(f32, 4, F32_PAIR_BYTES, vf)
+TERNARY_KERNEL(f16, 2, F16_PAIR_BYTES, words_table)
+TERNARY_KERNEL(bf16, 2, BF16_PAIR_BYTES, words_table)
 
 #endif

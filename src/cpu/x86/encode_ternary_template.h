@@ -33,13 +33,14 @@ typedef void own_step_fn(const uint8_t *src, uint8_t *dst, const step_floats *in
 
 LT_INLINE void encode_ternary_groups(own_step_fn *step, size_t elem_bytes, policy how,
                                      const uint8_t *src, uint8_t *dst, size_t n_elems,
-                                     size_t group_elems, const float *inv_scales, size_t ahead) {
+                                     size_t group_elems, const float *inv_scales,
+                                     lt_prefetch ahead) {
     const shape s = {.src_bytes = elem_bytes * PACK_ELEMS};
     group_walk walk = {inv_scales, group_elems, group_elems};
     for (; n_elems >= PACK_ELEMS; n_elems -= PACK_ELEMS) {
         const step_floats inverses = walk_step(&walk, PACK_ELEMS, V_BYTES);
         if (how == STREAM)
-            prefetch_odd_lines(s, src + ahead);
+            prefetch_beside(&ahead, s.src_bytes);
         step(src, dst, &inverses, LT_STORE_PLAIN); /* as the other kernels */
         src += s.src_bytes;
         dst += PACK_BYTES;
@@ -58,7 +59,7 @@ LT_INLINE void encode_ternary_groups(own_step_fn *step, size_t elem_bytes, polic
 #define TERNARY_GROUP_VARIANT(name, from_bytes, variant, policy)                                   \
     void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
                                          size_t group_elems, const float *inv_scales,              \
-                                         size_t ahead) {                                           \
+                                         lt_prefetch ahead) {                                      \
         lt_group_encode_fn *const smallest = LT_SMALLEST_GROUPS(name, variant);                    \
         if (groups_fit(V_BYTES, n_elems, group_elems))                                             \
             encode_ternary_groups(name##_own_step, from_bytes, policy, src, dst, n_elems,          \

@@ -14,7 +14,7 @@ typedef enum direction { ENCODE, DECODE } direction;
  * inverse scale of each to encode with, or the scale to decode with. */
 LT_INLINE void convert_groups(shape s, policy how, direction which, const uint8_t *src,
                               uint8_t *dst, size_t n_elems, size_t group_elems,
-                              const float *of_each, size_t ahead, float max_code,
+                              const float *of_each, lt_prefetch ahead, float max_code,
                               relatives others) {
     lt_kernel_params params = {.max_code = max_code};
     while (n_elems > 0) {
@@ -24,9 +24,9 @@ LT_INLINE void convert_groups(shape s, policy how, direction which, const uint8_
         *(which == ENCODE ? &params.inv_scale : &params.scale) = *of_each++;
         for (; left >= s.n_elems; left -= s.n_elems) {
             if (which == DECODE)
-                prefetch_step(s, how, src, dst);
+                prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES);
             else if (how == STREAM)
-                prefetch_odd_lines(s, src + ahead);
+                prefetch_beside(&ahead, s.src_bytes);
             s.step(src, dst, &params, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
             src += s.src_bytes;
             dst += s.dst_bytes;
@@ -52,7 +52,7 @@ LT_INLINE bool groups_fit(size_t n, size_t n_elems, size_t group_elems) {
 #define LT_GROUP_VARIANT(name, variant, policy, shape_of, max_code)                                \
     void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
                                          size_t group_elems, const float *inv_scales,              \
-                                         size_t ahead) {                                           \
+                                         lt_prefetch ahead) {                                      \
         const shape s = shape_of;                                                                  \
         const relatives others = {.rest = LT_SMALLEST(name)};                                      \
         lt_group_encode_fn *other = NULL;                                                          \
@@ -84,8 +84,8 @@ LT_INLINE bool groups_fit(size_t n, size_t n_elems, size_t group_elems) {
         if (other != NULL)                                                                         \
             other(src, dst, n_elems, group_elems, scales);                                         \
         else                                                                                       \
-            convert_groups(s, policy, DECODE, src, dst, n_elems, group_elems, scales, 0, 0,        \
-                           others);                                                                \
+            convert_groups(s, policy, DECODE, src, dst, n_elems, group_elems, scales,              \
+                           (lt_prefetch){0}, 0, others);                                           \
     }
 
 #define LT_DECODE_KERNEL(name, shape_of)                                                           \

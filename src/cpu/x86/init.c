@@ -40,6 +40,20 @@ void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features) 
     LT_TERNARY_DECODERS(SET_DECODE_AVX2)
 #define SET_PACK_AVX2(name) kernels->name = lt_##name##_avx2;
     LT_PACK_KERNELS(SET_PACK_AVX2)
+#define SET_UNPACK_AVX2(name, from) kernels->unpack[from] = lt_##name##_avx2;
+    LT_UNPACK_KERNELS(SET_UNPACK_AVX2)
+#define SET_RECODE_AVX2(name, to)                                                                  \
+    kernels->recode[LT_HOT][to] = lt_##name##_hot_avx2;                                            \
+    kernels->recode[LT_COLD][to] = stream ? lt_##name##_stream_avx2 : lt_##name##_hot_avx2;
+    LT_RECODE_KERNELS(SET_RECODE_AVX2)
+#define SET_LOOKUP_AVX2(name, from, to)                                                            \
+    kernels->lookup[LT_HOT][from][to] = lt_##name##_lookup_hot_avx2;                               \
+    kernels->lookup[LT_COLD][from][to] =                                                           \
+        stream ? lt_##name##_lookup_stream_avx2 : lt_##name##_lookup_hot_avx2;
+    LT_LOOKUP_KERNELS(SET_LOOKUP_AVX2)
+#define SET_CODE_STAT_AVX2(name, dtype, statistic)                                                 \
+    kernels->code_stat[statistic][dtype] = lt_##name##_avx2;
+    LT_CODE_STAT_KERNELS(SET_CODE_STAT_AVX2)
     kernels->saturated_f32 = lt_saturated_f32_avx2;
     kernels->quality = lt_quality_avx2;
     kernels->quality_saturated = lt_saturated_avx2;
@@ -63,6 +77,10 @@ static void init_vbmi(lt_kernels *kernels, bool stream) {
         stream ? lt_##name##_stream_groups_vbmi : lt_##name##_hot_groups_vbmi;
     LT_TERNARY_ENCODERS(SET_TERNARY_VBMI)
     kernels->pack_bitnet158 = lt_pack_bitnet158_vbmi;
+#define SET_RECODE_VBMI(name, to)                                                                  \
+    kernels->recode[LT_HOT][to] = lt_##name##_hot_vbmi;                                            \
+    kernels->recode[LT_COLD][to] = stream ? lt_##name##_stream_vbmi : lt_##name##_hot_vbmi;
+    LT_RECODE_KERNELS(SET_RECODE_VBMI)
 }
 
 void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features) {
@@ -92,6 +110,8 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
         stream ? lt_##name##_stream_groups_avx512 : lt_##name##_hot_groups_avx512;
     LT_GROUP_KERNELS(SET_GROUP_AVX512)
     LT_TERNARY_ENCODERS(SET_GROUP_AVX512)
+#define SET_SCOPE_AVX512(name, from, to) kernels->scope_encode[from][to] = lt_##name##_scope_avx512;
+    LT_SCOPE_KERNELS(SET_SCOPE_AVX512)
 #define SET_DECODE_AVX512(name, from, to)                                                          \
     kernels->group_decode[LT_HOT][from][to] = lt_##name##_hot_groups_avx512;                       \
     kernels->group_decode[LT_COLD][from][to] =                                                     \
@@ -100,6 +120,20 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
     LT_TERNARY_DECODERS(SET_DECODE_AVX512)
 #define SET_PACK_AVX512(name) kernels->name = lt_##name##_avx512;
     LT_PACK_KERNELS(SET_PACK_AVX512)
+#define SET_UNPACK_AVX512(name, from) kernels->unpack[from] = lt_##name##_avx512;
+    LT_UNPACK_KERNELS(SET_UNPACK_AVX512)
+#define SET_RECODE_AVX512(name, to)                                                                \
+    kernels->recode[LT_HOT][to] = lt_##name##_hot_avx512;                                          \
+    kernels->recode[LT_COLD][to] = stream ? lt_##name##_stream_avx512 : lt_##name##_hot_avx512;
+    LT_RECODE_KERNELS(SET_RECODE_AVX512)
+#define SET_LOOKUP_AVX512(name, from, to)                                                          \
+    kernels->lookup[LT_HOT][from][to] = lt_##name##_lookup_hot_avx512;                             \
+    kernels->lookup[LT_COLD][from][to] =                                                           \
+        stream ? lt_##name##_lookup_stream_avx512 : lt_##name##_lookup_hot_avx512;
+    LT_LOOKUP_KERNELS(SET_LOOKUP_AVX512)
+#define SET_CODE_STAT_AVX512(name, dtype, statistic)                                               \
+    kernels->code_stat[statistic][dtype] = lt_##name##_avx512;
+    LT_CODE_STAT_KERNELS(SET_CODE_STAT_AVX512)
     if (features->avx512_vbmi)
         init_vbmi(kernels, stream);
     kernels->saturated_f32 = lt_saturated_f32_avx512;

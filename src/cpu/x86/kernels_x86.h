@@ -42,6 +42,8 @@
     LT_X86_GROUP_PROTOTYPES(name, avx2)                                                            \
     LT_X86_GROUP_PROTOTYPES(name, avx512)
 
+#define LT_X86_SCOPE(name, from, to) lt_scope_encode_fn lt_##name##_scope_avx512;
+
 #define LT_X86_DECODE_PROTOTYPES(name, isa)                                                        \
     lt_group_decode_fn lt_##name##_hot_groups_##isa;                                               \
     lt_group_decode_fn lt_##name##_stream_groups_##isa;
@@ -57,6 +59,24 @@
     lt_pack_fn lt_##name##_avx2;                                                                   \
     lt_pack_fn lt_##name##_avx512;
 
+#define LT_X86_RECODE_PROTOTYPES(name, isa)                                                        \
+    lt_recode_fn lt_##name##_hot_##isa;                                                            \
+    lt_recode_fn lt_##name##_stream_##isa;
+#define LT_X86_RECODE(name, to)                                                                    \
+    LT_X86_RECODE_PROTOTYPES(name, avx2)                                                           \
+    LT_X86_RECODE_PROTOTYPES(name, avx512)                                                         \
+    LT_X86_RECODE_PROTOTYPES(name, vbmi)
+#define LT_X86_LOOKUP_PROTOTYPES(name, isa)                                                        \
+    lt_recode_fn lt_##name##_lookup_hot_##isa;                                                     \
+    lt_recode_fn lt_##name##_lookup_stream_##isa;
+#define LT_X86_LOOKUP(name, from, to)                                                              \
+    LT_X86_LOOKUP_PROTOTYPES(name, avx2)                                                           \
+    LT_X86_LOOKUP_PROTOTYPES(name, avx512)
+#define LT_X86_UNPACK(name, from) LT_X86_PACK(name)
+#define LT_X86_CODE_STAT(name, dtype, statistic)                                                   \
+    lt_code_stat_fn lt_##name##_avx2;                                                              \
+    lt_code_stat_fn lt_##name##_avx512;
+
 LT_CORE_KERNELS(LT_X86_CONVERT)
 LT_DIRECT_KERNELS(LT_X86_CONVERT)
 LT_GROUP_KERNELS(LT_X86_GROUP)
@@ -66,6 +86,11 @@ LT_TERNARY_ENCODERS(LT_X86_GROUP)
 LT_GROUP_DECODERS(LT_X86_DECODE)
 LT_TERNARY_DECODERS(LT_X86_DECODE)
 LT_TERNARY_ENCODERS(LT_X86_VBMI)
+LT_SCOPE_KERNELS(LT_X86_SCOPE)
+LT_LOOKUP_KERNELS(LT_X86_LOOKUP)
+LT_UNPACK_KERNELS(LT_X86_UNPACK)
+LT_RECODE_KERNELS(LT_X86_RECODE)
+LT_CODE_STAT_KERNELS(LT_X86_CODE_STAT)
 lt_pack_fn lt_pack_bitnet158_vbmi;
 lt_saturated_fn lt_saturated_f32_avx2;
 lt_saturated_fn lt_saturated_f32_avx512;

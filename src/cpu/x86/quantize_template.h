@@ -4,6 +4,9 @@
  * Parameters: the including file has included one of simd_*.h. */
 #include "cpu/x86/convert_template.h"
 #include "cpu/x86/groups_template.h"
+#if LT_HAS_SCOPES
+#include "cpu/x86/scopes_template.h"
+#endif
 #include "cpu/x86/values_template.h"
 #ifndef LT_OWN_TERNARY
 #include "cpu/x86/encode_ternary_template.h"
@@ -103,6 +106,53 @@ GROUP_KERNEL(bf16, 2, i8, 8)
 GROUP_KERNEL(bf16, 2, i4, 4)
 GROUP_KERNEL(f16, 2, i2, 2)
 GROUP_KERNEL(bf16, 2, i2, 2)
+
+#if LT_HAS_SCOPES
+
+#define SCOPE_STEP(from, to)                                                                       \
+    LT_INLINE void from##_to_##to##_scope_step(const uint8_t *src, uint8_t *dst, float inv_scale,  \
+                                               lt_store store) {                                   \
+        const lt_kernel_params params = {.inv_scale = inv_scale};                                  \
+        from##_to_##to##_own_step(src, dst, &params, store);                                       \
+    }                                                                                              \
+    LT_INLINE void from##_to_##to##_scope_rest(const uint8_t *src, uint8_t *dst, size_t n_elems,   \
+                                               float inv_scale) {                                  \
+        LT_NAME(from##_to_##to, hot_groups)                                                        \
+        (src, dst, n_elems, n_elems, &inv_scale, (lt_prefetch){0});                                \
+    }
+
+/* Signs need no scale. */
+#define SCOPE_STEP_I1(from)                                                                        \
+    LT_INLINE void from##_to_i1_scope_step(const uint8_t *src, uint8_t *dst, float inv_scale,      \
+                                           lt_store store) {                                       \
+        (void)inv_scale;                                                                           \
+        from##_to_i1_step(src, dst, NULL, store);                                                  \
+    }                                                                                              \
+    LT_INLINE void from##_to_i1_scope_rest(const uint8_t *src, uint8_t *dst, size_t n_elems,       \
+                                           float inv_scale) {                                      \
+        (void)inv_scale;                                                                           \
+        LT_NAME(from##_to_i1, hot)(src, dst, n_elems, NULL);                                       \
+    }
+
+#define SCOPE_KERNEL(from, from_bytes, to, to_bits, statistic)                                     \
+    LT_SCOPE_KERNEL(from##_to_##to, statistic##_##from, from_bytes, STEP_ELEMS,                    \
+                    STEP_ELEMS *to_bits / 8, from##_to_##to##_scope_step,                          \
+                    from##_to_##to##_scope_rest)
+
+#define SCOPE_KERNELS(from, from_bytes)                                                            \
+    SCOPE_STEP(from, i8)                                                                           \
+    SCOPE_STEP(from, i4)                                                                           \
+    SCOPE_STEP(from, i2)                                                                           \
+    SCOPE_STEP_I1(from)                                                                            \
+    SCOPE_KERNEL(from, from_bytes, i8, 8, absmax)                                                  \
+    SCOPE_KERNEL(from, from_bytes, i4, 4, absmax)                                                  \
+    SCOPE_KERNEL(from, from_bytes, i2, 2, absmax)                                                  \
+    SCOPE_KERNEL(from, from_bytes, i1, 1, abssum)
+
+SCOPE_KERNELS(f16, 2)
+SCOPE_KERNELS(bf16, 2)
+
+#endif
 
 uint64_t LT_NAME_PLAIN(saturated_f32)(const float *src, size_t n_elems,
                                       const lt_kernel_params *params) {

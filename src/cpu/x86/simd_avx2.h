@@ -9,6 +9,7 @@
 
 #define LT_ISA avx2
 #define LT_V_BYTES 32 /* for the preprocessor */
+#define LT_HAS_SCOPES 0
 #define LT_HAS_VBMI 0
 /* What finishes the work of a HOT kernel: itself. */
 #define LT_HOT_REST(avx2_kernel) NULL
@@ -118,21 +119,6 @@ LT_INLINE vi v_to_bytes(const vi code[4]) {
     return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
 }
 
-/* Four vectors, clamped to [-bound, bound] and rounded to nearest even, to bytes in order; 0 for
- * NaN. min and max give their second operand when either is NaN, so a NaN stays one, becomes the
- * least integer and saturates to -128, which is no code: bound is at most 127. */
-LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
-    const vf minus_bound = _mm256_sub_ps(_mm256_setzero_ps(), bound);
-    vi code[4];
-    LT_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const vf clamped = _mm256_max_ps(minus_bound, _mm256_min_ps(bound, x[i]));
-        code[i] = _mm256_cvtps_epi32(clamped);
-    }
-    const vi bytes = v_to_bytes(code);
-    return _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(-128)), bytes);
-}
-
 /* Four vectors, none beyond 2^31 or NaN, rounded to nearest even, to bytes in order, saturating. */
 LT_INLINE vi v_to_near_bytes(const vf x[4]) {
     vi code[4];
@@ -140,6 +126,26 @@ LT_INLINE vi v_to_near_bytes(const vf x[4]) {
     for (int i = 0; i < 4; i++)
         code[i] = _mm256_cvtps_epi32(x[i]);
     return v_to_bytes(code);
+}
+
+/* Four vectors, clamped to [-bound, bound] and rounded to nearest even, to bytes in order; 0 for
+ * NaN. What an integer cannot hold, and NaN, becomes the least of all, so that bytes above that
+ * need no look at the floats; clamped, only NaN does, which goes past these min and max. */
+LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
+    const vi most = _mm256_broadcastb_epi8(_mm256_castsi256_si128(_mm256_cvtps_epi32(bound)));
+    const vi lowest = _mm256_set1_epi8(-128);
+    vi bytes = v_to_near_bytes(x);
+    if (_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, lowest)) != 0) {
+        const vf minus_bound = _mm256_sub_ps(_mm256_setzero_ps(), bound);
+        vf clamped[4];
+        LT_UNROLL
+        for (int i = 0; i < 4; i++)
+            clamped[i] = _mm256_max_ps(minus_bound, _mm256_min_ps(bound, x[i]));
+        bytes = v_to_near_bytes(clamped);
+        bytes = _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, lowest), bytes);
+    }
+    const vi least = _mm256_sub_epi8(_mm256_setzero_si256(), most);
+    return _mm256_max_epi8(_mm256_min_epi8(bytes, most), least);
 }
 
 /* The lesser of each signed byte and `most`. */

@@ -14,6 +14,7 @@
 #define LT_ISA avx512
 #endif
 #define LT_V_BYTES 64 /* for the preprocessor */
+#define LT_HAS_SCOPES 1
 /* What finishes the work of a HOT kernel. */
 #define LT_HOT_REST(avx2_kernel) avx2_kernel
 
@@ -134,16 +135,6 @@ LT_INLINE vi v_to_bytes(const vi code[4]) {
     return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
 }
 
-/* Four vectors, clamped to [-bound, bound] and rounded to nearest even, to bytes in order; 0 for
- * NaN. */
-LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
-    vi code[4];
-    LT_UNROLL
-    for (int i = 0; i < 4; i++)
-        code[i] = _mm512_cvtps_epi32(v_clamp(x[i], bound));
-    return v_to_bytes(code);
-}
-
 /* Four vectors, none beyond 2^31 or NaN, rounded to nearest even, to bytes in order, saturating. */
 LT_INLINE vi v_to_near_bytes(const vf x[4]) {
     vi code[4];
@@ -151,6 +142,23 @@ LT_INLINE vi v_to_near_bytes(const vf x[4]) {
     for (int i = 0; i < 4; i++)
         code[i] = _mm512_cvtps_epi32(x[i]);
     return v_to_bytes(code);
+}
+
+/* Four vectors, clamped to [-bound, bound] and rounded to nearest even, to bytes in order; 0 for
+ * NaN. What an integer cannot hold, and NaN, becomes the least of all, so that bytes above that
+ * need no look at the floats. */
+LT_INLINE vi v_to_code_bytes(const vf x[4], vf bound) {
+    const vi most = _mm512_broadcastb_epi8(_mm512_castsi512_si128(_mm512_cvtps_epi32(bound)));
+    vi bytes = v_to_near_bytes(x);
+    if (_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(-128)) != 0) {
+        vf clamped[4];
+        LT_UNROLL
+        for (int i = 0; i < 4; i++)
+            clamped[i] = v_clamp(x[i], bound);
+        bytes = v_to_near_bytes(clamped);
+    }
+    const vi least = _mm512_sub_epi8(_mm512_setzero_si512(), most);
+    return _mm512_max_epi8(_mm512_min_epi8(bytes, most), least);
 }
 
 /* The lesser of each signed byte and `most`. */

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Encodes scopes of memory, one while the next one's statistic is taken. */
+#include "core/scale.h"
+#include "cpu/scopes.h"
+#include <math.h>
+
+/* Shorter ones overlap by themselves, a few at a time. How far memory is prefetched was measured.
+ */
+enum { LEAST_BYTES = 2560, NEAR_BYTES = 4096, PREFETCH_BYTES = 8192, CACHE_LINE = 64 };
+
+lt_scope_encoder lt_scope_encoder_of(const lt_cpu_backend *cpu, const lt_pass *pass) {
+    const lt_kernels *kernels = &cpu->kernels;
+    const lt_layout *src = &pass->src;
+    const lt_layout *dst = &pass->dst;
+    const uint64_t scope = dst->scale_elems;
+    const uint64_t src_bytes = scope * src->unit_bytes;
+    const bool is_row = scope == dst->row_elems;
+    const bool follow = scope > 0 && dst->row_elems % scope == 0 &&
+                        (is_row || lt_layout_col_in_unit(dst, scope) == 0);
+    lt_scope_encoder encoder = {0};
+    if (pass->beyond_cache && follow && scope <= LATHE_STAT_TILE && src_bytes >= LEAST_BYTES) {
+        encoder = (lt_scope_encoder){
+            .encode = kernels->scope_encode[src->dtype][dst->dtype],
+            .stat = kernels->group_stat[LT_COLD][lt_stat_of(dst->dtype)][src->dtype],
+            .last = kernels->group_encode[LT_COLD][src->dtype][dst->dtype],
+            .signs = kernels->convert[LT_COLD][src->dtype][dst->dtype],
+            .to = dst->dtype,
+            .n_elems = (size_t)scope,
+            .src_bytes = (size_t)src_bytes,
+            .dst_bytes = (size_t)(is_row ? dst->row_bytes : lt_layout_col_bytes(dst, scope)),
+        };
+    }
+    return encoder;
+}
+
+/* The last scope of a run, after which there may be nothing. */
+static void encode_last(const lt_scope_encoder *e, const uint8_t *src, uint8_t *dst,
+                        float inverse) {
+    if (e->last != NULL) {
+        const lt_prefetch beyond = {src + e->src_bytes, CACHE_LINE};
+        e->last(src, dst, e->n_elems, e->n_elems, &inverse, beyond);
+    } else {
+        const lt_kernel_params none = {0};
+        e->signs(src, dst, e->n_elems, &none);
+    }
+}
+
+uint64_t lt_encode_scopes(const lt_scope_encoder *encoder, const lt_scope_run *run) {
+    const lt_scope_encoder e = *encoder;
+    const uint8_t *src = run->src;
+    uint8_t *dst = run->dst;
+    float stat = 0;
+    if (run->n_scopes > 0) {
+        const lt_prefetch rest = {src + NEAR_BYTES, 2 * (size_t)CACHE_LINE};
+        e.stat(src, e.n_elems, e.n_elems, &stat, rest);
+    }
+    for (uint64_t i = 0; i < run->n_scopes; i++) {
+        float inverse;
+        if (!isfinite(stat)) {
+            return i;
+        }
+        lt_scales_from_stats(e.to, &stat, 1, e.n_elems, e.n_elems, &run->scales[i], &inverse);
+        if (i + 1 < run->n_scopes) {
+            stat = e.encode(src, dst, e.n_elems, inverse, PREFETCH_BYTES);
+        } else {
+            encode_last(&e, src, dst, inverse);
+        }
+        src += e.src_bytes;
+        dst += e.dst_bytes;
+    }
+    return run->n_scopes;
+}

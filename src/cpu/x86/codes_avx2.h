@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector operations on codes a byte each, in AVX2; codes_avx512.h has the same ones. */
+#ifndef LT_CPU_X86_CODES_H
+#define LT_CPU_X86_CODES_H
+
+#include "cpu/x86/simd_avx2.h"
+
+/* Codes of -8 to 7 by a table of 16 bytes, which is there twice. */
+LT_INLINE vi v_lookup_codes(vi codes, vi table) {
+    return _mm256_shuffle_epi8(table, _mm256_and_si256(codes, _mm256_set1_epi8(0xf)));
+}
+
+LT_INLINE vi v_and(vi a, vi b) {
+    return _mm256_and_si256(a, b);
+}
+
+LT_INLINE vi v_all_if(bool condition) {
+    return _mm256_set1_epi8(condition ? -1 : 0);
+}
+
+LT_INLINE vi v_clamp_bytes(vi x, char least, char most) {
+    return _mm256_max_epi8(_mm256_min_epi8(x, _mm256_set1_epi8(most)), _mm256_set1_epi8(least));
+}
+
+/* 1 above `bound`, -1 below its negative, else 0. */
+LT_INLINE vi v_beyond(vi codes, char bound) {
+    const vi above = _mm256_cmpgt_epi8(codes, _mm256_set1_epi8(bound));
+    const vi below = _mm256_cmpgt_epi8(_mm256_set1_epi8((char)-bound), codes);
+    return _mm256_sub_epi8(below, above);
+}
+
+/* V_BYTES codes times factor / 2^15, rounded to the nearest, ties upwards, and saturated. */
+LT_INLINE vi v_scale_codes(const uint8_t *codes, short factor) {
+    const vi low = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)codes));
+    const vi high = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)codes + 1));
+    const vi factors = _mm256_set1_epi16(factor);
+    const vi bytes =
+        _mm256_packs_epi16(_mm256_mulhrs_epi16(low, factors), _mm256_mulhrs_epi16(high, factors));
+    return _mm256_permute4x64_epi64(bytes, _MM_SHUFFLE(3, 1, 2, 0));
+}
+
+/* One bit a code: 1 unless it is below 0. */
+LT_INLINE void v_store_code_signs(void *dst, vi codes, lt_store store) {
+    const uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(codes);
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si32((int *)dst, (int)bits);
+    else
+        memcpy(dst, &bits, sizeof bits);
+}
+
+/* V_BYTES codes of 4, 2 and 1 bits. */
+
+LT_INLINE vi v_unpack_i4(const uint8_t *src) {
+    const vi signs = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    const vi wide = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)src));
+    const vi both = _mm256_or_si256(wide, _mm256_slli_epi16(wide, 4));
+    return v_lookup_codes(both, signs);
+}
+
+/* Each two bits of V_BYTES / 4 bytes to a byte. */
+LT_INLINE vi v_spread_crumbs(const uint8_t *src) {
+    const vi wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)src));
+    const vi halves = _mm256_or_si256(wide, _mm256_slli_epi32(wide, 12));
+    const vi all = _mm256_or_si256(halves, _mm256_slli_epi32(halves, 6));
+    return _mm256_and_si256(all, _mm256_set1_epi8(3));
+}
+
+LT_INLINE vi v_unpack_i2(const uint8_t *src) {
+    const vi signs = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
+    return _mm256_shuffle_epi8(signs, v_spread_crumbs(src));
+}
+
+/* A byte for each bit of V_BYTES / 8 bytes: of `if_1` where it is set, else of `if_0`. */
+LT_INLINE vi v_spread_bits(const uint8_t *src, vi if_0, vi if_1) {
+    const vi to_eight = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, /**/
+                                         2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const vi bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    const vi bytes = _mm256_shuffle_epi8(v_load_32_to_all(src), to_eight);
+    const vi is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return _mm256_blendv_epi8(if_0, if_1, is_set);
+}
+
+LT_INLINE vi v_unpack_i1(const uint8_t *src) {
+    return v_spread_bits(src, _mm256_set1_epi8(-1), _mm256_set1_epi8(1));
+}
+
+/* Packed codes, by the halves of their bytes. */
+
+LT_INLINE vi v_low_halves(vi x) {
+    return _mm256_and_si256(x, _mm256_set1_epi8(0xf));
+}
+
+LT_INLINE vi v_high_halves(vi x) {
+    return _mm256_and_si256(_mm256_srli_epi16(x, 4), _mm256_set1_epi8(0xf));
+}
+
+LT_INLINE vi v_or(vi a, vi b) {
+    return _mm256_or_si256(a, b);
+}
+
+LT_INLINE vi v_upper_bytes(vi x) {
+    return _mm256_srli_epi16(x, 8);
+}
+
+LT_INLINE vi v_subtract_1(vi bytes) {
+    return _mm256_sub_epi8(bytes, _mm256_set1_epi8(1));
+}
+
+/* 16-bit lanes, shifted by a constant. */
+#define V_SHIFT_BYTES(x, n) _mm256_slli_epi16(x, n)
+
+/* Bytes of both in turn: 2 * V_BYTES of them. */
+LT_INLINE void v_store_zipped(uint8_t *dst, vi even, vi odd, lt_store store) {
+    const vi low = _mm256_unpacklo_epi8(even, odd);
+    const vi high = _mm256_unpackhi_epi8(even, odd);
+    v_store(dst, _mm256_permute2x128_si256(low, high, 0x20), store);
+    v_store(dst + V_BYTES, _mm256_permute2x128_si256(low, high, 0x31), store);
+}
+
+LT_INLINE vi v_table_to_all(__m128i table) {
+    return _mm256_broadcastsi128_si256(table);
+}
+
+/* 16 bytes of four vectors of which only the first lanes count, as v_to_code_bytes makes them. */
+LT_INLINE __m128i v_first_16(vi bytes) {
+    return _mm256_castsi256_si128(bytes);
+}
+
+/* Statistics. */
+
+LT_INLINE vi v_max_abs_8(vi max, vi codes) {
+    return _mm256_max_epu8(max, _mm256_abs_epi8(codes));
+}
+
+LT_INLINE uint32_t v_reduce_max_8(vi x) {
+    __m128i z = _mm_max_epu8(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    z = _mm_max_epu8(z, _mm_srli_epi16(z, 8));
+    /* There is an instruction for the least of eight. */
+    const __m128i least = _mm_minpos_epu16(_mm_andnot_si128(z, _mm_set1_epi16(0xff)));
+    return ~(uint32_t)_mm_cvtsi128_si32(least) & 0xff;
+}
+
+/* 16 values do not fit in a vector: narrow codes are converted as others are. */
+typedef vf code_values;
+
+LT_INLINE code_values v_values_of(vf scale) {
+    return scale;
+}
+
+LT_INLINE vf v_lookup_values(const uint8_t *codes, code_values values, vf scale) {
+    (void)values;
+    return v_abs(v_mul(v_load_i8(codes), scale));
+}
+
+#endif

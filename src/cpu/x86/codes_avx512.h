@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector operations on codes a byte each, in AVX-512; codes_avx2.h has the same ones. */
+#ifndef LT_CPU_X86_CODES_H
+#define LT_CPU_X86_CODES_H
+
+#include "cpu/x86/simd_avx512.h"
+
+/* Codes of -8 to 7 by a table of 16 bytes, which is there four times. */
+LT_INLINE vi v_lookup_codes(vi codes, vi table) {
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(codes, _mm512_set1_epi8(0xf)));
+}
+
+LT_INLINE vi v_and(vi a, vi b) {
+    return _mm512_and_si512(a, b);
+}
+
+LT_INLINE vi v_all_if(bool condition) {
+    return _mm512_set1_epi8(condition ? -1 : 0);
+}
+
+LT_INLINE vi v_clamp_bytes(vi x, char least, char most) {
+    return _mm512_max_epi8(_mm512_min_epi8(x, _mm512_set1_epi8(most)), _mm512_set1_epi8(least));
+}
+
+/* 1 above `bound`, -1 below its negative, else 0. */
+LT_INLINE vi v_beyond(vi codes, char bound) {
+    const __mmask64 above = _mm512_cmpgt_epi8_mask(codes, _mm512_set1_epi8(bound));
+    const __mmask64 below = _mm512_cmplt_epi8_mask(codes, _mm512_set1_epi8((char)-bound));
+    return _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(above, _mm512_set1_epi8(1)), below,
+                                _mm512_set1_epi8(-1));
+}
+
+/* V_BYTES codes times factor / 2^15, rounded to the nearest, ties upwards, and saturated. */
+LT_INLINE vi v_scale_codes(const uint8_t *codes, short factor) {
+    const vi low = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)codes));
+    const vi high = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)codes + 1));
+    const vi factors = _mm512_set1_epi16(factor);
+    const vi bytes =
+        _mm512_packs_epi16(_mm512_mulhrs_epi16(low, factors), _mm512_mulhrs_epi16(high, factors));
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+}
+
+/* One bit a code: 1 unless it is below 0. */
+LT_INLINE void v_store_code_signs(void *dst, vi codes, lt_store store) {
+    const uint64_t bits = ~(uint64_t)_mm512_movepi8_mask(codes);
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si64((long long *)dst, (long long)bits);
+    else
+        memcpy(dst, &bits, sizeof bits);
+}
+
+/* V_BYTES codes of 4, 2 and 1 bits. */
+
+LT_INLINE vi v_unpack_i4(const uint8_t *src) {
+    const vi signs = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    const vi wide = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)src));
+    const vi both = _mm512_or_si512(wide, _mm512_slli_epi16(wide, 4));
+    return v_lookup_codes(both, signs);
+}
+
+/* Each two bits of V_BYTES / 4 bytes to a byte. */
+LT_INLINE vi v_spread_crumbs(const uint8_t *src) {
+    const vi wide = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)src));
+    const vi halves = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 12));
+    const vi all = _mm512_or_si512(halves, _mm512_slli_epi32(halves, 6));
+    return _mm512_and_si512(all, _mm512_set1_epi8(3));
+}
+
+LT_INLINE vi v_unpack_i2(const uint8_t *src) {
+    const vi signs = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
+    return _mm512_shuffle_epi8(signs, v_spread_crumbs(src));
+}
+
+/* A byte for each bit of V_BYTES / 8 bytes: of `if_1` where it is set, else of `if_0`. */
+LT_INLINE vi v_spread_bits(const uint8_t *src, vi if_0, vi if_1) {
+    uint64_t bits;
+    memcpy(&bits, src, sizeof bits);
+    return _mm512_mask_blend_epi8(bits, if_0, if_1);
+}
+
+LT_INLINE vi v_unpack_i1(const uint8_t *src) {
+    return v_spread_bits(src, _mm512_set1_epi8(-1), _mm512_set1_epi8(1));
+}
+
+/* Packed codes, by the halves of their bytes. */
+
+LT_INLINE vi v_low_halves(vi x) {
+    return _mm512_and_si512(x, _mm512_set1_epi8(0xf));
+}
+
+LT_INLINE vi v_high_halves(vi x) {
+    return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(0xf));
+}
+
+LT_INLINE vi v_or(vi a, vi b) {
+    return _mm512_or_si512(a, b);
+}
+
+LT_INLINE vi v_upper_bytes(vi x) {
+    return _mm512_srli_epi16(x, 8);
+}
+
+LT_INLINE vi v_subtract_1(vi bytes) {
+    return _mm512_sub_epi8(bytes, _mm512_set1_epi8(1));
+}
+
+/* 16-bit lanes, shifted by a constant. */
+#define V_SHIFT_BYTES(x, n) _mm512_slli_epi16(x, n)
+
+/* Bytes of both in turn: 2 * V_BYTES of them. */
+LT_INLINE void v_store_zipped(uint8_t *dst, vi even, vi odd, lt_store store) {
+    const vi low = _mm512_unpacklo_epi8(even, odd);
+    const vi high = _mm512_unpackhi_epi8(even, odd);
+    const vi first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const vi second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    v_store(dst, _mm512_permutex2var_epi64(low, first, high), store);
+    v_store(dst + V_BYTES, _mm512_permutex2var_epi64(low, second, high), store);
+}
+
+LT_INLINE vi v_table_to_all(__m128i table) {
+    return _mm512_broadcast_i32x4(table);
+}
+
+/* 16 bytes of four vectors of which only the first lanes count, as v_to_code_bytes makes them. */
+LT_INLINE __m128i v_first_16(vi bytes) {
+    return _mm512_castsi512_si128(bytes);
+}
+
+/* Statistics. */
+
+LT_INLINE vi v_max_abs_8(vi max, vi codes) {
+    return _mm512_max_epu8(max, _mm512_abs_epi8(codes));
+}
+
+LT_INLINE uint32_t v_reduce_max_8(vi x) {
+    const __m256i y = _mm256_max_epu8(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    __m128i z = _mm_max_epu8(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+    z = _mm_max_epu8(z, _mm_srli_epi16(z, 8));
+    /* There is an instruction for the least of eight. */
+    const __m128i least = _mm_minpos_epu16(_mm_andnot_si128(z, _mm_set1_epi16(0xff)));
+    return ~(uint32_t)_mm_cvtsi128_si32(least) & 0xff;
+}
+
+/* The magnitudes of what 16 narrow codes and a scale stand for, to look codes up in. */
+typedef vf code_values;
+
+LT_INLINE code_values v_values_of(vf scale) {
+    return v_abs(v_table_i4(scale));
+}
+
+LT_INLINE vf v_lookup_values(const uint8_t *codes, code_values values, vf scale) {
+    (void)scale;
+    return v_lookup(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)codes)), values);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes kernels that encode one scope while they take the next one's statistic, a step of each in
+ * turn: memory is read all the time, and what is encoded lies in the cache.
+ *
+ * Parameters: as convert_template.h. Levels of 32 registers have these: both sides' values, sums
+ * and constants are in use at once. */
+#ifndef LT_CPU_X86_SCOPES_TEMPLATE_H
+#define LT_CPU_X86_SCOPES_TEMPLATE_H
+
+#include "cpu/x86/convert_template.h"
+#include "cpu/x86/stat_blocks_template.h"
+
+/* step(src, dst, inv_scale, store) encodes step_elems elements, whole blocks;
+ * rest(src, dst, n_elems, inv_scale) fewer. */
+#define LT_SCOPE_KERNEL(name, stat, elem_bytes, step_elems, step_bytes, step, rest)                \
+    LT_INLINE float name##_scope_of(const uint8_t *src, uint8_t *dst, size_t n_elems,              \
+                                    float inv_scale, size_t ahead, lt_store store) {               \
+        enum { BLOCK_BYTES = BLOCK_ELEMS * (elem_bytes), BLOCKS = (step_elems) / BLOCK_ELEMS };    \
+        const uint8_t *next = src + n_elems * (elem_bytes);                                        \
+        stat##_sums sums;                                                                          \
+        stat##_begin(&sums);                                                                       \
+        for (; n_elems >= (step_elems); n_elems -= (step_elems)) {                                 \
+            LT_UNROLL                                                                              \
+            for (int i = 0; i < BLOCKS; i++) {                                                     \
+                LT_UNROLL                                                                          \
+                for (int line = 0; line < BLOCK_BYTES; line += CACHE_LINE)                         \
+                    prefetch_to_second_cache(next + ahead + line);                                 \
+                stat##_block(&sums, next);                                                         \
+                next += BLOCK_BYTES;                                                               \
+            }                                                                                      \
+            step(src, dst, inv_scale, store);                                                      \
+            src += (step_elems) * (elem_bytes);                                                    \
+            dst += (step_bytes);                                                                   \
+        }                                                                                          \
+        if (n_elems > 0) {                                                                         \
+            rest(src, dst, n_elems, inv_scale);                                                    \
+            for (; n_elems >= BLOCK_ELEMS; n_elems -= BLOCK_ELEMS, next += BLOCK_BYTES)            \
+                stat##_block(&sums, next);                                                         \
+            stat##_rest(&sums, next, n_elems);                                                     \
+        }                                                                                          \
+        return stat##_end(&sums);                                                                  \
+    }                                                                                              \
+    float LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale, \
+                                      size_t ahead) {                                              \
+        if ((uintptr_t)dst % (step_bytes) == 0)                                                    \
+            return name##_scope_of(src, dst, n_elems, inv_scale, ahead, LT_STORE_STREAM);          \
+        return name##_scope_of(src, dst, n_elems, inv_scale, ahead, LT_STORE_PLAIN);               \
+    }
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Statistics by blocks of 64 elements: NAME_begin, NAME_block, NAME_rest for the fewer elements
+ * that may come last, and NAME_end, on sums of type NAME_sums. A last vector is filled up with
+ * zeros, which change neither statistic.
+ *
+ * Parameters: the including file has included one of simd_*.h. */
+#ifndef LT_CPU_X86_STAT_BLOCKS_TEMPLATE_H
+#define LT_CPU_X86_STAT_BLOCKS_TEMPLATE_H
+
+#include "cpu/numerics.h"
+#include "lathe_constants.h"
+
+enum { BLOCK_ELEMS = LATHE_STAT_LANES, SUM_VECTORS = LATHE_STAT_LANES / V_FLOATS };
+
+/* The last vector, of fewer elements than it holds, filled up with zeros. */
+LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src, size_t n_bytes) {
+    memset(vector, 0, V_BYTES);
+    memcpy(vector, src, n_bytes);
+    return vector;
+}
+
+/* Of n_vectors vectors, each made of n_elems elements that lie in n_bytes. */
+#define STAT_BLOCK(name, type, n_vectors, elem_bytes, vector_elems, zero, add)                     \
+    typedef struct name##_sums {                                                                   \
+        type of[n_vectors];                                                                        \
+    } name##_sums;                                                                                 \
+    LT_INLINE void name##_begin(name##_sums *sums) {                                               \
+        LT_UNROLL                                                                                  \
+        for (int i = 0; i < (n_vectors); i++)                                                      \
+            sums->of[i] = zero;                                                                    \
+    }                                                                                              \
+    LT_INLINE void name##_block(name##_sums *sums, const uint8_t *in) {                            \
+        LT_UNROLL                                                                                  \
+        for (int i = 0; i < (n_vectors); i++)                                                      \
+            sums->of[i] = add(sums->of[i], in + i * (vector_elems) * (elem_bytes));                \
+    }                                                                                              \
+    LT_INLINE void name##_rest(name##_sums *sums, const uint8_t *in, size_t n_elems) {             \
+        LT_UNROLL                                                                                  \
+        for (int i = 0; i < (n_vectors); i++) {                                                    \
+            const size_t n = n_elems < (vector_elems) ? n_elems : (vector_elems);                  \
+            if (n > 0) {                                                                           \
+                _Alignas(64) uint8_t last[V_BYTES];                                                \
+                const uint8_t *from =                                                              \
+                    n == (vector_elems) ? in : fill_vector(last, in, n * (elem_bytes));            \
+                sums->of[i] = add(sums->of[i], from);                                              \
+                in += n * (elem_bytes);                                                            \
+                n_elems -= n;                                                                      \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+/* Magnitudes order like their bits, and 16-bit ones need no widening. */
+#define ABSMAX_BLOCK(name, elem_bytes, max_abs, reduce, to_f32)                                    \
+    LT_INLINE vi name##_add(vi max, const uint8_t *in) {                                           \
+        return max_abs(max, v_load(in));                                                           \
+    }                                                                                              \
+    STAT_BLOCK(name, vi, BLOCK_ELEMS *(elem_bytes) / V_BYTES, elem_bytes, V_BYTES / (elem_bytes),  \
+               v_zero(), name##_add)                                                               \
+    LT_INLINE float name##_end(name##_sums *sums) {                                                \
+        vi max = sums->of[0];                                                                      \
+        LT_UNROLL                                                                                  \
+        for (int i = 1; i < BLOCK_ELEMS * (elem_bytes) / V_BYTES; i++)                             \
+            max = max_abs(max, sums->of[i]);                                                       \
+        return lt_f32_one_nan(lt_f32_from_bits(to_f32(reduce(max))));                              \
+    }
+
+#define SAME_BITS(bits) (bits)
+
+ABSMAX_BLOCK(absmax_f32, 4, v_max_abs_32, v_reduce_max_32, SAME_BITS)
+ABSMAX_BLOCK(absmax_f16, 2, v_max_abs_16, v_reduce_max_16, lt_f32_from_f16)
+ABSMAX_BLOCK(absmax_bf16, 2, v_max_abs_16, v_reduce_max_16, lt_f32_from_bf16)
+
+LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
+    LT_UNROLL
+    for (int half = SUM_VECTORS / 2; half > 0; half /= 2) {
+        LT_UNROLL
+        for (int i = 0; i < half; i++)
+            sum[i] = v_add(sum[i], sum[i + half]);
+    }
+    return lt_f32_one_nan(v_fold(sum[0]));
+}
+
+#define ABSSUM_BLOCK(name, elem_bytes, load)                                                       \
+    LT_INLINE vf name##_add(vf sum, const uint8_t *in) {                                           \
+        return v_add(sum, v_abs(load(in)));                                                        \
+    }                                                                                              \
+    STAT_BLOCK(name, vf, SUM_VECTORS, elem_bytes, V_FLOATS, v_set1(0), name##_add)                 \
+    LT_INLINE float name##_end(name##_sums *sums) {                                                \
+        return fold_lanes(sums->of);                                                               \
+    }
+
+ABSSUM_BLOCK(abssum_f32, 4, v_load_f32)
+ABSSUM_BLOCK(abssum_f16, 2, v_load_f16)
+ABSSUM_BLOCK(abssum_bf16, 2, v_load_bf16)
+
+#endif

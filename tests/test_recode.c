@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* INTERNAL (includes headers of src/): the kernels between quantized types, against the scalar
+ * reference, which decodes and encodes group by group, between guard pages. */
+#include "check.h"
+#include "core/scale.h"
+#include "cpu/kernels.h"
+#include "lathe_constants.h"
+#include "support.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum { MAX_ELEMS = 5120, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANARY = 0xa7 };
+
+/* Groups; the last number: one for all. */
+static const size_t group_sizes[] = {32, 64, 96, 128, 160, 256, 1024, MAX_ELEMS};
+enum { N_GROUP_SIZES = sizeof group_sizes / sizeof group_sizes[0] };
+
+/* With and without streaming stores, and VBMI. */
+enum { N_VARIANTS = 4, MAX_TABLES = N_VARIANTS * LATHE_ISA_NEON };
+
+static lt_kernels reference;
+static lt_kernels tables[MAX_TABLES];
+static size_t n_tables;
+static test_guarded src_memory;
+static test_guarded dst_memory;
+
+static void setup(void) {
+    lt_cpu_features detected;
+    lt_cpu_features_detect(&detected);
+    lt_kernels_init(&reference, LATHE_ISA_SCALAR, &detected);
+    n_tables = 0;
+    for (int isa = LATHE_ISA_SCALAR + 1; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
+        for (int variant = 0; variant < N_VARIANTS && lt_cpu_has_isa(&detected, (lathe_isa)isa);
+             variant++) {
+            lt_cpu_features features = detected;
+            features.stream_stores = (variant & 1) != 0;
+            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
+            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
+        }
+    }
+    src_memory = test_guarded_new(MAX_ELEMS + 64);
+    dst_memory = test_guarded_new(MAX_ELEMS + 128);
+}
+
+static void teardown(void) {
+    test_guarded_free(&src_memory);
+    test_guarded_free(&dst_memory);
+}
+
+TestSuite(recode, .init = setup, .fini = teardown);
+
+/* n bytes at the end of the memory, or `offset` bytes from its beginning. */
+static uint8_t *place(const test_guarded *memory, size_t n_bytes, size_t offset, bool at_end) {
+    return at_end ? memory->bytes + memory->n_bytes - n_bytes : memory->bytes + offset;
+}
+
+static size_t bytes_of(lathe_dtype dtype, size_t n_elems) {
+    uint64_t n_bytes = 0;
+    (void)lathe_dtype_row_bytes(dtype, n_elems, &n_bytes);
+    return (size_t)n_bytes;
+}
+
+/* Every length around the steps of the kernels, then a few long ones. */
+static size_t length_of(size_t round) {
+    return round < 400 ? round + 1 : 400 + (round - 400) * 157;
+}
+enum { N_LENGTHS = 430, ROUND_STEP = TEST_SANITIZED ? 7 : 1 };
+
+/* ---- sources */
+
+/* Any bytes, or codes from -greatest to greatest - 1. */
+static void fill_codes(test_rng *rng, uint8_t *src, size_t n_bytes, int greatest) {
+    test_random_bytes(rng, src, n_bytes);
+    for (size_t i = 0; greatest != 0 && i < n_bytes; i++) {
+        src[i] = (uint8_t)((int)test_random_below(rng, 2 * (uint64_t)greatest) - greatest);
+    }
+}
+
+/* The scales of groups, and the inverses that their codes are made with: those that their own
+ * greatest code leads to, or any. */
+static void fill_scales(test_rng *rng, float max_code, float *scales, float *inverses) {
+    static const float some[] = {1.0F, 0.0F, 1e-5F, 0.37F, 1e36F, FLT_MAX, 1e-44F, 600.0F};
+    for (size_t g = 0; g < MAX_GROUPS; g++) {
+        const bool is_odd = test_random_below(rng, 4) == 0;
+        const float any = (float)(1 + test_random_below(rng, 1 << 20)) * 0x1p-12F;
+        const float greatest = (float)(1 + test_random_below(rng, 128));
+        scales[g] = is_odd ? some[test_random_below(rng, 8)] : any;
+        inverses[g] = lt_inverse_scale(greatest * scales[g] / max_code);
+        if (test_random_below(rng, 3) == 0) {
+            inverses[g] = (float)test_random_below(rng, 1 << 16) * 0x1p-10F / any;
+        }
+    }
+}
+
+/* What codes are packed as in these tests: I8, of which some are narrow, or a packed dtype. */
+typedef struct source {
+    lathe_dtype dtype;
+    bool are_narrow;
+} source;
+
+/* What the reference makes of elements that begin at `first`, a byte's first. */
+static void expect(lathe_dtype from, lathe_dtype to, const uint8_t *src, size_t n_elems,
+                   const lt_recode *how, uint8_t *expected) {
+    static float decoded[MAX_ELEMS];
+    for (size_t i = 0, g = 0; i < n_elems; i += how->group_elems, g++) {
+        size_t count = n_elems - i < how->group_elems ? n_elems - i : how->group_elems;
+        const lt_kernel_params params = {.scale = how->scales[g],
+                                         .inv_scale = how->inverses[g],
+                                         .max_code = how->max_code,
+                                         .extra_codes = how->extra_codes};
+        reference.convert[LT_HOT][from][LATHE_F32](src + bytes_of(from, i), decoded, count,
+                                                   &params);
+        reference.convert[LT_HOT][LATHE_F32][to](decoded, expected + bytes_of(to, i), count,
+                                                 &params);
+    }
+}
+
+static void check_kernel(const char *name, const lt_kernels *table, lt_recode_fn *kernel,
+                         lathe_dtype from, lathe_dtype to, const uint8_t *codes, size_t n_elems,
+                         const lt_recode *how, const uint8_t *expected) {
+    size_t src_bytes = bytes_of(from, n_elems);
+    size_t dst_bytes = bytes_of(to, n_elems);
+    bool at_end = n_elems % 2 == 0;
+    /* Every third time where streaming stores can write. */
+    size_t offset = n_elems % 3 == 0 ? 64 : n_elems % 59;
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, at_end);
+    uint8_t *dst = place(&dst_memory, dst_bytes, offset, at_end && n_elems % 3 != 0);
+    bool is_last = dst + dst_bytes == dst_memory.bytes + dst_memory.n_bytes;
+    memcpy(src, codes, src_bytes);
+    memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+    kernel(src, dst, n_elems, how);
+    CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: %zu elements in groups of %zu", name,
+          lathe_isa_name(table->isa), n_elems, how->group_elems);
+    bool outside =
+        (dst > dst_memory.bytes && dst[-1] != CANARY) || (!is_last && dst[dst_bytes] != CANARY);
+    CHECK(!outside, "%s %s: %zu elements in groups of %zu: wrote outside", name,
+          lathe_isa_name(table->isa), n_elems, how->group_elems);
+}
+
+static float max_code_of(lathe_dtype dtype) {
+    return dtype == LATHE_I8 ? LATHE_I8_MAX : dtype == LATHE_I4 ? LATHE_I4_MAX : 1;
+}
+
+/* A kernel of every table: of packed codes, or of bytes, narrow or not. */
+static void check_recoders(const char *name, source from, lathe_dtype to, size_t group,
+                           size_t n_elems, test_rng *rng) {
+    static _Alignas(64) uint8_t codes[MAX_ELEMS];
+    static uint8_t expected[MAX_ELEMS];
+    static float scales[MAX_GROUPS];
+    static float inverses[MAX_GROUPS];
+    bool is_ternary = to == LATHE_I8 && test_random_below(rng, 4) == 0;
+    const lt_recode how = {
+        .scales = scales,
+        .inverses = inverses,
+        .group_elems = group,
+        .max_code = is_ternary ? LATHE_BITNET158_MAX : max_code_of(to),
+        .extra_codes = (to == LATHE_I4 || to == LATHE_I2) && test_random_below(rng, 4) == 0,
+        .are_narrow = from.are_narrow,
+    };
+    fill_codes(rng, codes, bytes_of(from.dtype, n_elems),
+               from.dtype == LATHE_I8 && from.are_narrow ? 8 : 0);
+    fill_scales(rng, how.max_code, scales, inverses);
+    expect(from.dtype, to, codes, n_elems, &how, expected);
+    for (size_t t = 0; t < 2 * n_tables; t++) {
+        const lt_kernels *table = &tables[t % n_tables];
+        lt_heat heat = t < n_tables ? LT_HOT : LT_COLD;
+        lt_recode_fn *kernel =
+            from.dtype == LATHE_I8 ? table->recode[heat][to] : table->lookup[heat][from.dtype][to];
+        if (kernel == NULL) {
+            CHECK(table->isa == LATHE_ISA_NEON, "%s", name);
+            continue;
+        }
+        check_kernel(name, table, kernel, from.dtype, to, codes, n_elems, &how, expected);
+    }
+}
+
+Test(recode, bytes) {
+    test_rng rng = {31};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        for (size_t g = 0; g < N_GROUP_SIZES; g++) {
+#define CHECK_BYTES(name, to)                                                                      \
+    check_recoders(#name, (source){LATHE_I8, false}, to, group_sizes[g], length_of(round), &rng);  \
+    check_recoders(#name, (source){LATHE_I8, true}, to, group_sizes[g], length_of(round), &rng);
+            LT_RECODE_KERNELS(CHECK_BYTES)
+#undef CHECK_BYTES
+        }
+    }
+}
+
+Test(recode, packed_codes) {
+    test_rng rng = {32};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        for (size_t g = 0; g < N_GROUP_SIZES; g++) {
+#define CHECK_PACKED(name, from, to)                                                               \
+    check_recoders(#name, (source){from, true}, to, group_sizes[g], length_of(round), &rng);
+            LT_LOOKUP_KERNELS(CHECK_PACKED)
+#undef CHECK_PACKED
+        }
+    }
+}
+
+/* All codes of I8 with every greatest code and scale that quantization leads to: what the integer
+ * products and thresholds rest on. */
+Test(recode, every_code_of_every_own_scale) {
+    enum { N = 256 };
+    static uint8_t codes[N];
+    static uint8_t expected[N];
+    static uint8_t got[N];
+    test_rng rng = {33};
+    for (int i = 0; i < N; i++) {
+        codes[i] = (uint8_t)i;
+    }
+    for (int round = 0; round < (TEST_SANITIZED ? 20 : 200); round++) {
+        for (int greatest = 1; greatest <= 128; greatest++) {
+            for (int to = LATHE_I8; to <= LATHE_I2; to++) {
+                const float scale = (float)(1 + test_random_below(&rng, 1 << 24)) * 0x1p-30F;
+                const float max_code = max_code_of((lathe_dtype)to);
+                const float inverse = lt_inverse_scale((float)greatest * scale / max_code);
+                const lt_recode how = {
+                    .scales = &scale, .inverses = &inverse, .group_elems = N, .max_code = max_code};
+                expect(LATHE_I8, (lathe_dtype)to, codes, N, &how, expected);
+                for (size_t t = 0; t < n_tables; t++) {
+                    lt_recode_fn *kernel = tables[t].recode[LT_HOT][to];
+                    if (kernel != NULL) {
+                        kernel(codes, got, N, &how);
+                        CHECK(memcmp(got, expected, bytes_of((lathe_dtype)to, N)) == 0,
+                              "%s to %s: scale %a, greatest code %d", lathe_isa_name(tables[t].isa),
+                              lathe_dtype_name((lathe_dtype)to), (double)scale, greatest);
+                    }
+                }
+            }
+        }
+    }
+}
+
+static void check_unpacker(const char *name, lathe_dtype from, lt_pack_fn *kernel, lathe_isa isa,
+                           const uint8_t *packed, size_t n_elems) {
+    static float decoded[MAX_ELEMS];
+    const lt_kernel_params params = {.scale = 1};
+    size_t src_bytes = bytes_of(from, n_elems);
+    bool at_end = n_elems % 2 == 0;
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, at_end);
+    int8_t *dst = (int8_t *)place(&dst_memory, n_elems, 1 + n_elems % 59, at_end);
+    memcpy(src, packed, src_bytes);
+    memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+    kernel(src, dst, n_elems);
+    reference.convert[LT_HOT][from][LATHE_F32](src, decoded, n_elems, &params);
+    for (size_t i = 0; i < n_elems; i++) {
+        CHECK((float)dst[i] == decoded[i], "%s %s: element %zu of %zu is %d", name,
+              lathe_isa_name(isa), i, n_elems, dst[i]);
+    }
+    CHECK((uint8_t)dst[-1] == CANARY && (at_end || (uint8_t)dst[n_elems] == CANARY),
+          "%s %s: %zu elements: wrote outside", name, lathe_isa_name(isa), n_elems);
+}
+
+Test(recode, unpacking) {
+    static uint8_t packed[MAX_ELEMS];
+    test_rng rng = {34};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        test_random_bytes(&rng, packed, sizeof packed);
+        for (size_t t = 0; t < n_tables; t++) {
+#define CHECK_UNPACKER(name, from)                                                                 \
+    if (tables[t].unpack[from] != NULL) {                                                          \
+        check_unpacker(#name, from, tables[t].unpack[from], tables[t].isa, packed,                 \
+                       length_of(round));                                                          \
+    }
+            LT_UNPACK_KERNELS(CHECK_UNPACKER)
+#undef CHECK_UNPACKER
+        }
+    }
+}
+
+static void check_stat(const char *name, source from, lt_stat stat, size_t group, size_t n_elems,
+                       test_rng *rng) {
+    static _Alignas(64) uint8_t codes[MAX_ELEMS];
+    static float decoded[MAX_ELEMS];
+    static float scales[MAX_GROUPS];
+    static float inverses[MAX_GROUPS];
+    static float expected[MAX_GROUPS];
+    static float got[MAX_GROUPS + 1];
+    size_t n_groups = (n_elems + group - 1) / group;
+    size_t src_bytes = bytes_of(from.dtype, n_elems);
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, n_elems % 2 == 0);
+    const lt_recode how = {.scales = scales, .group_elems = group, .are_narrow = from.are_narrow};
+    fill_codes(rng, codes, src_bytes, from.dtype == LATHE_I8 && from.are_narrow ? 8 : 0);
+    fill_scales(rng, 1, scales, inverses);
+    memcpy(src, codes, src_bytes);
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t count = n_elems - g * group < group ? n_elems - g * group : group;
+        const lt_kernel_params params = {.scale = scales[g]};
+        reference.convert[LT_HOT][from.dtype][LATHE_F32](src + bytes_of(from.dtype, g * group),
+                                                         decoded, count, &params);
+        expected[g] = reference.stat[LT_HOT][stat][LATHE_F32](decoded, count);
+    }
+    for (size_t t = 0; t < n_tables; t++) {
+        lt_code_stat_fn *find = tables[t].code_stat[stat][from.dtype];
+        if (find == NULL) {
+            CHECK(tables[t].isa == LATHE_ISA_NEON, "%s", name);
+            continue;
+        }
+        memset(got, CANARY, sizeof got);
+        find(src, n_elems, &how, got);
+        CHECK(memcmp(got, expected, n_groups * sizeof(float)) == 0,
+              "%s %s: %zu elements in groups of %zu", name, lathe_isa_name(tables[t].isa), n_elems,
+              group);
+        CHECK(((const uint8_t *)&got[n_groups])[0] == CANARY, "%s wrote outside", name);
+    }
+}
+
+Test(recode, statistics) {
+    test_rng rng = {35};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        size_t n_elems = length_of(round) < LATHE_STAT_TILE ? length_of(round) : LATHE_STAT_TILE;
+        for (size_t g = 0; g < N_GROUP_SIZES; g++) {
+#define CHECK_STAT(name, dtype, stat)                                                              \
+    check_stat(#name, (source){dtype, true}, stat, group_sizes[g], n_elems, &rng);                 \
+    check_stat(#name, (source){dtype, (dtype) != LATHE_I8}, stat, group_sizes[g], n_elems, &rng);
+            LT_CODE_STAT_KERNELS(CHECK_STAT)
+#undef CHECK_STAT
+        }
+    }
+}
