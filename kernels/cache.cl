@@ -5,15 +5,11 @@
  * Memory takes time to turn from writing to reading. NVIDIA's H200 reads and writes at 4,650 GB/s
  * each, but the least reading between the writes, 3% of all bytes say, makes them a sixth slower.
  * So a conversion reads in bursts: from time to time some work-groups that follow each other ask
- * the cache for the source's next megabytes, and for nothing but results to make room for them. */
+ * the cache for the source's next megabytes and their scales, and for nothing but results to make
+ * room for them. */
 #include "codes.cl"
 
-/* NVIDIA's compiler */
-#ifdef __NV_CL_C_VERSION
-#define LT_CAN_FETCH 1
-#else
-#define LT_CAN_FETCH 0
-#endif
+#define LT_CAN_FETCH LT_HAS_PTX
 
 /* Stores what will not be read again soon. */
 void lt_store_last(__global uchar *at, uint4 words) {

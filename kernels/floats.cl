@@ -6,6 +6,14 @@
 
 #pragma OPENCL FP_CONTRACT OFF
 
+/* NVIDIA's compiler takes PTX, of processors from compute capability 8.0 on unless the host says
+ * that the device is an older one. */
+#if defined(__NV_CL_C_VERSION) && !defined(LT_NO_PTX)
+#define LT_HAS_PTX 1
+#else
+#define LT_HAS_PTX 0
+#endif
+
 #define LT_MAGNITUDE 0x7fffffffu
 #define LT_INFINITY 0x7f800000u
 
@@ -54,6 +62,47 @@ uint4 lt_bf16_of_f32(uint4 f32) {
     const uint4 rounded = lt_bf16_of_number(as_float4(f32));
     return LT_SELECT((f32 & LT_MAGNITUDE) > LT_INFINITY, f32 >> 16 | 0x40, rounded);
 }
+
+/* Eight numbers as F16 or BF16, two to a word. NVIDIA's processors round two at once, which takes
+ * nine operations in integers: from I4 to BF16 with a scale for each group, 0.95 of the time. */
+
+#if LT_HAS_PTX
+
+uint lt_f16_pair(float low, float high) {
+    uint pair;
+    __asm__("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+uint lt_bf16_pair(float low, float high) {
+    uint pair;
+    __asm__("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+uint4 lt_f16_pairs(float4 a, float4 b) {
+    return (uint4)(lt_f16_pair(a.x, a.y), lt_f16_pair(a.z, a.w), lt_f16_pair(b.x, b.y),
+                   lt_f16_pair(b.z, b.w));
+}
+
+uint4 lt_bf16_pairs(float4 a, float4 b) {
+    return (uint4)(lt_bf16_pair(a.x, a.y), lt_bf16_pair(a.z, a.w), lt_bf16_pair(b.x, b.y),
+                   lt_bf16_pair(b.z, b.w));
+}
+
+#else
+
+uint4 lt_f16_pairs(float4 a, float4 b) {
+    const uint8 bits = (uint8)(lt_f16_of_number(a), lt_f16_of_number(b));
+    return bits.even | bits.odd << 16;
+}
+
+uint4 lt_bf16_pairs(float4 a, float4 b) {
+    const uint8 bits = (uint8)(lt_bf16_of_number(a), lt_bf16_of_number(b));
+    return bits.even | bits.odd << 16;
+}
+
+#endif
 
 /* A positive number as significand * 2^(exponent - 150), the significand 24 bits long. */
 typedef struct lt_parts {
@@ -106,15 +155,21 @@ float lt_divide_any(float a, float b) {
     return lt_round(quotient << 1 | (rest != 0), over.exponent - under.exponent + 150 - 26);
 }
 
-/* 1 / scale for a scale >= 0; 0 where that is not a finite number. Far from the ends of the range,
- * two steps of Newton's method round correctly, except for a significand of ones alone (Markstein,
- * "Computation of elementary functions on the IBM RISC System/6000 processor", 1990). */
-float lt_inverse(float scale) {
+/* 1 / scale for a scale from 2^-124 to 2^124, where two steps of Newton's method round correctly,
+ * except for a significand of ones alone (Markstein, "Computation of elementary functions on the IBM
+ * RISC System/6000 processor", 1990). That one's inverse is the second number from a power of two. */
+float lt_inverse_fast(float scale) {
     const uint bits = as_uint(scale);
-    if (bits - 0x01800000u < 0x7c000000u && (bits & 0x7fffff) != 0x7fffff) {
-        float inverse = 1.0f / scale;
-        inverse = fma(fma(-scale, inverse, 1.0f), inverse, inverse);
-        return fma(fma(-scale, inverse, 1.0f), inverse, inverse);
+    float inverse = 1.0f / scale;
+    inverse = fma(fma(-scale, inverse, 1.0f), inverse, inverse);
+    inverse = fma(fma(-scale, inverse, 1.0f), inverse, inverse);
+    return (bits & 0x7fffff) == 0x7fffff ? as_float(0x7e800001 - (bits & 0x7f800000)) : inverse;
+}
+
+/* 1 / scale for a scale >= 0; 0 where that is not a finite number. */
+float lt_inverse(float scale) {
+    if (as_uint(scale) - 0x01800000u < 0x7c000000u) {
+        return lt_inverse_fast(scale);
     }
     if (scale == 0) {
         return 0;
@@ -123,12 +178,21 @@ float lt_inverse(float scale) {
     return as_uint(inverse) < LT_INFINITY ? inverse : 0;
 }
 
+/* Whether lt_divide_fast does for a: from 2^-95 to 2^119. */
+bool lt_divides_fast(float a) {
+    return as_uint(a) - 0x10000000u < 0x6b000000u;
+}
+
+float lt_divide_fast(float a, float b) {
+    const float inverse = lt_inverse_fast(b);
+    const float quotient = a * inverse;
+    return fma(fma(-quotient, b, a), inverse, quotient);
+}
+
 /* a / b for a finite a >= 0 and a whole b from 1 to 4096; rounded correctly in the same way. */
 float lt_divide(float a, float b) {
-    if (as_uint(a) - 0x10000000u < 0x6b000000u) { /* 2^-95 to 2^119 */
-        const float inverse = lt_inverse(b);
-        const float quotient = a * inverse;
-        return fma(fma(-quotient, b, a), inverse, quotient);
+    if (lt_divides_fast(a)) {
+        return lt_divide_fast(a, b);
     }
     return a == 0 ? 0 : lt_divide_any(a, b);
 }

@@ -62,11 +62,12 @@ typedef struct lathe_side {
            LATHE_CL_GROUP; neither STRICT nor SURVEY */
 
 #define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
+#define LATHE_CL_PLAIN 2048  /* block, with LINEAR: the plain kernel can go first */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
 /* One launch. Convert: n_rows rows of n_cols elements, at most LATHE_CL_MAX_ELEMS in all, which
- * follow each other on both sides. Stats: n_tiles tiles of a tiling; the fields after row_scopes
+ * follow each other on both sides. Stats: n_tiles tiles of a tiling; the fields after block_scopes
  * say which, and the source's element 0 is the first tile's first. */
 typedef struct lathe_launch {
     lathe_side src;
@@ -80,11 +81,13 @@ typedef struct lathe_launch {
     lathe_div row_units;  /* stream: units of a row; block: blocks of a row */
     lathe_u64 block_rows; /* block: rows of a block; 1 where rows are cut */
     lathe_u64 block_cols;
-    lathe_div row_parts;   /* block of several rows: vectors of a row */
-    lathe_div row_outputs; /* the same, and BITNET158: units of a row */
-    lathe_div row_scopes;  /* the same: scales of a row */
+    lathe_div row_parts;    /* block of several rows: vectors of a row */
+    lathe_div row_outputs;  /* the same, and BITNET158: units of a row */
+    lathe_div row_scopes;   /* the same: scales of a row */
+    lathe_u64 block_bytes;  /* plain: a full block's on the target's side */
+    lathe_u64 block_scopes; /* plain: a full block's scales */
     lathe_u64 n_tiles;
-    lathe_u64 scope_elems;
+    lathe_u64 scope_elems; /* recode: elements with one map, what row_scopes divides by */
     lathe_u64 tiling_row;  /* elements of a row that begins its own scopes */
     lathe_u64 tile_origin; /* what lies before the launch in the first tile's row */
     lathe_u64 tile_phase;  /* and in its scope */
@@ -108,7 +111,8 @@ typedef struct lathe_entry {
 
 /* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) *
  * LATHE_CL_FAULT_KINDS + fault kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated
- * elements. */
+ * elements; of recode launches, whether there is something left for the recode_odd kernel, which
+ * shares their report. */
 #define LATHE_CL_REPORT_WORDS 2
 #define LATHE_CL_NO_FAULT 0xffffffffu
 #define LATHE_CL_FAULT_NON_FINITE 0u
@@ -145,6 +149,13 @@ typedef struct lathe_entry {
 #define LATHE_CL_BLOCK_ELEMS 4096
 #define LATHE_CL_BLOCK_SCOPES 128
 
+/* Work-items of a group of the plain kernel, which takes a block; 0: the pair has none. */
+#define LATHE_CL_PLAIN_ITEMS(src, dst)                                                             \
+    ((dst) < LATHE_CL_I8 || (src) > LATHE_CL_BF16 ||                                               \
+             ((src) == LATHE_CL_F32 && (dst) != LATHE_CL_I1 && (dst) != LATHE_CL_BITNET158)        \
+         ? 0                                                                                       \
+         : ((src) == LATHE_CL_F32 ? 256 : 128))
+
 /* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
  * side, because wider ones are taken apart into accesses that do not lie side by side. */
 #define LATHE_CL_UNIT(src, dst)                                                                    \
@@ -163,12 +174,47 @@ typedef struct lathe_entry {
 
 /* The stream kernel gives LATHE_CL_GROUP units to a work-group at a time, so many times. Memory
  * likes results best that are written in the order of their addresses, so that few are on their way
- * at once: floats are, twice. What is smaller, or takes more to find, is worth more steps. */
+ * at once: floats are, twice; from I8 to F32, once. What is smaller, or takes more to find, is
+ * worth more steps. */
 #define LATHE_CL_PAIR_STEPS(src, dst)                                                              \
     ((dst) == LATHE_CL_BITNET158                       ? 1                                         \
+     : (src) == LATHE_CL_I8 && (dst) == LATHE_CL_F32   ? 1                                         \
      : (src) == LATHE_CL_BITNET158                     ? ((dst) == LATHE_CL_F32 ? 4 : 8)           \
      : (src) == LATHE_CL_F32 || (dst) <= LATHE_CL_BF16 ? 2                                         \
                                                        : 4)
+
+/* Elements that the recode kernels make of each other at once: a power of two. */
+#define LATHE_CL_RECODE_VECTOR(src, dst)                                                           \
+    ((src) == LATHE_CL_I8 || (dst) == LATHE_CL_I8                                                  \
+         ? 16                                                                                      \
+         : ((src) == LATHE_CL_I4 || (dst) == LATHE_CL_I4 ? 32 : 64))
+
+/* Work-items of a team of the recode kernels, which has a part of a row, or a tile. */
+#define LATHE_CL_TEAM 64
+
+/* The most elements of a team's part: four vectors for each work-item; no more than a tile where
+ * local memory has to hold them. */
+#define LATHE_CL_TEAM_ELEMS(src, dst)                                                              \
+    ((src) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_I1            \
+         ? LATHE_STAT_TILE                                                                         \
+         : 4 * LATHE_CL_TEAM * LATHE_CL_RECODE_VECTOR(src, dst))
+
+/* And the most scopes. */
+#define LATHE_CL_RECODE_SCOPES(src, dst) (LATHE_CL_TEAM_ELEMS(src, dst) / LATHE_CL_RECODE_SCOPE)
+#define LATHE_CL_RECODE_SCOPE 128
+
+/* Tiles of a work-group of `group` work-items of the recode_stats kernel. */
+#define LATHE_CL_RECODE_TILES(group) ((group) / LATHE_CL_TEAM * 4)
+
+/* Scopes of up to so many elements have sums of I2's and BITNET158's codes by counting; others, of
+ * LATHE_CL_LONG_ELEMS and more, one to a part. */
+#define LATHE_CL_COUNTED_ELEMS 128
+#define LATHE_CL_LONG_ELEMS 512
+
+/* Columns of a row that it is cut at for them are multiples of this; on a side of BITNET158 of
+ * LATHE_CL_TRIT_COLS, too. */
+#define LATHE_CL_RECODE_COLS 64
+#define LATHE_CL_TRIT_COLS 320
 
 /* Work-items that share a tile of the stats kernel, LATHE_STAT_LANES lanes between them. */
 #define LATHE_CL_TILE_ITEMS(src) ((src) <= LATHE_CL_BF16 ? 32 : 16)

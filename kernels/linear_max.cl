@@ -139,12 +139,16 @@ uint lt_codes_of_fields(uint fields) {
 }
 
 /* The fields of four elements, added to those above them. */
-uint lt_fields_of(uint above, const lt_sixteen *held, uint i, float inverse) {
-    const uint4 each = as_uint4(lt_held4(held, i) * inverse + LT_ROUNDING);
+uint lt_add_fields(uint above, float4 rounded) {
+    const uint4 each = as_uint4(rounded);
     above = (above << LT_FIELD) + each.w;
     above = (above << LT_FIELD) + each.z;
     above = (above << LT_FIELD) + each.y;
     return (above << LT_FIELD) + each.x;
+}
+
+uint lt_fields_of(uint above, const lt_sixteen *held, uint i, float inverse) {
+    return lt_add_fields(above, lt_held4(held, i) * inverse + LT_ROUNDING);
 }
 
 void lt_store_finite(__global uchar *out, const lt_sixteen *held, float inverse) {

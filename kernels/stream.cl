@@ -2,168 +2,55 @@
 /* The stream kernel: rows that lie alike on both sides, aligned for vectors, with their scales in
  * place. A work-item takes a unit in each step; what it loads for all of them is on its way before
  * the first is needed, scales too. */
-#include "target.cl"
-
-/* The scale at a place of a side that has more than one. The host sees to it that there are fewer
- * than 2^31 elements to a scale, and phase 0 where there are several rows. */
-float lt_given_scale(const lathe_side *side, __global const float *scales, lt_spot spot) {
-    if (side->scales_per_row == 1) {
-        return scales[side->scale_offset + spot.row];
-    }
-    const uint in_row = lt_div_32(spot.col + (uint)side->scale_phase, &side->scale_elems);
-    return scales[side->scale_offset + (spot.row * (uint)side->scales_per_row + in_row)];
-}
-
-/* Where a unit of the launch begins in its row. */
-lt_spot lt_unit_spot(const lathe_launch *launch, uint unit) {
-    lt_spot spot = {0, unit * LT_UNIT};
-    if (launch->n_rows > 1) {
-        spot.row = lt_div_32(unit, &launch->row_units);
-        spot.col = (unit - spot.row * (uint)launch->row_units.by) * LT_UNIT;
-    }
-    return spot;
-}
-
-lt_spot lt_moved(lt_spot spot, const lathe_side *side) {
-    spot.col += (uint)side->first_col;
-    return spot;
-}
+#include "trits.cl"
 
 #if LT_DST != LATHE_CL_BITNET158
 
-#define LT_UNIT_STEPS (LATHE_CL_GROUP * LATHE_CL_PAIR_STEPS(LT_SRC, LT_DST) / LT_GROUP)
+#if LT_SRC != LATHE_CL_BITNET158
+typedef lt_raw lt_held; /* what holds a unit */
+#endif
 
-/* What holds a unit. */
-#if LT_SRC == LATHE_CL_BITNET158
+#if LT_SRC == LATHE_CL_I1 && defined(LT_PAIRS)
 
-/* For eights a table of what bytes hold: three words to load in place of some forty operations. */
-#define LT_HAS_TABLE (LT_UNIT == 8)
+/* Eight elements of I1: the scale's bits, of one sign or the other. */
+uint4 lt_signed_pairs(uint bits, float scale) {
+    const uint4 pairs = LT_PAIRS((float4)(scale), (float4)(scale));
+    const uint spread = (bits & 0x55) | (bits & 0xaa) << 15;
+    const uint4 plus = (uint4)(spread << 15, spread << 13, spread << 11, spread << 9);
+    return pairs ^ (~plus & 0x80008000u);
+}
 
-/* Its two or three bytes, the last one perhaps twice. */
-typedef uchar4 lt_held;
+#endif
 
-lt_held lt_hold(__global const uchar *row, uint col) {
-    const uint byte = col / 5;
-#if LT_UNIT == 8
-    return (uchar4)(row[byte], row[byte + 1], row[(col + 7) / 5], 0);
+/* Four of a unit's numbers, from its 4 * part-th on. */
+float4 lt_held_numbers(lt_held held, uint part, uint src_col, float source) {
+#if LT_SRC == LATHE_CL_BITNET158 && LT_UNIT == 8
+    return lt_numbers_of_i8(part == 0 ? held.x : held.y) * source;
+#elif LT_SRC == LATHE_CL_BITNET158
+    return lt_numbers_of_i8(held) * source;
+#elif LT_UNIT == 8
+    return lt_decode4(part == 0 ? LT_RAW_LOW(held) : LT_RAW_HIGH(held), src_col + 4 * part, source);
 #else
-    return (uchar4)(row[byte], row[(col + 3) / 5], 0, 0);
+    return lt_decode4(held, src_col, source);
 #endif
 }
-
-/* Reports the first byte that no encoder emits. */
-void lt_corrupt_unit(lt_held held, uint elem, __global uint *report) {
-    const uint bytes_before = held.x >= LATHE_BITNET158_BYTE_VALUES   ? 0
-                              : held.y >= LATHE_BITNET158_BYTE_VALUES ? 1
-                                                                      : 2;
-    lt_fault(report, elem + 5 * bytes_before, LATHE_CL_FAULT_CORRUPT_DATA);
-}
-
-#if LT_HAS_TABLE
-
-/* A byte's codes, with a mark where no encoder emits it. */
-#define LT_CORRUPT 0x80000000u
-
-void lt_fill_table(__local uint *table, uint item) {
-    for (uint i = item; i < 256; i += LT_GROUP) {
-        table[i] =
-            (lt_codes_of_trits(i) & 0x3ff) | (i < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_CORRUPT);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-#endif
-
-/* The unit's codes as I2 has them. */
-uint lt_held_codes(lt_held held, uint col, uint elem, __local const uint *table,
-                   __global uint *report) {
-    const uint digit = col % 5;
-#if LT_HAS_TABLE
-    const uint first = table[held.x];
-    const uint second = table[held.y];
-    const uint third = table[held.z];
-    if (((first | second | third) & LT_CORRUPT) != 0) {
-        lt_corrupt_unit(held, elem - digit, report);
-    }
-    return (first | second << 10 | third << 20) >> 2 * digit;
-#else
-    const uint two = held.x | (uint)held.y << 16;
-    const uint room = 256 - LATHE_BITNET158_BYTE_VALUES;
-    if (((two + room * 0x10001) & 0x01000100) != 0) {
-        lt_corrupt_unit(held, elem - digit, report);
-    }
-    const uint codes = lt_codes_of_trits(two);
-    return ((codes & 0x3ff) | (codes >> 6 & 0xffc00)) >> 2 * digit;
-#endif
-}
-
-#else
-
-#define LT_HAS_TABLE 0
-
-typedef lt_raw lt_held;
-#define lt_hold LT_FETCH
-
-#endif
-
-/* ---- sources of two bits and less, to F16 and BF16: the bits of all values of a code are known
- * once the scale's are */
-
-#define LT_FEW_VALUES (LT_SRC >= LATHE_CL_I2 && (LT_DST == LATHE_CL_F16 || LT_DST == LATHE_CL_BF16))
-
-#if LT_FEW_VALUES
-
-uint lt_bits_of_number(float x) {
-#if LT_DST == LATHE_CL_F16
-    return lt_f16_of_number((float4)(x)).x;
-#else
-    return lt_bf16_of_number((float4)(x)).x;
-#endif
-}
-
-/* Eight codes, as I1 or I2 has them, times `scale`, whose sign is what a code 0 has. */
-uint4 lt_few_values(uint codes, float scale) {
-    const uint one = lt_bits_of_number(fabs(scale));
-    const uint sign = (uint)(as_int(scale) >> 31) & 0x80008000u;
-#if LT_SRC == LATHE_CL_I1
-    const uint spread = (codes & 0x55) | (codes & 0xaa) << 15;
-    return ((uint4)(spread << 15, spread << 13, spread << 11, spread << 9) & 0x80008000u) ^
-           (one * 0x10001 ^ sign ^ 0x80008000u);
-#else
-    const uint spread = (codes & 0x3333) | (codes & 0xcccc) << 14;
-    const uint4 pairs = (uint4)(spread, spread >> 4, spread >> 8, spread >> 12);
-    uint4 bits = (pairs & 0x00010001) * one + (pairs & 0x00020002) * 0x4000;
-#if LT_SRC == LATHE_CL_I2
-    /* -2, which no encoder emits here */
-    bits += (pairs >> 1 & ~pairs & 0x00010001) * lt_bits_of_number(2 * fabs(scale));
-#endif
-    return bits ^ sign;
-#endif
-}
-
-#endif
 
 /* Converts and stores a whole unit, without a survey. */
-void lt_stream_unit(lt_held held, __global uchar *at, uint src_col, float source, lt_scale target,
-                    uint elem, __local const uint *table, __global uint *report) {
-#if LT_FEW_VALUES && LT_SRC == LATHE_CL_BITNET158
-    lt_store_last(at, lt_few_values(lt_held_codes(held, src_col, elem, table, report), source));
-#elif LT_FEW_VALUES
-    lt_store_last(at, lt_few_values(held, source));
-#elif LT_SRC == LATHE_CL_BITNET158
-    const uint codes = lt_held_codes(held, src_col, elem, table, report);
-#if LT_UNIT == 8
-    const float8 x = (float8)(lt_numbers_of_i2(codes), lt_numbers_of_i2(codes >> 8)) * source;
-    lt_store_unit(at, (uint8)(lt_encode4(x.lo, target), lt_encode4(x.hi, target)));
-#else
-    lt_store_unit(at, lt_encode4(lt_numbers_of_i2(codes) * source, target));
-#endif
+void lt_stream_unit(lt_held held, __global uchar *at, uint src_col, float source, lt_scale target) {
+#if LT_SRC == LATHE_CL_I1 && defined(LT_PAIRS)
+    lt_store_last(at, lt_signed_pairs(held, source));
+#elif LT_SRC == LATHE_CL_BITNET158 && defined(LT_PAIRS)
+    lt_store_last(at, lt_picked(held, source));
 #elif LT_UNIT == 8
-    const float4 low = lt_decode4(LT_RAW_LOW(held), src_col, source);
-    const float4 high = lt_decode4(LT_RAW_HIGH(held), src_col + 4, source);
-    lt_store_unit(at, (uint8)(lt_encode4(low, target), lt_encode4(high, target)));
+    const float4 low = lt_held_numbers(held, 0, src_col, source);
+    const float4 high = lt_held_numbers(held, 1, src_col, source);
+#if defined(LT_PAIRS) && !LT_HAS_NAN
+    lt_store_last(at, LT_PAIRS(low, high));
 #else
-    lt_store_unit(at, lt_encode4(lt_decode4(held, src_col, source), target));
+    lt_store_unit(at, (uint8)(lt_encode4(low, target), lt_encode4(high, target)));
+#endif
+#else
+    lt_store_unit(at, lt_encode4(lt_held_numbers(held, 0, src_col, source), target));
 #endif
 }
 
@@ -192,184 +79,118 @@ void lt_careful_unit(__global const uchar *src, __global const float *src_scales
 
 #if LT_CAN_FETCH
 
-/* A burst: its elements, about 4 MiB of the source, and the work-groups that ask for it, which are
- * the first of those that convert the burst before it. */
-#define LT_BURST_ELEMS                                                                             \
-    (LT_SRC == LATHE_CL_BITNET158 ? 1u << 24 : (4u << 23) / LATHE_CL_BITS(LT_SRC))
+/* A burst: its elements, of which the source has some megabytes (with the scales that were best on
+ * an H200), and the work-groups that ask for it, which are the first of those that convert the
+ * burst before it. */
+#if LT_SRC == LATHE_CL_BITNET158
+#define LT_BURST_ELEMS (1u << 24)
+#else
+#define LT_BURST_ELEMS ((LT_SRC < LATHE_CL_I8 ? 4u << 23 : 3u << 23) / LATHE_CL_BITS(LT_SRC))
+#endif
 #define LT_BURST_GROUPS (LT_BURST_ELEMS / (LT_GROUP * LT_UNIT_STEPS * LT_UNIT))
 #define LT_BURST_LEADERS min(LT_BURST_GROUPS, 256u)
 #define LT_LEADER_ELEMS (LT_BURST_ELEMS / LT_BURST_LEADERS)
 
-/* A work-group's share of the next burst. The rows of regular launches follow each other. */
-void lt_read_ahead(__global const uchar *src, const lathe_launch *launch, uint group, uint item) {
+/* A work-group's share of the next burst, and its scales. The rows of regular launches follow each
+ * other. */
+void lt_read_ahead(__global const uchar *src, __global const float *scales,
+                   const lathe_launch *launch, uint group, uint item) {
+    const lathe_side *side = &launch->src;
     const uint place = group % LT_BURST_GROUPS;
     const uint begin = (group / LT_BURST_GROUPS + 1) * LT_BURST_ELEMS + place * LT_LEADER_ELEMS;
-    if (place < LT_BURST_LEADERS &&
-        begin + LT_LEADER_ELEMS <= (uint)launch->n_cols * (uint)launch->n_rows) {
-        const lt_spot at = lt_moved(lt_unit_spot(launch, begin / LT_UNIT), &launch->src);
-        lt_fetch_lines(src + lt_row_offset(&launch->src, at.row) + lt_source_byte(at.col),
-                       (uint)lt_source_byte(LT_LEADER_ELEMS), item);
+    const uint end = begin + LT_LEADER_ELEMS;
+    if (place >= LT_BURST_LEADERS || end > (uint)launch->n_cols * (uint)launch->n_rows) {
+        return;
+    }
+    const lt_spot at = lt_moved(lt_unit_spot(launch, begin / LT_UNIT), side);
+    lt_fetch_lines(src + lt_row_offset(side, at.row) + lt_source_byte(at.col),
+                   (uint)lt_source_byte(LT_LEADER_ELEMS), item);
+    if (side->scale_elems.by != 0) {
+        const lt_spot last = lt_moved(lt_unit_spot(launch, end / LT_UNIT - 1), side);
+        const uint first = lt_given_index(side, at);
+        lt_fetch_lines((__global const uchar *)(scales + side->scale_offset + first),
+                       4 * (lt_given_index(side, last) - first + 1), item);
     }
 }
 
 #endif
 
-/* The units of a group, all of them whole, those of a step in one row, and nothing asked for on
+/* The units of a group: all of them whole, those of a step in one row, and nothing asked for on
  * top. */
-#if LT_HAS_TABLE
+#if LT_SRC == LATHE_CL_BITNET158
 
-/* Steps find their places one by one: with a table, that has been faster. */
 void lt_stream_group(__global const uchar *restrict src, __global const float *restrict src_scales,
                      __global uchar *restrict dst, __global const float *restrict dst_scales,
-                     const lathe_launch *launch, uint first, uint item, __local uint *table,
-                     __global uint *report) {
-    lt_held held[LT_UNIT_STEPS];
-    float sources[LT_UNIT_STEPS]; /* their scales, on either side */
-    float targets[LT_UNIT_STEPS];
-
+                     const lathe_launch *launch, uint first, uint item,
+                     __local lt_trit_memory *memory, __global uint *report) {
+    const lt_trit_tile tile = lt_trit_tile_of(src, launch, first);
+    lt_spot spot = lt_unit_spot(launch, first);
+    lt_unit_scales scales;
+    lt_load_unit_scales(src_scales, dst_scales, launch, spot, LT_UNIT_STEPS, item, &scales);
+    lt_unpack_trits(src, &tile, launch, spot.row, item, memory, report);
+#if LT_DST <= LATHE_CL_BF16
+    /* of which rows follow each other */
+    __global uchar *floats = dst + launch->dst.data_offset +
+                             lt_target_byte((uint)launch->dst.first_col) +
+                             (ulong)(first + item) * lt_target_byte(LT_UNIT);
+#endif
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        const lt_spot base = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->src);
-        held[step] =
-            lt_hold(src + lt_row_offset(&launch->src, base.row), base.col + item * LT_UNIT);
-    }
-    const bool one_source = launch->src.scale_elems.by == 0;
-    const float source = one_source ? src_scales[launch->src.scale_offset] : 0;
-#pragma unroll
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        sources[step] = source;
-        if (!one_source) {
-            lt_spot from = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->src);
-            from.col += item * LT_UNIT;
-            sources[step] = lt_given_scale(&launch->src, src_scales, from);
-        }
-    }
-#if LT_DST >= LATHE_CL_I8
-    const bool one_target = launch->dst.scale_elems.by == 0;
-    lt_scale target;
-    if (one_target) {
-        target = lt_scale_of(dst_scales[launch->dst.scale_offset]);
-    } else {
-#pragma unroll
-        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-            lt_spot to = lt_moved(lt_unit_spot(launch, first + step * LT_GROUP), &launch->dst);
-            to.col += item * LT_UNIT;
-            targets[step] = lt_given_scale(&launch->dst, dst_scales, to);
-        }
-    }
+#if LT_DST <= LATHE_CL_BF16
+        __global uchar *at = floats + lt_target_byte(step * LT_STEP_ELEMS);
 #else
-    const lt_scale target = {1, 1, 0};
+        const lt_spot to = lt_item_spot(spot, &launch->dst, item);
+        __global uchar *at = dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col);
 #endif
-    lt_fill_table(table, item);
-#pragma unroll
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        const lt_spot base = lt_unit_spot(launch, first + step * LT_GROUP);
-        const lt_spot to = lt_moved(base, &launch->dst);
-        const lt_spot from = lt_moved(base, &launch->src);
-#if LT_DST >= LATHE_CL_I8
-        if (!one_target) {
-            target = lt_scale_of(targets[step]);
-        }
-#endif
-        lt_stream_unit(held[step],
-                       dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col) +
-                           item * (uint)lt_target_byte(LT_UNIT),
-                       from.col + item * LT_UNIT, sources[step], target,
-                       base.row * (uint)launch->n_cols + base.col + item * LT_UNIT, table, report);
+        const uint row = 5 * (uint)(lt_row_offset(&launch->src, spot.row) - tile.from);
+        lt_stream_unit(lt_trit_unit(memory, row + lt_item_spot(spot, &launch->src, item).col), at,
+                       0, lt_unit_source(&scales, step), lt_unit_target(&scales, step));
+        spot = lt_next_step(launch, spot);
     }
 }
 
 #else
-
-/* Work-items' next units lie so many elements on. */
-#define LT_STEP_ELEMS (LT_GROUP * LT_UNIT)
 
 /* n_steps units for each work-item, all of them whole and in one row, and nothing asked for on top:
  * but for the column, every work-item's place is the group's. */
 void lt_stream_run(__global const uchar *restrict src, __global const float *restrict src_scales,
                    __global uchar *restrict dst, __global const float *restrict dst_scales,
-                   const lathe_launch *launch, uint first, uint n_steps, uint item,
-                   __local const uint *table, __global uint *report) {
-    const lt_spot base = lt_unit_spot(launch, first);
-    lt_spot from = lt_moved(base, &launch->src);
-    lt_spot to = lt_moved(base, &launch->dst);
-    from.col += item * LT_UNIT;
-    to.col += item * LT_UNIT;
-    __global const uchar *row = src + lt_row_offset(&launch->src, from.row);
+                   const lathe_launch *launch, uint first, uint n_steps, uint item) {
+    const lt_spot spot = lt_unit_spot(launch, first);
+    const lt_spot from = lt_item_spot(spot, &launch->src, item);
+    const lt_spot to = lt_item_spot(spot, &launch->dst, item);
+    __global const uchar *row =
+        src + lt_row_offset(&launch->src, from.row) + lt_source_byte(from.col);
     __global uchar *at = dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col);
     lt_held held[LT_UNIT_STEPS];
-    float sources[LT_UNIT_STEPS]; /* their scales, on either side */
-    float targets[LT_UNIT_STEPS];
+    lt_unit_scales scales;
 
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
         if (step < n_steps) {
-#if LT_SRC == LATHE_CL_BITNET158
-            held[step] = lt_hold(row, from.col + step * LT_STEP_ELEMS);
-#else
-            held[step] =
-                lt_hold(row + lt_source_byte(from.col) + lt_source_byte(step * LT_STEP_ELEMS), 0);
-#endif
+            held[step] = LT_FETCH(row + lt_source_byte(step * LT_STEP_ELEMS), 0);
         }
     }
-#if LT_SRC >= LATHE_CL_I8
-    const bool one_source = launch->src.scale_elems.by == 0;
-    const float source = one_source ? src_scales[launch->src.scale_offset] : 0;
-#pragma unroll
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        sources[step] = source;
-        if (!one_source && step < n_steps) {
-            const lt_spot spot = {from.row, from.col + step * LT_STEP_ELEMS};
-            sources[step] = lt_given_scale(&launch->src, src_scales, spot);
-        }
-    }
-#endif
-#if LT_DST >= LATHE_CL_I8
-    const bool one_target = launch->dst.scale_elems.by == 0;
-    lt_scale target;
-    if (one_target) {
-        target = lt_scale_of(dst_scales[launch->dst.scale_offset]);
-    } else {
-#pragma unroll
-        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-            if (step < n_steps) {
-                const lt_spot spot = {to.row, to.col + step * LT_STEP_ELEMS};
-                targets[step] = lt_given_scale(&launch->dst, dst_scales, spot);
-            }
-        }
-    }
-#else
-    const lt_scale target = {1, 1, 0};
-#endif
+    lt_load_unit_scales(src_scales, dst_scales, launch, spot, n_steps, item, &scales);
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
         if (step < n_steps) {
-#if LT_DST >= LATHE_CL_I8
-            if (!one_target) {
-                target = lt_scale_of(targets[step]);
-            }
-#endif
-            lt_stream_unit(
-                held[step], at + lt_target_byte(step * LT_STEP_ELEMS),
-                from.col + step * LT_STEP_ELEMS, LT_SRC >= LATHE_CL_I8 ? sources[step] : 1, target,
-                base.row * (uint)launch->n_cols + base.col + item * LT_UNIT + step * LT_STEP_ELEMS,
-                table, report);
+            lt_stream_unit(held[step], at + lt_target_byte(step * LT_STEP_ELEMS),
+                           from.col + step * LT_STEP_ELEMS, lt_unit_source(&scales, step),
+                           lt_unit_target(&scales, step));
         }
     }
 }
 
 void lt_stream_group(__global const uchar *restrict src, __global const float *restrict src_scales,
                      __global uchar *restrict dst, __global const float *restrict dst_scales,
-                     const lathe_launch *launch, uint first, uint item, __local uint *table,
-                     __global uint *report) {
+                     const lathe_launch *launch, uint first, uint item) {
     if (launch->n_rows == 1 || (uint)launch->row_units.by % (LT_GROUP * LT_UNIT_STEPS) == 0) {
-        lt_stream_run(src, src_scales, dst, dst_scales, launch, first, LT_UNIT_STEPS, item, table,
-                      report);
+        lt_stream_run(src, src_scales, dst, dst_scales, launch, first, LT_UNIT_STEPS, item);
         return;
     }
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        lt_stream_run(src, src_scales, dst, dst_scales, launch, first + step * LT_GROUP, 1, item,
-                      table, report);
+        lt_stream_run(src, src_scales, dst, dst_scales, launch, first + step * LT_GROUP, 1, item);
     }
 }
 
@@ -382,18 +203,20 @@ lathe_stream(__global const uchar *restrict src, __global const float *restrict 
     const uint item = (uint)get_local_id(0);
     const uint first = (uint)get_group_id(0) * (LT_GROUP * LT_UNIT_STEPS);
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-#if LT_HAS_TABLE
-    __local uint table[256];
-#else
-    __local uint *table = 0;
+#if LT_SRC == LATHE_CL_BITNET158
+    __local lt_trit_memory memory;
 #endif
 
     if ((launch.flags & LATHE_CL_REGULAR) != 0 &&
         first + LT_GROUP * LT_UNIT_STEPS <= (uint)launch.n_cols / LT_UNIT * (uint)launch.n_rows) {
 #if LT_CAN_FETCH
-        lt_read_ahead(src, &launch, (uint)get_group_id(0), item);
+        lt_read_ahead(src, src_scales, &launch, (uint)get_group_id(0), item);
 #endif
-        lt_stream_group(src, src_scales, dst, dst_scales, &launch, first, item, table, report);
+#if LT_SRC == LATHE_CL_BITNET158
+        lt_stream_group(src, src_scales, dst, dst_scales, &launch, first, item, &memory, report);
+#else
+        lt_stream_group(src, src_scales, dst, dst_scales, &launch, first, item);
+#endif
         return;
     }
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {

@@ -212,7 +212,8 @@ lathe_status lt_cl_land_table(lt_queue *queue) {
 
 void lt_cl_deliver_table(lt_queue *queue) {
     const uint32_t *words = queue->table_host.host;
-    const lathe_launch args = {.fault_base = UINT64_C(0) - LATHE_CL_FAULT_MARGIN};
+    const lathe_launch args = {.flags = LATHE_CL_SURVEY, /* which alone counts */
+                               .fault_base = UINT64_C(0) - LATHE_CL_FAULT_MARGIN};
     for (size_t i = 0; i < queue->n_many; i++) {
         lt_cl_launch_report(&args, words + LATHE_CL_REPORT_WORDS * i, queue->many[i].outcome);
     }

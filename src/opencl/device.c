@@ -214,6 +214,16 @@ static bool has_opencl_c_12(const char *version) {
     return major > 1 || (major == 1 && minor >= 2);
 }
 
+/* cl_nv_device_attribute_query's CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, which other devices do not
+ * answer. */
+enum { NVIDIA_MAJOR = 0x4000, PTX_MAJOR = 8 };
+
+static bool lacks_ptx(cl_device_id id) {
+    cl_uint major = 0;
+    return clGetDeviceInfo(id, NVIDIA_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
+           major < PTX_MAJOR;
+}
+
 /* What keeps the kernels from running there; NULL: nothing. */
 static const char *lack_of(const traits *t) {
     /* Whether subnormals are kept is left to the self-check: not every driver that keeps them says
@@ -444,6 +454,7 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
     opened.base_align_bytes = t.align_bits / 8;
     opened.group_size = group_size_of(&t);
     opened.is_cpu = (t.type & CL_DEVICE_TYPE_CPU) != 0;
+    opened.lacks_ptx = lacks_ptx(found->id);
     opened.shares_memory = t.shares_memory == CL_TRUE;
     lathe_status status =
         context == NULL ? create_context(&opened) : adopt_context(&opened, context);

@@ -1,133 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From work to kernel launches: how the two sides lie, in the 32-bit terms of kernels. */
+/* From work to kernel launches: which kernel a range takes, and what it is told. */
 #include "opencl/launch.h"
 
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "lathe_constants.h"
+#include "opencl/recode.h"
+#include "opencl/side.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Rows of so many elements are given without what lies before the launch. */
-#define LONG_ROW (UINT64_C(1) << 31)
-
-/* What is left out of a long row: whole bytes of every dtype, and fours of elements. */
-enum { LONG_ROW_QUANTUM = 160 };
-
-static uint64_t round_down(uint64_t n, uint64_t quantum) {
-    return n - n % quantum;
-}
-
-/* Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (1994): with s the
- * least power for which 2^s >= by, and m = 2^32 (2^s - by) / by + 1, rounded down, n / by is (t +
- * (n - t) / 2) / 2^(s - 1), where t = m n / 2^32, for every 32-bit n. */
-static lathe_div div_by(uint64_t by) {
-    if (by == 0 || by >= LONG_ROW) {
-        return (lathe_div){.by = by};
-    }
-    uint64_t power = 0;
-    while (UINT64_C(1) << power < by) {
-        power++;
-    }
-    uint64_t multiplier = (((UINT64_C(1) << power) - by) << 32) / by + 1;
-    uint64_t first_shift = lt_min(power, 1);
-    return (lathe_div){
-        .by = by,
-        .magic = multiplier | first_shift << 32 | (power - first_shift) << 40,
-    };
-}
-
-/* A launch of elements [elem, elem + n_elems) of the tensor, and how its sides lie. */
-typedef struct side {
-    const lt_layout *layout;
-    lathe_side args;
-    uint64_t n_elems;   /* of the launch */
-    uint64_t row_elems; /* of row 0, as given */
-} side;
-
-/* Vectors are of this many elements at most. */
-enum { MAX_VECTOR = 16 };
-
-/* True where rows do not matter: no unused bits, and not more than one scale or, if `join` is set,
- * scales that follow each other from row to row as they do inside one. */
-static bool is_flat(const lt_layout *layout, bool join) {
-    uint64_t scope = layout->scale_elems;
-    return lt_layout_is_dense(layout) &&
-           (scope == 0 || (join && scope % MAX_VECTOR == 0 && layout->row_elems % scope == 0));
-}
-
-static side side_of(const lt_layout *layout, const lt_span *span, uint64_t elem, uint64_t n_elems,
-                    bool join) {
-    bool flat = is_flat(layout, join);
-    uint64_t row_elems = flat ? layout->n_elems : layout->row_elems;
-    uint64_t row_bytes = flat ? layout->n_bytes : layout->row_bytes;
-    uint64_t row = flat ? 0 : elem / row_elems;
-    uint64_t col = elem - row * row_elems;
-    bool is_long = row_elems >= LONG_ROW;
-    uint64_t left_out = is_long ? round_down(col, LONG_ROW_QUANTUM) : 0;
-    uint64_t left_out_bytes = lt_layout_col_bytes(layout, left_out);
-    side made = {
-        .layout = layout,
-        .args =
-            {
-                .data_offset =
-                    span->data_offset - span->first_byte + row * row_bytes + left_out_bytes,
-                .scale_offset = span->scale_offset - span->first_scale,
-                .first_col = col - left_out,
-                .row_bytes = row_bytes - left_out_bytes,
-                .scales_per_row = flat ? layout->n_scales : layout->scales_per_row,
-                .scale_elems = div_by(layout->scale_elems),
-            },
-        .n_elems = n_elems,
-        .row_elems = row_elems - left_out,
-    };
-    if (layout->scale_elems != 0) {
-        uint64_t scales_left_out = left_out / layout->scale_elems;
-        made.args.scale_offset += row * made.args.scales_per_row + scales_left_out;
-        made.args.scales_per_row -= scales_left_out;
-        made.args.scale_phase = left_out % layout->scale_elems;
-    }
-    if (made.args.first_col + n_elems > made.row_elems) {
-        made.args.row_elems = is_long ? (lathe_div){.by = made.row_elems} : div_by(row_elems);
-    }
-    return made;
-}
-
-static bool in_one_row(const side *s) {
-    return s->args.row_elems.by == 0;
-}
-
-/* Describes the side's elements as rows of n_cols columns. Returns false if they are not. */
-static bool shape_side(side *s, uint64_t n_rows, uint64_t n_cols) {
-    lathe_side *args = &s->args;
-    if (!in_one_row(s)) {
-        return args->first_col == 0 && s->row_elems == n_cols;
-    }
-    bool whole_bytes = lt_layout_col_in_unit(s->layout, args->first_col) == 0;
-    if (s->layout->scale_elems != 0 || !whole_bytes) {
-        return n_rows == 1 || (args->first_col == 0 && s->row_elems == n_cols);
-    }
-    args->data_offset += lt_layout_col_bytes(s->layout, args->first_col);
-    args->first_col = 0;
-    args->row_bytes = lt_layout_col_bytes(s->layout, n_cols);
-    return n_rows == 1 || lt_layout_col_in_unit(s->layout, n_cols) == 0;
-}
-
-static uint64_t bytes_of(const lt_layout *layout, uint64_t n_elems) {
-    uint64_t units = n_elems / layout->unit_elems;
-    return lt_max(units * layout->unit_bytes, 1);
-}
-
-/* True if n_elems elements from any column that is a multiple of that can be accessed at once, in
- * words of at most 16 bytes. */
-static bool is_aligned(const side *s, bool one_row, uint64_t n_elems) {
-    const lathe_side *args = &s->args;
-    uint64_t word = lt_min(bytes_of(s->layout, n_elems), 16);
-    uint64_t first = args->data_offset + lt_layout_col_bytes(s->layout, args->first_col);
-    return args->first_col % n_elems == 0 && first % word == 0 &&
-           (one_row || args->row_bytes % word == 0);
-}
 
 static uint64_t unit_elems(const lt_pass *pass) {
     return LATHE_CL_UNIT((int)pass->src.dtype, (int)pass->dst.dtype);
@@ -138,40 +20,41 @@ static uint64_t vector_elems(const lt_pass *pass) {
     return LATHE_CL_WIDTH((int)pass->src.dtype, (int)pass->dst.dtype);
 }
 
-static bool trits_are_aligned(const side *s, bool one_row) {
+static bool trits_are_aligned(const lt_cl_side *s, bool one_row) {
     uint64_t first = s->args.data_offset + lt_layout_col_bytes(s->layout, s->args.first_col);
     return first % 4 == 0 && (one_row || s->args.row_bytes % 4 == 0);
 }
 
-static bool target_is_aligned(const lt_pass *pass, const side *dst, bool one_row) {
+static bool target_is_aligned(const lt_pass *pass, const lt_cl_side *dst, bool one_row) {
     return pass->dst.dtype == LATHE_BITNET158
                ? trits_are_aligned(dst, one_row) && dst->args.first_col % 20 == 0
-               : is_aligned(dst, one_row, unit_elems(pass));
+               : lt_cl_is_aligned(dst, one_row, unit_elems(pass));
 }
 
 /* A convert launch being made. */
 typedef struct convert {
     const lt_pass *pass;
-    side src; /* by their own rows */
-    side dst;
-    side joined_src; /* with rows joined where that can be */
-    side joined_dst;
+    lt_cl_side src; /* by their own rows */
+    lt_cl_side dst;
+    lt_cl_side joined_src; /* with rows joined where that can be */
+    lt_cl_side joined_dst;
     lt_cl_launch launch;
 } convert;
 
 /* The stream kernel divides by 32-bit numbers to find scales. */
-static bool scales_are_near(const side *s) {
-    return s->args.scale_elems.by < LONG_ROW;
+static bool scales_are_near(const lt_cl_side *s) {
+    return s->args.scale_elems.by < LT_CL_LONG_ROW;
 }
 
 /* Makes a launch of the stream kernel, if both sides are n_rows rows of n_cols aligned columns. */
 static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     const lt_pass *pass = c->pass;
     bool one_row = n_rows == 1;
-    side src = one_row ? c->joined_src : c->src;
-    side dst = one_row ? c->joined_dst : c->dst;
-    if (!scales_are_near(&src) || !scales_are_near(&dst) || !shape_side(&src, n_rows, n_cols) ||
-        !shape_side(&dst, n_rows, n_cols) || !is_aligned(&src, one_row, vector_elems(pass))) {
+    lt_cl_side src = one_row ? c->joined_src : c->src;
+    lt_cl_side dst = one_row ? c->joined_dst : c->dst;
+    if (!scales_are_near(&src) || !scales_are_near(&dst) ||
+        !lt_cl_shape_side(&src, n_rows, n_cols) || !lt_cl_shape_side(&dst, n_rows, n_cols) ||
+        !lt_cl_is_aligned(&src, one_row, vector_elems(pass))) {
         return false;
     }
     bool is_trits = pass->dst.dtype == LATHE_BITNET158;
@@ -186,7 +69,7 @@ static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     args->dst = dst.args;
     args->n_rows = n_rows;
     args->n_cols = n_cols;
-    args->row_units = div_by(row_units);
+    args->row_units = lt_cl_div_by(row_units);
     args->n_units = n_rows * row_units;
     args->flags |= aligned ? LATHE_CL_DST_VECTOR : 0;
     bool has_whole_rows = n_cols % unit_elems(pass) == 0 && row_units % LATHE_CL_GROUP == 0;
@@ -204,10 +87,10 @@ static bool make_stream(convert *c, const lt_range *range) {
     if (c->pass->own_scales) {
         return false;
     }
-    return (in_one_row(&c->joined_src) && in_one_row(&c->joined_dst) &&
+    return (lt_cl_in_one_row(&c->joined_src) && lt_cl_in_one_row(&c->joined_dst) &&
             stream_shape(c, 1, n_elems)) ||
            stream_shape(c, range->n_rows, range->n_cols) ||
-           (!in_one_row(&c->src) && n_elems % src_cols == 0 &&
+           (!lt_cl_in_one_row(&c->src) && n_elems % src_cols == 0 &&
             stream_shape(c, n_elems / src_cols, src_cols));
 }
 
@@ -239,25 +122,45 @@ static uint64_t rows_of_block(const lt_pass *pass, uint64_t n_cols) {
 
 /* True if the source can be loaded in vectors of so many elements, each in a block's row. No vector
  * has elements of two scales: those of a row that begin inside it do so at multiples of 32, those
- * of joined rows at multiples of MAX_VECTOR. */
+ * of joined rows at multiples of LT_CL_MAX_VECTOR. */
 static bool blocks_are_vectors(const convert *c, uint64_t width) {
     const lathe_launch *args = &c->launch.args;
-    bool one_row = in_one_row(&c->src);
+    bool one_row = lt_cl_in_one_row(&c->src);
     bool begin_vectors =
         args->block_rows > 1 || args->block_cols >= args->n_cols || args->block_cols % width == 0;
     return begin_vectors && (args->n_rows == 1 || args->n_cols % width == 0) &&
-           (one_row || c->src.row_elems % width == 0) && is_aligned(&c->src, one_row, width);
+           (one_row || c->src.row_elems % width == 0) && lt_cl_is_aligned(&c->src, one_row, width);
 }
 
 /* Blocks for the linear kernel: see there. */
 static bool blocks_are_linear(const convert *c) {
     const lt_pass *pass = c->pass;
     const lathe_launch *args = &c->launch.args;
-    return pass->own_scales && args->block_rows == 1 && args->n_cols % MAX_VECTOR == 0 &&
-           args->block_cols % MAX_VECTOR == 0 && pass->dst.scale_elems % MAX_VECTOR == 0 &&
-           blocks_are_vectors(c, MAX_VECTOR) &&
+    return pass->own_scales && args->block_rows == 1 && args->n_cols % LT_CL_MAX_VECTOR == 0 &&
+           args->block_cols % LT_CL_MAX_VECTOR == 0 &&
+           pass->dst.scale_elems % LT_CL_MAX_VECTOR == 0 &&
+           blocks_are_vectors(c, LT_CL_MAX_VECTOR) &&
            (pass->dst.dtype == LATHE_BITNET158 ||
-            is_aligned(&c->dst, args->n_rows == 1, MAX_VECTOR));
+            lt_cl_is_aligned(&c->dst, args->n_rows == 1, LT_CL_MAX_VECTOR));
+}
+
+/* Columns and scopes of the plain kernel's blocks are multiples of this. */
+enum { PLAIN_QUANTUM = 32 };
+
+/* Linear blocks for the plain kernel: see there. Where rows are cut, blocks begin with scopes. */
+static bool blocks_are_plain(const convert *c) {
+    const lt_pass *pass = c->pass;
+    const lathe_launch *args = &c->launch.args;
+    bool is_plain = (args->flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) == 0;
+    bool is_even = args->n_cols % PLAIN_QUANTUM == 0 && args->block_cols % PLAIN_QUANTUM == 0 &&
+                   pass->dst.scale_elems % PLAIN_QUANTUM == 0;
+    bool begins = args->src.first_col == 0 && args->dst.first_col == 0 &&
+                  args->dst.scale_phase == 0 && lt_cl_in_one_row(&c->src);
+    bool is_aligned = pass->dst.dtype == LATHE_BITNET158
+                          ? trits_are_aligned(&c->dst, args->n_rows == 1)
+                          : lt_cl_is_aligned(&c->dst, args->n_rows == 1, PLAIN_QUANTUM);
+    return LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype) > 0 && is_plain &&
+           is_even && begins && is_aligned;
 }
 
 static void cut_blocks(convert *c) {
@@ -267,9 +170,9 @@ static void cut_blocks(convert *c) {
     if (args->n_cols <= LATHE_CL_BLOCK_ELEMS && args->n_rows > 1) {
         args->block_rows = rows_of_block(pass, args->n_cols);
         args->block_cols = args->n_cols;
-        args->row_parts = div_by(lt_ceil_div(args->n_cols, vector_elems(pass)));
-        args->row_outputs = div_by(lt_ceil_div(args->n_cols, unit_elems(pass)));
-        args->row_scopes = div_by(pass->dst.scales_per_row);
+        args->row_parts = lt_cl_div_by(lt_ceil_div(args->n_cols, vector_elems(pass)));
+        args->row_outputs = lt_cl_div_by(lt_ceil_div(args->n_cols, unit_elems(pass)));
+        args->row_scopes = lt_cl_div_by(pass->dst.scales_per_row);
     } else {
         uint64_t quantum = column_quantum(pass);
         uint64_t most_elems = LATHE_CL_BLOCK_ELEMS;
@@ -280,7 +183,7 @@ static void cut_blocks(convert *c) {
         args->block_cols = lt_max(most_elems / quantum, 1) * quantum;
         row_blocks = lt_ceil_div(args->n_cols, args->block_cols);
     }
-    args->row_units = div_by(row_blocks);
+    args->row_units = lt_cl_div_by(row_blocks);
     args->n_units = lt_ceil_div(args->n_rows, args->block_rows) * row_blocks;
 }
 
@@ -288,15 +191,15 @@ static void cut_blocks(convert *c) {
 static void make_blocks(convert *c, const lt_range *range) {
     const lt_pass *pass = c->pass;
     lathe_launch *args = &c->launch.args;
-    bool one_row = in_one_row(&c->joined_dst);
+    bool one_row = lt_cl_in_one_row(&c->joined_dst);
     args->n_rows = one_row ? 1 : range->n_rows;
     args->n_cols = one_row ? c->dst.n_elems : range->n_cols;
     c->src = c->joined_src;
     c->dst = one_row ? c->joined_dst : c->dst;
-    if (in_one_row(&c->src)) {
-        (void)shape_side(&c->src, 1, c->src.n_elems);
+    if (lt_cl_in_one_row(&c->src)) {
+        (void)lt_cl_shape_side(&c->src, 1, c->src.n_elems);
     }
-    (void)shape_side(&c->dst, args->n_rows, args->n_cols);
+    (void)lt_cl_shape_side(&c->dst, args->n_rows, args->n_cols);
     args->src = c->src.args;
     args->dst = c->dst.args;
     cut_blocks(c);
@@ -304,11 +207,16 @@ static void make_blocks(convert *c, const lt_range *range) {
     args->flags |= target_is_aligned(pass, &c->dst, args->n_rows == 1) ? LATHE_CL_DST_VECTOR : 0;
     bool is_linear = blocks_are_linear(c);
     args->flags |= is_linear ? LATHE_CL_LINEAR : 0;
+    if (is_linear && blocks_are_plain(c)) {
+        args->flags |= LATHE_CL_PLAIN;
+        args->block_bytes = lt_layout_col_bytes(&pass->dst, args->block_cols);
+        args->block_scopes = lt_ceil_div(args->block_cols, pass->dst.scale_elems);
+    }
     c->launch.kernel = is_linear ? LT_CL_LINEAR : LT_CL_BLOCK;
     c->launch.n_groups = args->n_units;
 }
 
-static uint64_t convert_flags(const lt_pass *pass) {
+uint64_t lt_cl_convert_flags(const lt_pass *pass) {
     bool quantizes = lathe_dtype_is_quantized(pass->dst.dtype);
     uint64_t flags = 0;
     if (quantizes && pass->nonfinite == LATHE_NONFINITE_ERROR) {
@@ -332,13 +240,13 @@ static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool b
     }
     convert c = {
         .pass = pass,
-        .src = side_of(&pass->src, &work->src, elem, n_elems, false),
-        .dst = side_of(&pass->dst, &work->dst, elem, n_elems, false),
-        .joined_src = side_of(&pass->src, &work->src, elem, n_elems, true),
-        .joined_dst = side_of(&pass->dst, &work->dst, elem, n_elems, true),
+        .src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, false),
+        .dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, false),
+        .joined_src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true),
+        .joined_dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true),
         .launch.args =
             {
-                .flags = convert_flags(pass),
+                .flags = lt_cl_convert_flags(pass),
                 .fault_base = elem - LATHE_CL_FAULT_MARGIN,
             },
     };
@@ -356,6 +264,14 @@ lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range) {
     return launch_of(work, range, true);
 }
 
+lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_elems) {
+    const lt_pass *pass = work->pass;
+    return (lathe_launch){
+        .src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true).args,
+        .dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true).args,
+    };
+}
+
 /* The position of the first tile, in the kernel's terms. */
 static void place_tiles(lathe_launch *args, const lt_tiling *tiling, uint64_t first_tile,
                         uint64_t first_elem) {
@@ -363,20 +279,20 @@ static void place_tiles(lathe_launch *args, const lt_tiling *tiling, uint64_t fi
     uint64_t row = scope / tiling->scopes_per_row;
     args->tile_phase = first_tile % tiling->tiles_per_scope;
     args->scope_phase = scope % tiling->scopes_per_row;
-    args->tiles_per_scope = div_by(tiling->tiles_per_scope);
-    args->scopes_per_row = div_by(tiling->scopes_per_row);
+    args->tiles_per_scope = lt_cl_div_by(tiling->tiles_per_scope);
+    args->scopes_per_row = lt_cl_div_by(tiling->scopes_per_row);
     args->scope_elems = tiling->scope_elems;
     args->tiling_row = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
     args->tile_origin = first_elem - row * args->tiling_row;
 }
 
 /* True if whole tiles can be loaded four elements at a time, wherever they begin. */
-static bool tiles_are_vectors(const lt_tiling *tiling, const side *src) {
-    bool one_row = in_one_row(src);
+static bool tiles_are_vectors(const lt_tiling *tiling, const lt_cl_side *src) {
+    bool one_row = lt_cl_in_one_row(src);
     bool tiles_begin_fours = tiling->row_elems % 4 == 0 || tiling->row_elems == tiling->n_elems;
     bool scopes_begin_fours = tiling->scope_elems % 4 == 0 || tiling->scopes_per_row == 1;
     return tiles_begin_fours && scopes_begin_fours && (one_row || src->row_elems % 4 == 0) &&
-           is_aligned(src, one_row, 4);
+           lt_cl_is_aligned(src, one_row, 4);
 }
 
 lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
@@ -388,9 +304,9 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
     uint64_t n_elems;
     lt_tiling_tile(tiling, work->first_tile, &first, &n_elems);
     lt_tiling_tile(tiling, work->first_tile + work->n_tiles - 1, &last, &n_elems);
-    side src = side_of(&pass->src, &work->src, first, last + n_elems - first, true);
-    if (in_one_row(&src)) {
-        (void)shape_side(&src, 1, src.n_elems);
+    lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, first, last + n_elems - first, true);
+    if (lt_cl_in_one_row(&src)) {
+        (void)lt_cl_shape_side(&src, 1, src.n_elems);
     }
     lt_cl_launch launch = {
         .kernel = LT_CL_STATS,
@@ -406,6 +322,10 @@ lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
     lathe_launch *args = &launch.args;
     place_tiles(args, tiling, work->first_tile, first);
     args->flags |= tiles_are_vectors(tiling, &src) ? LATHE_CL_SRC_VECTOR : 0;
+    if (lt_cl_recodes_tiles(work, &src)) {
+        launch.kernel = LT_CL_RECODE_STATS;
+        launch.n_groups = lt_ceil_div(work->n_tiles, LATHE_CL_RECODE_TILES(group_size));
+    }
     /* A sample does not show the first fault, so the convert pass looks for it. */
     if (is_fast) {
         args->flags |= LATHE_CL_FAST;
@@ -426,7 +346,7 @@ void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_out
     if (words[0] != LATHE_CL_NO_FAULT && status != LATHE_OK) {
         lt_outcome_fault(outcome, status, args->fault_base + words[0] / LATHE_CL_FAULT_KINDS);
     }
-    if (words[1] > 0) {
+    if (words[1] > 0 && (args->flags & LATHE_CL_SURVEY) != 0) {
         (void)atomic_fetch_add_explicit(&outcome->n_saturated, words[1], memory_order_relaxed);
     }
 }
@@ -468,7 +388,8 @@ void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum) 
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
                           const char *more, char text[LT_CL_OPTIONS_TEXT]) {
     (void)snprintf(text, LT_CL_OPTIONS_TEXT,
-                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s", (int)src, (int)dst,
-                   (unsigned)device->group_size, more != NULL ? more : "");
+                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s%s", (int)src, (int)dst,
+                   (unsigned)device->group_size, device->lacks_ptx ? " -DLT_NO_PTX" : "",
+                   more != NULL ? more : "");
     return text;
 }

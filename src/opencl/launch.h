@@ -20,6 +20,12 @@ lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range);
 
 lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range);
 
+/* How both sides of n_elems consecutive elements lie, from element `elem` of the tensor on. */
+lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_elems);
+
+/* What a convert launch is told by its pass: bits of lathe_launch.flags. */
+uint64_t lt_cl_convert_flags(const lt_pass *pass);
+
 /* The launch of all tiles of a stats work. */
 lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size);
 

@@ -27,6 +27,11 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_BLOCK] = "lathe_block",
         [LT_CL_LINEAR] = "lathe_linear",
         [LT_CL_STATS] = "lathe_stats",
+        [LT_CL_RECODE] = "lathe_recode_parts",
+        [LT_CL_RECODE_ODD] = "lathe_recode_odd",
+        [LT_CL_RECODE_STATS] = "lathe_recode_stats",
+        [LT_CL_PLAIN] = "lathe_plain",
+        [LT_CL_AGAIN] = "lathe_again",
     };
     return names[kernel];
 }

@@ -15,6 +15,11 @@ typedef enum lt_cl_kernel {
     LT_CL_BLOCK,  /* convert: anything, and scales of its own */
     LT_CL_LINEAR, /* convert to a quantized type: the same for regular blocks. No other has it */
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
+    LT_CL_RECODE, /* convert between quantized types whose scopes lie alike. No other has it */
+    LT_CL_RECODE_ODD,   /* behind it: what it has left out */
+    LT_CL_RECODE_STATS, /* tile statistics of the same */
+    LT_CL_PLAIN, /* what LINEAR does, of floats without anything odd. Only some pairs have it */
+    LT_CL_AGAIN, /* behind it: the rest */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Codes that become other codes without being decoded one by one (docs/numerics.md, "From codes to
+ * codes"): a vector of them in words, and what a scope's map makes of it. BITNET158's codes are in
+ * words what I2's are, two bits. */
+#include "stats.cl"
+
+/* Only the programs of pairs have them. */
+#if LT_SRC >= LATHE_CL_I8 && LT_DST >= LATHE_CL_I8 && LT_SRC != LT_DST && !defined LT_BATCH &&     \
+    !defined LT_IN_PLACE && !defined LT_EXTRA_CODES && !defined LT_CHAIN
+#define LT_HAS_RECODE 1
+#else
+#define LT_HAS_RECODE 0
+#endif
+
+#if LT_HAS_RECODE
+
+#define LT_CODE_BITS(dtype) ((dtype) == LATHE_CL_BITNET158 ? 2 : LATHE_CL_BITS(dtype))
+#define LT_SRC_BITS LT_CODE_BITS(LT_SRC)
+#define LT_DST_BITS LT_CODE_BITS(LT_DST)
+
+/* A vector: elements that make 16 bytes on the side that has more, and 4 words at most on either.
+ * Where they make half a word, it is the lower half. */
+#define LT_VECTOR LATHE_CL_RECODE_VECTOR(LT_SRC, LT_DST)
+#define LT_SRC_WORDS ((LT_VECTOR * LT_SRC_BITS + 31) / 32)
+#define LT_DST_WORDS ((LT_VECTOR * LT_DST_BITS + 31) / 32)
+
+/* A source's codes are within 2^LT_SRC_BITS / 2 of 0: magnitudes have a field's bits, too. */
+#define LT_SRC_ONES (0xffffffffu / ((1u << LT_SRC_BITS) - 1)) /* 1 in each field */
+#define LT_SRC_TOP (1u << (LT_SRC_BITS - 1))
+#define LT_SRC_SIGNS (LT_SRC_TOP * LT_SRC_ONES)
+
+/* What a scope's codes become: its source's scale, the inverse of its target's, and two words whose
+ * meaning the pair of types decides. */
+typedef struct lt_map {
+    float scale;
+    float inverse;
+    uint first;
+    uint second;
+} lt_map;
+
+/* The magnitudes of a word's codes. */
+uint lt_magnitudes(uint word) {
+    const uint minus = word >> (LT_SRC_BITS - 1) & LT_SRC_ONES;
+    return (word ^ (minus * ((1u << LT_SRC_BITS) - 1))) + minus;
+}
+
+/* The code of an element whose source code is `code`, as a number. */
+float lt_code_of(float code, float scale, float inverse) {
+    const float x = code * scale;
+#if LT_DST == LATHE_CL_I1
+    return x >= 0 ? 1.0f : -1.0f;
+#else
+    const float bound = inverse == 0 ? 0 : LT_BOUND;
+    return rint(fmin(fmax(x * inverse, -bound), bound));
+#endif
+}
+
+/* The least magnitude whose code is not 0, of those up to LT_SRC_TOP; twice that, if none is. Codes
+ * do not fall where magnitudes rise. */
+uint lt_least_coded(float scale, float inverse) {
+    uint below = 0;
+    for (uint step = LT_SRC_TOP; step > 0; step /= 2) {
+        if (lt_code_of((float)(below + step), scale, inverse) == 0) {
+            below += step;
+        }
+    }
+    return below + 1 > LT_SRC_TOP ? 2 * LT_SRC_TOP : below + 1;
+}
+
+#if LT_DST == LATHE_CL_I1
+
+/* First: 1 in each bit where a source's scale of 0 makes all elements 0, which count as positive.
+ */
+lt_map lt_map_of(float scale, float inverse) {
+    const lt_map map = {scale, inverse, scale == 0 ? 0xffffffffu : 0, 0};
+    return map;
+}
+
+#elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
+
+/* A target of three codes: first is what carries magnitudes that are coded into a field's upper
+ * bit, second keeps these bits, if any is. */
+lt_map lt_map_of(float scale, float inverse) {
+    const uint least = lt_least_coded(scale, inverse);
+    const lt_map map = {scale, inverse, ((LT_SRC_TOP - least) & (LT_SRC_TOP - 1)) * LT_SRC_ONES,
+                        least > LT_SRC_TOP ? 0 : LT_SRC_SIGNS};
+    return map;
+}
+
+#elif LT_SRC <= LATHE_CL_I4
+
+/* I4 to I8 and back, where elements are decoded after all. First: whether codes might be beyond the
+ * bound, which they are not where the greatest of them gave the scale. */
+lt_map lt_map_of(float scale, float inverse) {
+    const bool is_within = (float)LT_SRC_TOP * scale * inverse < LT_BOUND + 0.5f;
+    const lt_map map = {scale, inverse, is_within ? 0 : 1, 0};
+    return map;
+}
+
+#else
+
+/* A source of few codes: first is what 1 becomes, second what -1 does, and in the next field of
+ * LT_DST_BITS bits what I2's -2 does. 0 stays 0. */
+lt_map lt_map_of(float scale, float inverse) {
+    const uint mask = (1u << LT_DST_BITS) - 1;
+    const uint plus = (uint)(int)lt_code_of(1, scale, inverse) & mask;
+    const uint minus = (uint)(int)lt_code_of(-1, scale, inverse) & mask;
+    const uint twice = (uint)(int)lt_code_of(-2, scale, inverse) & mask;
+    const lt_map map = {scale, inverse, plus, minus | twice << LT_DST_BITS};
+    return map;
+}
+
+#endif
+
+/* ---- fields moved closer together or apart */
+
+/* The lowest bit of each of eight fields of four bits, side by side. */
+uint lt_bits_of_nibbles(uint word) {
+    const uint two = (word | word >> 3) & 0x03030303;
+    return two * 0x01041040u >> 24;
+}
+
+/* The two lowest bits of each of four bytes, and of eight fields of four bits. */
+uint lt_twos_of_bytes(uint word) {
+    return word * 0x01041040u >> 24;
+}
+
+uint lt_twos_of_nibbles(uint word) {
+    const uint four = (word | word >> 2) & 0x0f0f0f0f;
+    const uint eight = (four | four >> 4) & 0x00ff00ff;
+    return (eight | eight >> 8) & 0xffff;
+}
+
+/* The lower bit of each of 16 fields of two bits. */
+uint lt_bits_of_twos(uint word) {
+    const uint two = (word | word >> 1) & 0x33333333;
+    const uint four = (two | two >> 2) & 0x0f0f0f0f;
+    const uint eight = (four | four >> 4) & 0x00ff00ff;
+    return (eight | eight >> 8) & 0xffff;
+}
+
+/* 16 bits, each in the lower bit of a field of two. */
+uint lt_twos_of_bits(uint bits) {
+    const uint eight = (bits | bits << 8) & 0x00ff00ff;
+    const uint four = (eight | eight << 4) & 0x0f0f0f0f;
+    const uint two = (four | four << 2) & 0x33333333;
+    return (two | two << 1) & 0x55555555;
+}
+
+/* Eight fields of two bits in fields of four. */
+uint lt_nibbles_of_twos(uint bits) {
+    const uint eight = (bits | bits << 8) & 0x00ff00ff;
+    const uint four = (eight | eight << 4) & 0x0f0f0f0f;
+    return (four | four << 2) & 0x33333333;
+}
+
+/* ---- words of the target from words of the source */
+
+#if LT_DST == LATHE_CL_I1
+
+/* The bits of a source's word: 1 where a code is not negative. */
+uint lt_sign_bits(uint word) {
+#if LT_SRC == LATHE_CL_I8
+    return (~word >> 7 & 0x01010101) * 0x01020408u >> 24;
+#elif LT_SRC == LATHE_CL_I4
+    return lt_bits_of_nibbles(~word >> 3 & 0x11111111);
+#else
+    return lt_bits_of_twos(~word >> 1 & 0x55555555);
+#endif
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#if LT_SRC_WORDS == 4 && LT_SRC == LATHE_CL_I8
+    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 4 | lt_sign_bits(in[2]) << 8 |
+             lt_sign_bits(in[3]) << 12 | map.first;
+#elif LT_SRC == LATHE_CL_I4
+    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 8 | lt_sign_bits(in[2]) << 16 |
+             lt_sign_bits(in[3]) << 24 | map.first;
+#else
+    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 16 | map.first;
+    out[1] = lt_sign_bits(in[2]) | lt_sign_bits(in[3]) << 16 | map.first;
+#endif
+}
+
+#elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
+
+/* A word's codes as 1, 0 and -1, in the two lowest bits of the fields. */
+uint lt_three_codes(uint word, lt_map map) {
+    const uint coded = (lt_magnitudes(word) + map.first) & map.second;
+    return coded >> (LT_SRC_BITS - 1) | (coded & word) >> (LT_SRC_BITS - 2);
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#if LT_SRC == LATHE_CL_I8
+    out[0] = lt_twos_of_bytes(lt_three_codes(in[0], map)) |
+             lt_twos_of_bytes(lt_three_codes(in[1], map)) << 8 |
+             lt_twos_of_bytes(lt_three_codes(in[2], map)) << 16 |
+             lt_twos_of_bytes(lt_three_codes(in[3], map)) << 24;
+#else
+    out[0] = lt_twos_of_nibbles(lt_three_codes(in[0], map)) |
+             lt_twos_of_nibbles(lt_three_codes(in[1], map)) << 16;
+    out[1] = lt_twos_of_nibbles(lt_three_codes(in[2], map)) |
+             lt_twos_of_nibbles(lt_three_codes(in[3], map)) << 16;
+#endif
+}
+
+#elif LT_SRC <= LATHE_CL_I4
+
+/* The middle of a field, in each of them, and a number of that fraction to which codes are added:
+ * between 2^23 and 2^24 floats are exactly the integers. */
+#define LT_DST_ONES (0xffffffffu / ((1u << LT_DST_BITS) - 1))
+#define LT_MIDDLE (1u << (LT_DST_BITS - 1))
+#define LT_FROM_MIDDLE (0x1.8p23f + LT_MIDDLE)
+
+/* The codes of four elements in fields that go upwards from `above`, each from the middle. */
+uint lt_fields4(uint above, uint bits, lt_map map) {
+#if LT_SRC == LATHE_CL_I8
+    float4 x = lt_numbers_of_i8(bits) * map.scale * map.inverse;
+#else
+    float4 x = lt_numbers_of_i4(bits) * map.scale * map.inverse;
+#endif
+    if (map.first != 0) {
+        x = fmin(fmax(x, -LT_BOUND), LT_BOUND);
+    }
+    const uint4 each = as_uint4(x + LT_FROM_MIDDLE);
+    above = (above << LT_DST_BITS) + each.w;
+    above = (above << LT_DST_BITS) + each.z;
+    above = (above << LT_DST_BITS) + each.y;
+    return (above << LT_DST_BITS) + each.x;
+}
+
+/* The numbers' other bits are taken off again. */
+uint lt_codes_from_middle(uint fields) {
+    return (fields - 0x4b400000u * LT_DST_ONES) ^ (LT_MIDDLE * LT_DST_ONES);
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#if LT_SRC == LATHE_CL_I8
+#pragma unroll
+    for (uint i = 0; i < 2; i++) {
+        out[i] =
+            lt_codes_from_middle(lt_fields4(lt_fields4(0, in[2 * i + 1], map), in[2 * i], map));
+    }
+#else
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        out[i] = lt_codes_from_middle(lt_fields4(0, in[i / 2] >> 16 * (i % 2), map));
+    }
+#endif
+}
+
+#elif LT_SRC == LATHE_CL_I1
+
+/* A word of the target from the lowest bits: fields of `minus`, of which those that are 1 become
+ * `plus`. */
+uint lt_word_of_bits(uint bits, lt_map map) {
+#if LT_DST == LATHE_CL_I8
+    const uint fields = (bits & 0xf) * 0x00204081u & 0x01010101;
+#elif LT_DST == LATHE_CL_I4
+    const uint four = ((bits & 0xff) | bits << 12) & 0x000f000f;
+    const uint two = (four | four << 6) & 0x03030303;
+    const uint fields = (two | two << 3) & 0x11111111;
+#else
+    const uint fields = lt_twos_of_bits(bits & 0xffff);
+#endif
+    const uint minus = map.second & ((1u << LT_DST_BITS) - 1);
+    const uint ones = 0xffffffffu / ((1u << LT_DST_BITS) - 1);
+    return minus * ones ^ fields * (map.first ^ minus);
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#pragma unroll
+    for (uint i = 0; i < LT_DST_WORDS; i++) {
+        const uint at = i * (32 / LT_DST_BITS);
+        out[i] = lt_word_of_bits(in[at / 32] >> at % 32, map);
+    }
+}
+
+#else /* I2, BITNET158 */
+
+#define LT_DST_ONES (0xffffffffu / ((1u << LT_DST_BITS) - 1))
+
+/* A word of the target from the lowest bits. */
+uint lt_word_of_twos(uint bits, lt_map map) {
+#if LT_DST == LATHE_CL_I8
+    const uint four = ((bits & 0xff) | bits << 12) & 0x000f000f;
+    const uint fields = (four | four << 6) & 0x03030303;
+    const uint fields_mask = 0xff;
+#elif LT_DST == LATHE_CL_I4
+    const uint fields = lt_nibbles_of_twos(bits & 0xffff);
+    const uint fields_mask = 0xf;
+#else
+    const uint fields = bits;
+    const uint fields_mask = 3;
+#endif
+    const uint low = fields & LT_DST_ONES;
+    const uint high = fields >> 1 & LT_DST_ONES;
+    const uint minus = map.second & fields_mask;
+    uint word = (low & ~high) * map.first | (low & high) * minus;
+#if LT_SRC == LATHE_CL_I2
+    word |= (high & ~low) * (map.second >> LT_DST_BITS & fields_mask);
+#endif
+    return word;
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#pragma unroll
+    for (uint i = 0; i < LT_DST_WORDS; i++) {
+        const uint at = i * (32 / LT_DST_BITS) * 2;
+        out[i] = lt_word_of_twos(in[at / 32] >> at % 32, map);
+    }
+}
+
+#endif
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Teams of the recode kernels: each has a part of a row, of which scopes, vectors and bytes are
+ * whole, and holds its codes in registers, in local memory, or in both. */
+#include "recode_codes.cl"
+
+#if LT_HAS_RECODE
+
+#define LT_TEAM LATHE_CL_TEAM
+#define LT_TEAMS (LT_GROUP / LT_TEAM)
+
+/* Vectors of a work-item: one out of LT_TEAM each, so that memory is read side by side. */
+#define LT_TEAM_ELEMS LATHE_CL_TEAM_ELEMS(LT_SRC, LT_DST)
+#define LT_VECTORS (LT_TEAM_ELEMS / LT_TEAM / LT_VECTOR)
+#define LT_TEAM_SCOPES LATHE_CL_RECODE_SCOPES(LT_SRC, LT_DST)
+
+/* Statistics that are sums need a lane's codes, which come from different vectors; bytes of base 3
+ * begin and end inside vectors. So those are in local memory. */
+#define LT_STAGES (LT_SRC == LATHE_CL_BITNET158 || (LT_IS_MEAN && LT_SRC != LATHE_CL_I1))
+
+/* Sums of codes that are 1, 0 and -1 are found by counting: of scopes of up to LT_SHORT_ELEMS
+ * elements, and of one long one in a part. */
+#define LT_COUNTS (LT_IS_MEAN && LT_STAGES && LT_SRC >= LATHE_CL_I2)
+#define LT_SHORT_ELEMS LATHE_CL_COUNTED_ELEMS
+
+/* Words of a part's codes there: padding keeps scopes on different banks. */
+#define LT_CODE_WORDS (LT_TEAM_ELEMS * LT_SRC_BITS / 32)
+#define LT_CODE_ROOM (LT_CODE_WORDS / 32 * 36)
+
+/* 16 lanes of a scope are kept so many words apart; all 64 of a long one side by side. */
+#define LT_TEAM_LANES 20
+#define LT_LONG_ROWS (LATHE_CL_LONG_ELEMS / LATHE_STAT_LANES) /* of lanes */
+
+/* Words for what work-items hand each other: a vector's statistic, lanes, or the target's codes
+ * before they become digits. */
+#if LT_IS_MEAN
+#define LT_SHARED_WORDS (LT_TEAM_SCOPES * LT_TEAM_LANES)
+#else
+#define LT_SHARED_WORDS (LT_TEAM_ELEMS / LT_VECTOR)
+#endif
+
+typedef struct lt_recode_memory {
+#if LT_STAGES
+    uint4 codes[LT_TEAMS][LT_CODE_ROOM / 4];
+#endif
+    uint4 shared[LT_TEAMS][LT_SHARED_WORDS / 4];
+    lt_map maps[LT_TEAMS][LT_TEAM_SCOPES];
+#if LT_COUNTS
+    float steps[LT_TEAMS][LT_TEAM_ELEMS / LATHE_STAT_LANES + 1];
+#endif
+#if LT_SRC == LATHE_CL_BITNET158
+    ushort table[256];
+#endif
+    uint is_odd;
+} lt_recode_memory;
+
+uint lt_padded_word(uint word) {
+    return word + (word >> 5) * 4;
+}
+
+/* The source's codes of a vector. */
+typedef struct lt_codes {
+    uint words[LT_SRC_WORDS];
+} lt_codes;
+
+#if LT_SRC != LATHE_CL_BITNET158
+
+lt_codes lt_load_codes(__global const uchar *at) {
+    lt_codes codes;
+#if LT_SRC_WORDS == 4
+    const uint4 words = *(__global const uint4 *)at;
+    codes.words[0] = words.x;
+    codes.words[1] = words.y;
+    codes.words[2] = words.z;
+    codes.words[3] = words.w;
+#elif LT_SRC_WORDS == 2
+    const uint2 words = *(__global const uint2 *)at;
+    codes.words[0] = words.x;
+    codes.words[1] = words.y;
+#elif LT_VECTOR * LT_SRC_BITS == 32
+    codes.words[0] = *(__global const uint *)at;
+#else
+    codes.words[0] = *(__global const ushort *)at;
+#endif
+    return codes;
+}
+
+#endif
+
+#if LT_STAGES
+
+lt_codes lt_staged_codes(__local const uint *words, uint vector) {
+    lt_codes codes;
+    __local const uint *at = words + lt_padded_word(vector * LT_SRC_WORDS);
+#pragma unroll
+    for (uint i = 0; i < LT_SRC_WORDS; i++) {
+        codes.words[i] = at[i];
+    }
+    return codes;
+}
+
+void lt_stage_codes(__local uint *words, uint vector, lt_codes codes) {
+    __local uint *at = words + lt_padded_word(vector * LT_SRC_WORDS);
+#if LT_SRC_WORDS == 4
+    *(__local uint4 *)at = (uint4)(codes.words[0], codes.words[1], codes.words[2], codes.words[3]);
+#else
+    for (uint i = 0; i < LT_SRC_WORDS; i++) {
+        at[i] = codes.words[i];
+    }
+#endif
+}
+
+#endif
+
+#if LT_SRC == LATHE_CL_BITNET158
+
+/* What bytes hold: ten bits as I2 has them, and a mark on those that no encoder emits. */
+#define LT_BAD_BYTE 0x8000u
+
+void lt_fill_codes(__local ushort *table, uint item) {
+    for (uint i = item; i < 256; i += LT_GROUP) {
+        table[i] = (ushort)((lt_codes_of_trits(i) & 0x3ff) |
+                            (i < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_BAD_BYTE));
+    }
+}
+
+/* 16 bytes of base 3: 80 elements, five words. */
+#define LT_UNPACKED_BYTES 16
+
+/* A word at a part's byte, of which there are n_bytes; what is missing holds zeros. */
+uint lt_trits_word(__global const uchar *from, uint byte, uint n_bytes) {
+    if (byte + 4 <= n_bytes) {
+        return *(__global const uint *)(from + byte);
+    }
+    uint word = LATHE_BITNET158_BYTE_ZERO * 0x01010101u;
+    for (uint i = byte; i < n_bytes; i++) {
+        const uint shift = 8 * (i - byte);
+        word = (word & ~(0xffu << shift)) | (uint)from[i] << shift;
+    }
+    return word;
+}
+
+void lt_report_bytes(const uint *held, uint byte, uint elem, __global uint *report) {
+    for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
+        if ((held[i / 4] >> 8 * (i % 4) & 0xff) >= LATHE_BITNET158_BYTE_VALUES) {
+            lt_fault(report, elem + 5 * (byte + i), LATHE_CL_FAULT_CORRUPT_DATA);
+        }
+    }
+}
+
+/* A part's codes, two bits each, into local memory. Returns what was read, ORed, with the marks. */
+void lt_unpack_part(const lt_block *block, __global const uchar *from, uint member,
+                    __local const ushort *table, __local uint *words, __global uint *report) {
+    const uint n_bytes = (block->n_cols + 4) / 5;
+    for (uint byte = member * LT_UNPACKED_BYTES; byte < n_bytes;
+         byte += LT_TEAM * LT_UNPACKED_BYTES) {
+        uint held[4];
+        uint five[5] = {0, 0, 0, 0, 0};
+        uint marks = 0;
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            held[i] = lt_trits_word(from, byte + 4 * i, n_bytes);
+        }
+#pragma unroll
+        for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
+            const uint codes = table[held[i / 4] >> 8 * (i % 4) & 0xff];
+            const uint bit = 10 * i;
+            marks |= codes;
+            five[bit / 32] |= codes << bit % 32;
+            if (bit % 32 > 22) {
+                five[bit / 32 + 1] = codes >> (32 - bit % 32);
+            }
+        }
+        if ((marks & LT_BAD_BYTE) != 0) {
+            lt_report_bytes(held, byte, block->elem, report);
+        }
+        const uint first = byte / LT_UNPACKED_BYTES * 5;
+#pragma unroll
+        for (uint i = 0; i < 5; i++) {
+            if (16 * (first + i) < block->n_cols) {
+                words[lt_padded_word(first + i)] = five[i];
+            }
+        }
+    }
+}
+
+#endif
+
+#if LT_DST == LATHE_CL_BITNET158
+
+/* Four bytes of base 3 from 40 bits, two to a code as I2 has them. */
+uint lt_trits_of_codes(uint low, uint high) {
+    const uint2 five = (uint2)((low & 0x3ff) | (low << 6 & 0x03ff0000),
+                               (low >> 20 & 0x3ff) | low >> 14 & 0x00030000) |
+                       (uint2)(0, high << 18);
+    const uint2 digits = (five ^ 0x02aa02aa) - 0x01550155;
+    const uint2 pairs = digits - (digits >> 2 & 0x00330033);
+    const uint2 bytes = pairs - (pairs >> 4 & 0x000f000f) * 7 - (pairs >> 8 & 0x00030003) * 175;
+    const uint2 joined = (bytes | bytes >> 8) & 0xffff;
+    return joined.x | joined.y << 16;
+}
+
+/* Stores a part from its codes in local memory, behind which there is room for some more. */
+void lt_pack_part(const lt_block *block, __global uchar *to, uint member,
+                  __local const uint *words) {
+    const uint n_bytes = (block->n_cols + 4) / 5;
+    for (uint byte = 4 * member; byte < n_bytes; byte += 4 * LT_TEAM) {
+        const uint bit = 10 * byte;
+        const uint first = words[bit / 32];
+        const uint second = 16 * (bit / 32 + 1) < block->n_cols ? words[bit / 32 + 1] : 0;
+        const ulong codes = ((ulong)second << 32 | first) >> bit % 32;
+        const uint bytes = lt_trits_of_codes((uint)codes, (uint)(codes >> 32) & 0xff);
+        if (byte + 4 <= n_bytes) {
+            *(__global uint *)(to + byte) = bytes;
+        } else {
+            lt_store_bytes(to + byte, bytes, n_bytes - byte);
+        }
+    }
+}
+
+#else
+
+void lt_store_codes(__global uchar *at, const uint *words) {
+#if LT_DST_WORDS == 4
+    *(__global uint4 *)at = (uint4)(words[0], words[1], words[2], words[3]);
+#elif LT_DST_WORDS == 2
+    *(__global uint2 *)at = (uint2)(words[0], words[1]);
+#elif LT_VECTOR * LT_DST_BITS == 32
+    *(__global uint *)at = words[0];
+#else
+    *(__global ushort *)at = (ushort)words[0];
+#endif
+}
+
+#endif
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches of the recode kernels: parts of rows for teams of work-items, in which scopes are whole
+ * and have one source scale each. */
+#include "opencl/recode.h"
+
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "lathe_constants.h"
+
+/* More elements than there are. */
+#define NO_END UINT64_MAX
+
+static uint64_t team_elems(const lt_pass *pass) {
+    return (uint64_t)LATHE_CL_TEAM_ELEMS((int)pass->src.dtype, (int)pass->dst.dtype);
+}
+
+static uint64_t least_common_multiple(uint64_t a, uint64_t b) {
+    uint64_t x = a;
+    uint64_t y = b;
+    while (y != 0) {
+        uint64_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+static bool is_pair(const lt_pass *pass) {
+    return lathe_dtype_is_quantized(pass->src.dtype) && lathe_dtype_is_quantized(pass->dst.dtype) &&
+           pass->src.dtype != pass->dst.dtype && pass->quality != LATHE_PRECISE;
+}
+
+static bool finds_means(const lt_pass *pass) {
+    return pass->own_scales && lt_dtype_traits_of(pass->dst.dtype)->rule != LT_RULE_ABSMAX;
+}
+
+/* True if the side's vectors can be accessed wherever they begin. */
+static bool is_regular(const lt_pass *pass, const lt_cl_side *s, bool one_row) {
+    const lathe_side *args = &s->args;
+    if (s->layout->dtype == LATHE_BITNET158) {
+        uint64_t first = args->data_offset + lt_layout_col_bytes(s->layout, args->first_col);
+        return args->first_col % LATHE_CL_TRIT_COLS == 0 && first % 4 == 0 &&
+               (one_row || args->row_bytes % 4 == 0);
+    }
+    return lt_cl_is_aligned(s, one_row,
+                            LATHE_CL_RECODE_VECTOR((int)pass->src.dtype, (int)pass->dst.dtype));
+}
+
+/* Elements with the first one's scale that lie before it. */
+static uint64_t elems_before(const lt_cl_side *s, uint64_t run) {
+    return (s->args.first_col + s->args.scale_phase) % run;
+}
+
+/* How many elements of a row follow each other with one scale: NO_END where that is all n_cols. */
+static uint64_t run_of(const lt_cl_side *s, uint64_t n_cols) {
+    uint64_t run = s->layout->scale_elems;
+    return run == 0 || elems_before(s, run) + n_cols <= run ? NO_END : run;
+}
+
+/* Cuts the rows: n_rows of n_cols, in which scales change every `run` elements on one side or the
+ * other. Returns false if that makes no whole parts. */
+static bool cut_parts(const lt_pass *pass, uint64_t run, uint32_t group_size,
+                      lt_cl_launch *launch) {
+    lathe_launch *args = &launch->args;
+    bool has_trits = pass->src.dtype == LATHE_BITNET158 || pass->dst.dtype == LATHE_BITNET158;
+    uint64_t quantum = has_trits ? LATHE_CL_TRIT_COLS : LATHE_CL_RECODE_COLS;
+    uint64_t most = team_elems(pass);
+    if (run < most) {
+        most = lt_min(most, run * (most / LATHE_CL_RECODE_SCOPE));
+        quantum = least_common_multiple(quantum, run);
+    }
+    args->block_rows = 1;
+    args->block_cols = args->n_cols <= most ? args->n_cols : most / quantum * quantum;
+    bool is_cut = args->block_cols < args->n_cols;
+    if (args->block_cols == 0 ||
+        (is_cut && run != NO_END && run > args->block_cols && run % args->block_cols != 0)) {
+        return false;
+    }
+    uint64_t row_parts = lt_ceil_div(args->n_cols, args->block_cols);
+    args->scope_elems = lt_min(run, args->block_cols);
+    args->row_scopes = lt_cl_div_by(args->scope_elems);
+    args->row_units = lt_cl_div_by(row_parts);
+    args->n_units = args->n_rows * row_parts;
+    launch->n_groups = lt_ceil_div(args->n_units, group_size / LATHE_CL_TEAM);
+    return true;
+}
+
+/* True if the parts have the scopes that the kernel finds scales for. */
+static bool scopes_are_whole(const lt_pass *pass, const lathe_launch *args, uint64_t target_run) {
+    uint64_t scope = args->scope_elems;
+    bool are_theirs =
+        target_run == NO_END
+            ? args->block_cols == args->n_cols && scope == args->n_cols
+            : scope == lt_min(target_run, args->block_cols) && target_run <= args->block_cols;
+    if (!pass->own_scales) {
+        return true;
+    }
+    bool is_counted =
+        finds_means(pass) && pass->src.dtype >= LATHE_I2 && pass->src.dtype != LATHE_I1;
+    return are_theirs && pass->dst.scale_elems != 0 &&
+           (!is_counted || scope <= LATHE_CL_COUNTED_ELEMS ||
+            (scope >= LATHE_CL_LONG_ELEMS && scope >= args->block_cols));
+}
+
+/* Makes a launch of n_rows rows of n_cols columns. */
+static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t n_rows,
+                  uint64_t n_cols, uint32_t group_size, lt_cl_launch *launch) {
+    bool one_row = n_rows == 1;
+    if (n_cols % LATHE_CL_RECODE_COLS != 0 || !lt_cl_shape_side(&src, n_rows, n_cols) ||
+        !lt_cl_shape_side(&dst, n_rows, n_cols) || !is_regular(pass, &src, one_row) ||
+        !is_regular(pass, &dst, one_row)) {
+        return false;
+    }
+    uint64_t source_run = run_of(&src, n_cols);
+    uint64_t target_run = run_of(&dst, n_cols);
+    uint64_t run = lt_min(source_run, target_run);
+    uint64_t longer = lt_max(source_run, target_run);
+    bool has_end = run != NO_END;
+    if (has_end && (run % LATHE_CL_RECODE_COLS != 0 || (longer != NO_END && longer % run != 0) ||
+                    (source_run != NO_END && elems_before(&src, run) != 0) ||
+                    (target_run != NO_END && elems_before(&dst, run) != 0))) {
+        return false;
+    }
+    lathe_launch *args = &launch->args;
+    args->src = src.args;
+    args->dst = dst.args;
+    args->n_rows = n_rows;
+    args->n_cols = n_cols;
+    return cut_parts(pass, run, group_size, launch) && scopes_are_whole(pass, args, target_run);
+}
+
+bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, uint32_t group_size,
+                         lt_cl_launch *launch) {
+    const lt_pass *pass = work->pass;
+    uint64_t elem = range->row * pass->dst.row_elems + range->col;
+    uint64_t n_elems = range->n_rows * range->n_cols;
+    uint64_t flags = lt_cl_convert_flags(pass);
+    if (n_elems == 0 || !is_pair(pass) || (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) != 0) {
+        return false;
+    }
+    const lt_cl_side joined_src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true);
+    const lt_cl_side joined_dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true);
+    *launch = (lt_cl_launch){
+        .kernel = LT_CL_RECODE,
+        .args = {.flags = flags | LATHE_CL_SRC_VECTOR | LATHE_CL_DST_VECTOR,
+                 .fault_base = elem - LATHE_CL_FAULT_MARGIN},
+    };
+    return (lt_cl_in_one_row(&joined_src) && lt_cl_in_one_row(&joined_dst) &&
+            shape(pass, joined_src, joined_dst, 1, n_elems, group_size, launch)) ||
+           shape(pass, lt_cl_side_of(&pass->src, &work->src, elem, n_elems, false),
+                 lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, false), range->n_rows,
+                 range->n_cols, group_size, launch);
+}
+
+bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src) {
+    const lt_pass *pass = work->pass;
+    const lt_tiling *tiling = &pass->tiling;
+    bool one_row = lt_cl_in_one_row(src);
+    bool is_of_tensor = tiling->row_elems == 0;
+    uint64_t run = src->layout->scale_elems;
+    if (!is_pair(pass) || !is_regular(pass, src, one_row)) {
+        return false;
+    }
+    bool adds_each = (pass->src.dtype == LATHE_I8 || pass->src.dtype == LATHE_I4) &&
+                     lt_dtype_traits_of(pass->dst.dtype)->rule != LT_RULE_ABSMAX;
+    if (adds_each) {
+        return false; /* of which the stats kernel makes less work */
+    }
+    if (pass->src.dtype == LATHE_BITNET158 && (!is_of_tensor || src->row_elems > LATHE_STAT_TILE)) {
+        return false; /* tiles begin inside bytes */
+    }
+    bool tiles_begin_vectors =
+        (is_of_tensor || tiling->row_elems % LATHE_CL_RECODE_COLS == 0) &&
+        (tiling->scope_elems % LATHE_CL_RECODE_COLS == 0 || tiling->scopes_per_row == 1);
+    bool has_one_scale = run == 0 || (is_of_tensor && run % LATHE_STAT_TILE == 0);
+    return tiles_begin_vectors && has_one_scale &&
+           (one_row || (is_of_tensor && src->row_elems % LATHE_STAT_TILE == 0));
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches of the recode kernels: between quantized types whose scales and rows lie alike. */
+#ifndef LT_OPENCL_RECODE_H
+#define LT_OPENCL_RECODE_H
+
+#include "opencl/launch.h"
+#include "opencl/side.h"
+
+/* Makes the launch of one range, as lt_cl_launch_convert does; returns false where the recode
+ * kernel cannot take it. `group_size`: work-items of a work-group. */
+bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, uint32_t group_size,
+                         lt_cl_launch *launch);
+
+/* True if the recode_stats kernel can take the tiles of a stats work, whose source lies like that.
+ */
+bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src);
+
+#endif
