@@ -62,9 +62,15 @@ uint4 lt_nearest(float4 x) {
     return as_uint4(x + 0x1.8p23f);
 }
 
-/* The low bytes of codes: x * inverse between -bound and bound; -bound where that is a NaN. */
+/* The low bytes of codes: x * inverse between -bound, or one code below that, and bound; the lowest
+ * where that is a NaN. */
 uint4 lt_quantized(float4 x, float inverse, float bound) {
-    return lt_nearest(fmin(fmax(x * inverse, -bound), bound));
+#ifdef LT_EXTRA_CODES
+    const float low = bound == 0 ? 0 : -bound - 1;
+#else
+    const float low = -bound;
+#endif
+    return lt_nearest(fmin(fmax(x * inverse, low), bound));
 }
 
 /* 0 where x < 0, else 1: the patterns from the least negative number's to minus infinity's. */

@@ -77,7 +77,7 @@ typedef struct lt_work {
      * fetch_stats gets those. Zero-initialised. NULL: not wanted. */
     lt_tile_sum *sum;
     /* Stats: gathers what PRECISE looks for instead (core/precise.h); tiles of one scope, any
-     * number of them. The CPU only. NULL: statistics. */
+     * number of them. The CPU only, see submit_scales. NULL: statistics. */
     struct lt_scan *scan;
     uint64_t first_tile;     /* stats: tiles [first_tile, first_tile + n_tiles) of the tiling */
     uint64_t n_tiles;        /* at most LT_STATS_WINDOW */
@@ -86,7 +86,7 @@ typedef struct lt_work {
     uint64_t n_ranges;
     lt_outcome *outcome; /* faults found in the data are no failure of the backend */
     bool measure_only;   /* convert: dst holds the result already; its quality is measured, and
-                            nothing is written. The CPU only. */
+                            nothing is written. A device does not look for corrupt bytes. */
     bool on_this_thread; /* the caller runs several works at once: do not spread this one */
     bool is_trial;       /* of the self-check: runs kernels that have not passed it yet */
 } lt_work;
@@ -163,6 +163,13 @@ typedef struct lt_backend_ops {
     /* Fills work->stats of the queue's last work, of which finish has delivered the sum. NULL: the
      * backend does not fold. */
     lathe_status (*fetch_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+
+    /* Starts the search for PRECISE scales of a pass whose target's scales are not its own to find:
+     * they are left where the convert pass reads them, in work->dst, whose data is not looked at.
+     * Scopes of more than LT_PRECISE_ELEMS elements have their standard scales there. Non-finite
+     * elements of shorter ones are reported to the outcome. NOT_SUPPORTED, before anything is done:
+     * scopes that are too large. NULL on the CPU, which scans (lt_work.scan). */
+    lathe_status (*submit_scales)(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
     /* The same for chains of conversions (chain.h). NOT_SUPPORTED, before anything is done, for a
      * chain that the backend has no kernels for. */

@@ -586,6 +586,44 @@ Test(async, survives_any_failing_allocation) {
     }
 }
 
+/* A report, of a new result and of a given one; and none where none was asked for. */
+Test(async, reports) {
+    lathe_config config = {.struct_size = sizeof config, .n_threads = 2};
+    lathe_engine *engine = engine_of(&config);
+    lathe_tensor *source = source_of(engine, LATHE_F32, small, 3);
+    lathe_target target = target_of(LATHE_I4);
+    lathe_quality_report expected = {.struct_size = sizeof expected};
+    lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = &expected};
+    lathe_tensor *into = NULL;
+    lathe_event *event = NULL;
+    CHECK_OK(lathe_convert(engine, source, &target, &into, &stats));
+    for (int i = 0; i < 2; i++) {
+        lathe_quality_report report = {.struct_size = sizeof report};
+        CHECK_OK(
+            lathe_convert_measured_async(engine, source, &target, i == 0 ? NULL : into, &event));
+        CHECK_OK(lathe_event_status(event));
+        stats.quality = &report;
+        CHECK_OK(lathe_event_stats(event, &stats));
+        CHECK(memcmp(&report, &expected, sizeof report) == 0, "another report");
+        report.struct_size = 1;
+        CHECK_STATUS(lathe_event_stats(event, &stats), LATHE_INVALID_ARGUMENT);
+        stats.quality = NULL;
+        CHECK_OK(lathe_event_stats(event, &stats));
+        CHECK(stats.quality == NULL, "nobody asked");
+        lathe_event_release(event);
+    }
+    CHECK_OK(lathe_convert_async(engine, source, &target, &event));
+    CHECK_OK(lathe_event_status(event));
+    stats.quality = &expected;
+    CHECK_STATUS(lathe_event_stats(event, &stats), LATHE_INVALID_ARGUMENT);
+    lathe_event_release(event);
+    CHECK_STATUS(lathe_convert_measured_async(engine, NULL, &target, NULL, &event),
+                 LATHE_INVALID_ARGUMENT);
+    lathe_tensor_release(into);
+    lathe_tensor_release(source);
+    lathe_engine_free(engine);
+}
+
 static size_t address_space_bytes(void) {
     char line[256];
     FILE *statm = fopen("/proc/self/statm", "r");

@@ -228,6 +228,41 @@ Test(batch, all_pairs_in_one) {
     free_all();
 }
 
+/* Each tensor's report is that of lathe_convert; those of failures are left alone. */
+Test(batch, reports) {
+    static lathe_quality_report reports[MOST];
+    test_rng rng = {86};
+    add_pairs(&rng, 128);
+    expect_all();
+    for (size_t engine = 0; engine < n_engines; engine++) {
+        lathe_batch_options options = {.struct_size = sizeof options, .reports = reports};
+        for (size_t i = 0; i < batch.n; i++) {
+            memset(&reports[i], 0, sizeof reports[i]);
+            reports[i].struct_size = sizeof reports[i];
+            reports[i].n_elems = 12345678;
+        }
+        check_batch(engine, &options);
+        for (size_t i = 0; i < batch.n; i++) {
+            lathe_tensor *result = NULL;
+            lathe_quality_report report = {.struct_size = sizeof report};
+            lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = &report};
+            if (lathe_convert(engines[0], batch.sources[i], &batch.targets[i], &result, &stats) ==
+                LATHE_OK) {
+                CHECK(memcmp(&report, &reports[i], sizeof report) == 0, "tensor %zu, %s", i,
+                      describe(&batch.cases[i], &batch.targets[i], engine));
+                lathe_tensor_release(result);
+            } else {
+                CHECK(reports[i].n_elems == 12345678, "tensor %zu: it has failed", i);
+            }
+        }
+        reports[5].struct_size = 2;
+        CHECK_STATUS(lathe_convert_batch(engines[engine], batch.n, batch.sources, batch.targets,
+                                         batch.n, &options, batch.results, NULL, NULL),
+                     LATHE_INVALID_ARGUMENT);
+    }
+    free_all();
+}
+
 /* Tensors from a few elements to too many for a batch's own ways. */
 Test(batch, sizes) {
     static const uint64_t sizes[] = {1, 7, 4096, 4097, 70000, 262144, 262145, 600000};

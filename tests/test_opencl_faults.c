@@ -213,6 +213,30 @@ static lathe_status run_device_tensors(attempt *a) {
     return run_tensors(a, LATHE_MEMORY_DEVICE);
 }
 
+/* A report on the same: the CPU's, to the last bit. */
+static lathe_status run_report(attempt *a) {
+    lathe_tensor *source = NULL;
+    lathe_tensor *result = NULL;
+    lathe_quality_report expected = {.struct_size = sizeof expected};
+    lathe_quality_report report = {.struct_size = sizeof report};
+    lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = &report};
+    lathe_status status = make_pair(a, LATHE_MEMORY_DEVICE, &source, &result);
+    must(lathe_tensor_compare(cpu, a->source, a->expected, &expected) == LATHE_OK, "no report");
+    if (status == LATHE_OK) {
+        status = lathe_tensor_copy(a->engine, a->source, source);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_convert_into(a->engine, source, &a->target, result, &stats);
+    }
+    if (status == LATHE_OK) {
+        a->is_wrong = memcmp(&report, &expected, sizeof report) != 0;
+        status = check_mapped(a, result);
+    }
+    lathe_tensor_release(result);
+    lathe_tensor_release(source);
+    return status;
+}
+
 static lathe_status run_pinned_tensors(attempt *a) {
     return run_tensors(a, LATHE_MEMORY_PINNED);
 }
@@ -388,6 +412,22 @@ static const scenario scenarios[] = {
      .granularity = LATHE_PER_ROW,
      .uses_device_tensors = true,
      .has_own_memory = true},
+    {.name = "device tensors, precise rows",
+     .run = run_device_tensors,
+     .to = LATHE_I4,
+     .granularity = LATHE_PER_ROW,
+     .quality = LATHE_PRECISE,
+     .uses_device_tensors = true},
+    {.name = "device tensors, precise",
+     .run = run_device_tensors,
+     .to = LATHE_I8,
+     .quality = LATHE_PRECISE,
+     .uses_device_tensors = true,
+     .has_own_memory = true},
+    {.name = "device tensors, a report",
+     .run = run_report,
+     .to = LATHE_F16,
+     .uses_device_tensors = true},
     {.name = "pinned tensors",
      .run = run_pinned_tensors,
      .to = LATHE_BITNET158,

@@ -2,6 +2,9 @@
 /* PRECISE quality: against a search of the tests' own over many scales, and the same result on all
  * engines and in all chunks. */
 #include "convert_case.h"
+#ifdef TEST_OPENCL
+#include "device_case.h"
+#endif
 #include <float.h>
 #include <math.h>
 
@@ -236,6 +239,37 @@ Test(precise, all_engines_agree_on_large_scopes, .timeout = 300) {
     }
     case_free(&c);
 }
+
+#ifdef TEST_OPENCL
+
+/* The device's own tensors: scopes of few and of many elements, of one size and with a short last
+ * one, in rows that begin anywhere. */
+Test(precise, device_tensors, .timeout = 300) {
+    static const struct {
+        shape_option shape;
+        layout_option layout;
+    } forms[] = {
+        {{2, {3, 9001}}, {LATHE_PER_TENSOR, 0}},  {{2, {5, 4099}}, {LATHE_PER_ROW, 0}},
+        {{2, {9, 1024}}, {LATHE_PER_ROW, 0}},     {{2, {4, 1025}}, {LATHE_PER_ROW, 0}},
+        {{2, {3, 3333}}, {LATHE_PER_GROUP, 96}},  {{2, {2, 5000}}, {LATHE_PER_GROUP, 2048}},
+        {{2, {3, 4500}}, {LATHE_PER_GROUP, 1440}}};
+    enum { N_FORMS = sizeof forms / sizeof forms[0] };
+    test_rng rng = {18};
+    for (int i = 0; i < 8 * N_FORMS; i++) {
+        const lathe_dtype from = (lathe_dtype)(LATHE_DTYPE_FIRST + i % 8);
+        const lathe_dtype to = quantized[i / 2 % N_QUANTIZED];
+        lathe_tensor_desc desc = desc_of(from, &forms[i % N_FORMS].shape, &layout_options[1], 0);
+        convert_case c = case_new(&desc, (size_t)i);
+        const lathe_target target = precise(to, forms[i % N_FORMS].layout.granularity,
+                                            forms[i % N_FORMS].layout.group_size);
+        test_fill_tensor(&rng, &desc, i % 3 == 0 ? TEST_DATA_WIDE : TEST_DATA_NORMAL, c.bytes,
+                         c.scales);
+        check_device_result(&c, &target, NULL);
+        case_free(&c);
+    }
+}
+
+#endif
 
 /* ---- streams */
 

@@ -2,6 +2,9 @@
 /* Quality reports: against sums that the tests make by themselves, and the same to the last bit on
  * all engines and in every strategy. */
 #include "convert_case.h"
+#ifdef TEST_OPENCL
+#include "device_case.h"
+#endif
 #include <float.h>
 #include <math.h>
 
@@ -317,6 +320,33 @@ Test(quality, saturation) {
     }
     case_free(&c);
 }
+
+#ifdef TEST_OPENCL
+
+/* Reports on the device's own tensors, with saturated elements, infinities, and errors beyond F32's
+ * range. */
+Test(quality, device_tensors, .timeout = 300) {
+    static const shape_option shapes[] = {{2, {5, 333}}, {2, {2, 20000}}, {1, {4099}}};
+    test_rng rng = {14};
+    for (int i = 0; i < 64; i++) {
+        const int to = i % 8;
+        const lathe_dtype from = (lathe_dtype)(LATHE_DTYPE_FIRST + i / 8);
+        lathe_tensor_desc desc = desc_of(from, &shapes[i % 3], &layout_options[i % N_LAYOUTS], 0);
+        convert_case c = case_new(&desc, (size_t)i);
+        lathe_target target = target_of((lathe_dtype)(LATHE_DTYPE_FIRST + to),
+                                        &layout_options[(i / 3) % N_LAYOUTS], 0);
+        target.quality = (lathe_quality)(i / 5 % 3);
+        target.nonfinite = LATHE_NONFINITE_SATURATE;
+        test_fill_tensor(&rng, &desc, (test_data)(i / 7 % TEST_DATA_COUNT), c.bytes, c.scales);
+        lathe_quality_report report;
+        memset(&report, 0, sizeof report);
+        report.struct_size = sizeof report;
+        check_device_result(&c, &target, &report);
+        case_free(&c);
+    }
+}
+
+#endif
 
 /* A source that is the result already, one whose bytes are taken over, and none at all. */
 Test(quality, nothing_to_convert) {

@@ -30,6 +30,12 @@ LATHE_API lathe_status lathe_convert_into_async(lathe_engine *engine, lathe_tens
                                                 const lathe_target *target, lathe_tensor *result,
                                                 lathe_event **event);
 
+/* lathe_convert_async, or with a result lathe_convert_into_async, with a quality report, which
+ * lathe_event_stats gives. `result` may be NULL. */
+LATHE_API lathe_status lathe_convert_measured_async(lathe_engine *engine, lathe_tensor *source,
+                                                    const lathe_target *target,
+                                                    lathe_tensor *result, lathe_event **event);
+
 /* True once the conversion is over, one way or the other. */
 LATHE_API bool lathe_event_is_done(const lathe_event *event);
 
@@ -46,8 +52,10 @@ LATHE_API lathe_status lathe_event_status(lathe_event *event);
  * after it has failed. */
 LATHE_API lathe_tensor *lathe_event_result(lathe_event *event);
 
-/* What the conversion counted, once it has succeeded. The caller has set stats->struct_size.
- * Errors: INVALID_ARGUMENT (also while it runs, or after it has failed). */
+/* What the conversion counted, once it has succeeded. The caller has set stats->struct_size, and
+ * stats->quality to NULL or to where the report goes, with its struct_size.
+ * Errors: INVALID_ARGUMENT (also while it runs, or after it has failed, or if nothing was measured
+ * and a report is asked for). */
 LATHE_API lathe_status lathe_event_stats(const lathe_event *event, lathe_convert_stats *stats);
 
 /* Called once, when the conversion is over, on the thread that ran it, or at once on the calling

@@ -6,6 +6,7 @@
 #include <lathe/config.h>
 #include <lathe/engine.h>
 #include <lathe/export.h>
+#include <lathe/quality.h>
 #include <lathe/status.h>
 #include <lathe/tensor.h>
 #include <stddef.h>
@@ -47,6 +48,10 @@ typedef struct lathe_batch_options {
     lathe_batch_config limits;
     lathe_batch_fn *on_result; /* NULL: results go to `results` */
     void *ctx;                 /* handed to on_result */
+    /* NULL, or n_tensors reports in the order of the sources, each with its struct_size set: how
+     * far each result is from its source, as in lathe_convert_stats. Those of tensors that are not
+     * converted are left alone. */
+    lathe_quality_report *reports;
 } lathe_batch_options;
 
 /* What a batch did. The caller sets struct_size. */

@@ -15,7 +15,7 @@ typedef struct lt_outcome {
     atomic_uint_fast64_t fault;
     atomic_uint_fast64_t n_saturated;
     /* Where a convert pass adds up what a quality report is made of (core/quality.h); NULL, as
-     * lt_outcome_init sets it: nobody asks. The CPU's passes do it, and no others. */
+     * lt_outcome_init sets it: nobody asks. */
     struct lt_quality_sums *quality;
 } lt_outcome;
 

@@ -5,52 +5,24 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/scale.h"
+#include "lathe_constants.h"
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
 
-/* Bins of a histogram's octave, as a power of two: I8 has 64 codes in one. */
+/* Bins of a histogram's octave, as a power of two. */
 static uint32_t bin_bits(lathe_dtype dtype) {
-    return dtype == LATHE_I8 ? 8 : 6;
+    return dtype == LATHE_I8 ? LATHE_PRECISE_I8_BITS : LATHE_PRECISE_BIN_BITS;
 }
 
-enum {
-    OCTAVES = 16, /* of a histogram, where the greatest element is known; */
-    OCTAVES_BELOW_MEAN = 9,
-    OCTAVES_ABOVE_MEAN = 41, /* n elements reach n times their mean at most */
-    MANTISSA_BITS = 23,
-    EXPONENT_BIAS = 127,
-    LEAST_OCTAVE = -100, /* smaller scopes keep their scale */
-    UNIT_BITS = 22,
-    TOP_LEVEL = 16256,   /* 127 * 128: with half a code more, levels still have 16 bits */
-    LEAST_CANDIDATE = 4, /* levels */
-    STEPS_PER_OCTAVE = 16,
-    STEPS_ABOVE = 2, /* candidates that are larger than what the greatest element asks for */
-    MAX_STEPS = 20 * STEPS_PER_OCTAVE,
-    FINE_STEPS = 7, /* candidates on either side of the best one */
-    MAX_REFINEMENTS = 4,
-};
+enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127 };
 
-/* 2^(-i/16), the nearest doubles. */
-static const double fractions[STEPS_PER_OCTAVE] = {
-    0x1p+0,
-    0x1.ea4afa2a490dap-1,
-    0x1.d5818dcfba487p-1,
-    0x1.c199bdd85529cp-1,
-    0x1.ae89f995ad3adp-1,
-    0x1.9c49182a3f09p-1,
-    0x1.8ace5422aa0dbp-1,
-    0x1.7a11473eb0187p-1,
-    0x1.6a09e667f3bcdp-1,
-    0x1.5ab07dd485429p-1,
-    0x1.4bfdad5362a27p-1,
-    0x1.3dea64c123422p-1,
-    0x1.306fe0a31b715p-1,
-    0x1.2387a6e756238p-1,
-    0x1.172b83c7d517bp-1,
-    0x1.0b5586cf9890fp-1,
-};
+static double from_bits(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 
 bool lt_precise_applies(lathe_dtype dtype, lathe_quality quality) {
     return quality == LATHE_PRECISE && lathe_dtype_is_quantized(dtype) && dtype != LATHE_I1;
@@ -69,16 +41,18 @@ static int octave_of(float magnitude) {
 
 /* Sets the power of two that takes elements of an octave, and of those below it, below 2^22. */
 static void set_unit(lt_precise *precise, int octave) {
-    precise->unit_factor = ldexpf(1, UNIT_BITS - 1 - octave);
+    precise->unit_factor = ldexpf(1, LATHE_PRECISE_UNIT_BITS - 1 - octave);
 }
 
-/* Sets the bins: OCTAVES of them from the greatest element's on, which the rounding of the scale
- * may have brought below the next octave; BITNET158 has those around the scale. */
+/* Sets the bins: LATHE_PRECISE_OCTAVES of them from the greatest element's on, which the rounding
+ * of the scale may have brought below the next octave; BITNET158 has those around the scale. */
 static void set_bins(lt_precise *precise, lathe_dtype dtype) {
     const bool is_mean = dtype == LATHE_BITNET158;
-    const float top = fminf(precise->scale * precise->high_code * 0x1.000008p+0f, FLT_MAX);
-    const int last = is_mean ? octave_of(precise->scale) + OCTAVES_ABOVE_MEAN - 1 : octave_of(top);
-    const int first = is_mean ? octave_of(precise->scale) - OCTAVES_BELOW_MEAN : last - OCTAVES + 1;
+    const float top = fminf(precise->scale * precise->high_code * LATHE_PRECISE_ROUNDED, FLT_MAX);
+    const int last =
+        is_mean ? octave_of(precise->scale) + LATHE_PRECISE_ABOVE_MEAN - 1 : octave_of(top);
+    const int first = is_mean ? octave_of(precise->scale) - LATHE_PRECISE_BELOW_MEAN
+                              : last - LATHE_PRECISE_OCTAVES + 1;
     const uint32_t bits = bin_bits(dtype);
     precise->shift = MANTISSA_BITS - bits;
     precise->base = (uint32_t)(first + EXPONENT_BIAS) << bits;
@@ -93,7 +67,7 @@ lt_precise lt_precise_of(lathe_dtype dtype, float scale) {
     float extra = lt_extra_codes(dtype, LATHE_PRECISE);
     lt_precise precise = {
         .scale = scale,
-        .inverse = octave_of(scale) < LEAST_OCTAVE ? 0 : lt_inverse_scale(scale),
+        .inverse = octave_of(scale) < LATHE_PRECISE_LEAST_OCTAVE ? 0 : lt_inverse_scale(scale),
         .low_code = -max_code - extra,
         .high_code = max_code,
         .is_signed = extra != 0,
@@ -106,10 +80,10 @@ lt_precise lt_precise_of(lathe_dtype dtype, float scale) {
 
 /* ---- what a scale gives */
 
-/* Of one half of a histogram, the last bin first: sums over a bin and those above it. */
+/* Of one half of a histogram: sums over a bin and those above it. */
 typedef struct half {
     const uint64_t *n_elems;
-    const double *sums; /* of their levels */
+    const uint64_t *sums; /* of their levels, in units of half a bin of the first octave */
     uint32_t n_bins;
     int max_code;
 } half;
@@ -122,7 +96,6 @@ typedef struct levels {
     size_t n_values;
     half halves[2];
     double n_elems;
-    double squares;  /* the sum of squared levels */
     double greatest; /* magnitude */
 } levels;
 
@@ -136,10 +109,12 @@ typedef struct fit {
 
 /* 2^exponent, which is normal. */
 static double power(int exponent) {
-    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return from_bits((uint64_t)(exponent + 1023) << 52);
+}
+
+/* The bits of a magnitude that tell the bins of an octave apart. */
+static int bits_of_bins(const lt_precise *precise) {
+    return MANTISSA_BITS - (int)precise->shift;
 }
 
 /* A bin's level is what its middle is over the first octave. */
@@ -152,6 +127,13 @@ static float level_of(const lt_precise *precise, uint32_t bin) {
     return level;
 }
 
+/* The same in units of half a bin of the first octave: a whole number. */
+static uint64_t whole_level_of(const lt_precise *precise, uint32_t bin) {
+    const int bits = bits_of_bins(precise);
+    const uint64_t in_octave = bin & ((UINT32_C(1) << bits) - 1);
+    return (2 * ((UINT64_C(1) << bits) + in_octave) + 1) << (bin >> bits);
+}
+
 /* The first bin whose level is not below that. */
 static uint32_t bin_from(const lt_precise *precise, double level) {
     const uint32_t one = (uint32_t)EXPONENT_BIAS << MANTISSA_BITS;
@@ -162,17 +144,26 @@ static uint32_t bin_from(const lt_precise *precise, double level) {
     return bits <= one ? 1 : ((bits - one + middle - 1) >> precise->shift);
 }
 
+/* Whole numbers, so that they can be added up in any order; of the first the upper and the lower
+ * halves of what was added, since their sum may be beyond 64 bits. */
+typedef struct whole_fit {
+    uint64_t product_high;
+    uint64_t product_low;
+    uint64_t squares;
+} whole_fit;
+
 /* An element of code k counts k times in a sum of codes times levels: once for each code from 1 to
  * k that it reaches. It counts k^2 in the other, the sum of as many odd numbers. */
-static void add_half(const levels *all, const half *bins, double scale, fit *sums) {
+static void add_half(const levels *all, const half *bins, double scale, whole_fit *sums) {
     for (int k = 1; k <= bins->max_code; k++) {
         uint32_t bin = bin_from(all->precise, (k - 0.5) * scale);
         bin = bin > 0 ? bin : 1; /* bin 0 counts as 0 */
         if (bin >= bins->n_bins) {
             return;
         }
-        sums->product += bins->sums[bin];
-        sums->squares += (2 * k - 1) * (double)bins->n_elems[bin];
+        sums->product_high += bins->sums[bin] >> 32;
+        sums->product_low += bins->sums[bin] & UINT32_MAX;
+        sums->squares += (uint64_t)(2 * k - 1) * bins->n_elems[bin];
     }
 }
 
@@ -181,7 +172,7 @@ static fit fit_few(const levels *all, double scale) {
     uint64_t bits;
     memcpy(&bits, &scale, sizeof bits);
     const int exponent = (int)(bits >> 52) - 1022;
-    if (scale < LEAST_CANDIDATE / 2) {
+    if (scale < LATHE_PRECISE_LEAST_CANDIDATE / 2) {
         return (fit){0};
     }
     const int32_t multiplier = (int32_t)(power(14 + exponent) / scale + 0.5);
@@ -196,7 +187,7 @@ static fit fit_few(const levels *all, double scale) {
 
 /* `scale` is in levels. */
 static fit fit_of(const levels *all, double scale) {
-    fit sums = {0};
+    whole_fit sums = {0};
     if (all->loops != NULL) {
         return fit_few(all, scale);
     }
@@ -204,7 +195,11 @@ static fit fit_of(const levels *all, double scale) {
     if (all->precise->is_signed) {
         add_half(all, &all->halves[1], scale, &sums);
     }
-    return sums;
+    const double units = (double)sums.product_high * 0x1p32 + (double)sums.product_low;
+    return (fit){
+        .product = units * power(-1 - bits_of_bins(all->precise)),
+        .squares = (double)sums.squares,
+    };
 }
 
 static double gain_of(fit f) {
@@ -229,20 +224,23 @@ static bool is_better(best *b, double scale, fit f) {
 
 /* Candidates from the greatest one on. */
 static void walk(const levels *all, best *b) {
+    static const uint64_t fractions[] = {LATHE_PRECISE_FRACTIONS};
     const double first = all->greatest / (double)all->precise->high_code;
-    for (int i = -STEPS_ABOVE; i < MAX_STEPS; i++) {
-        int at = i + STEPS_PER_OCTAVE;
-        double scale = first * fractions[at % STEPS_PER_OCTAVE] * power(1 - at / STEPS_PER_OCTAVE);
-        if (scale < LEAST_CANDIDATE && all->loops != NULL) {
+    for (int i = -LATHE_PRECISE_STEPS_ABOVE; i < LATHE_PRECISE_STEPS; i++) {
+        int at = i + LATHE_PRECISE_OCTAVE_STEPS;
+        double fraction = from_bits(fractions[at % LATHE_PRECISE_OCTAVE_STEPS]);
+        double scale = first * fraction * power(1 - at / LATHE_PRECISE_OCTAVE_STEPS);
+        if (scale < LATHE_PRECISE_LEAST_CANDIDATE && all->loops != NULL) {
             break;
         }
         fit f = fit_of(all, scale);
         (void)is_better(b, scale, f);
-        /* Rounding alone costs an element at most half a step. What goes beyond that is of elements
-         * that the codes do not reach, and grows as the scale shrinks. */
-        double error = all->squares - 2 * scale * f.product + scale * scale * f.squares;
-        double beyond = error - all->n_elems * scale * scale / 4;
-        if (beyond > all->squares - b->gain) {
+        /* The error is what the sum of squared levels exceeds this scale's gain by. Rounding alone
+         * costs an element at most half a step. What goes beyond that is of elements that the codes
+         * do not reach, and grows as the scale shrinks. */
+        const double square = scale * scale;
+        const double at_most = 2 * scale * f.product + all->n_elems * square / 4;
+        if (b->gain + square * f.squares > at_most) {
             break;
         }
     }
@@ -250,9 +248,9 @@ static void walk(const levels *all, best *b) {
 
 /* Candidates between the best one and its neighbours. */
 static void walk_between(const levels *all, best *b) {
-    const double step = 1.0 / 180; /* an eighth of what lies between two candidates */
+    const double step = from_bits(LATHE_PRECISE_FINE_STEP);
     const double middle = b->scale;
-    for (int i = -FINE_STEPS; i <= FINE_STEPS; i++) {
+    for (int i = -LATHE_PRECISE_FINE_STEPS; i <= LATHE_PRECISE_FINE_STEPS; i++) {
         double scale = middle * (1 + i * step);
         (void)is_better(b, scale, fit_of(all, scale));
     }
@@ -266,7 +264,7 @@ static double search(const levels *all) {
         return 0;
     }
     walk_between(all, &b);
-    for (int i = 0; i < MAX_REFINEMENTS; i++) {
+    for (int i = 0; i < LATHE_PRECISE_REFINEMENTS; i++) {
         double scale = b.fit.product / b.fit.squares;
         if (!is_better(&b, scale, fit_of(all, scale))) {
             break;
@@ -288,38 +286,35 @@ void lt_precise_search_elems(lt_precise *precise, const lt_precise_loops *loops,
                              size_t n_elems) {
     int16_t values[LT_PRECISE_ELEMS] = {0};
     const float greatest = loops->greatest(x, n_elems);
-    if (octave_of(greatest) < LEAST_OCTAVE) {
+    if (octave_of(greatest) < LATHE_PRECISE_LEAST_OCTAVE) {
         return;
     }
-    const float factor = (float)TOP_LEVEL / greatest;
+    const float factor = (float)LATHE_PRECISE_TOP_LEVEL / greatest;
     levels all = {
         .precise = precise,
         .loops = loops,
         .values = values,
         .n_values = (size_t)lt_ceil_div(n_elems, LT_LEVEL_STEP) * LT_LEVEL_STEP,
         .n_elems = (double)n_elems,
-        .greatest = TOP_LEVEL,
+        .greatest = LATHE_PRECISE_TOP_LEVEL,
     };
     loops->levels(x, n_elems, factor, values);
-    all.squares = (double)loops->squares(values, all.n_values);
     set_unit(precise, octave_of(greatest));
     set_other(precise, &all, 1 / (double)factor);
 }
 
 /* Makes a half of a histogram, whose bins are overwritten, and returns its greatest bin. */
-static uint32_t sum_up(levels *all, half *bins, uint64_t *counts, double *sums, int max_code) {
+static uint32_t sum_up(levels *all, half *bins, uint64_t *counts, uint64_t *sums, int max_code) {
     uint64_t n_elems = 0;
-    double sum = 0;
+    uint64_t sum = 0;
     uint32_t greatest = 0;
     *bins = (half){counts, sums, all->precise->n_bins, max_code};
     all->n_elems += (double)counts[0];
     for (uint32_t bin = bins->n_bins - 1; bin > 0; bin--) {
         if (counts[bin] != 0) {
-            const double level = (double)level_of(all->precise, bin);
             greatest = greatest > bin ? greatest : bin;
             n_elems += counts[bin];
-            sum += (double)counts[bin] * level;
-            all->squares += (double)counts[bin] * (level * level);
+            sum += counts[bin] * whole_level_of(all->precise, bin);
         }
         counts[bin] = n_elems;
         sums[bin] = sum;
@@ -328,7 +323,7 @@ static uint32_t sum_up(levels *all, half *bins, uint64_t *counts, double *sums, 
     return greatest;
 }
 
-void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sums) {
+void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, uint64_t *sums) {
     levels all = {.precise = precise};
     const uint32_t n_bins = precise->n_bins;
     uint32_t greatest = sum_up(&all, &all.halves[0], counts, sums, (int)precise->high_code);
@@ -337,10 +332,10 @@ void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sum
             sum_up(&all, &all.halves[1], counts + n_bins, sums + n_bins, (int)-precise->low_code);
         greatest = greatest > below ? greatest : below;
     }
-    const int bits = MANTISSA_BITS - (int)precise->shift;
+    const int bits = bits_of_bins(precise);
     const int first = (int)(precise->base >> bits) - EXPONENT_BIAS;
     const int octave = first + (int)(greatest >> bits);
-    if (greatest > 0 && octave >= LEAST_OCTAVE) {
+    if (greatest > 0 && octave >= LATHE_PRECISE_LEAST_OCTAVE) {
         all.greatest = (double)level_of(precise, greatest);
         set_unit(precise, octave);
         set_other(precise, &all, power(first));
@@ -352,7 +347,7 @@ void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sum
  * The codes that this scale gives are at least as good as those that it was made from. What
  * rounding can do to the two errors is far below the margin. */
 float lt_precise_choose(const lt_precise *precise, const lt_scale_fit *sums) {
-    const double margin = 1 + 0x1p-26;
+    const double margin = from_bits(LATHE_PRECISE_MARGIN);
     const double standard = (double)precise->scale * (double)precise->unit_factor;
     const double p0 = (double)sums->product[0];
     const double q0 = (double)sums->squares[0];

@@ -5,13 +5,14 @@
 #define LT_CORE_PRECISE_H
 
 #include "core/layout.h"
+#include "lathe_constants.h"
 
 /* Scopes of up to so many elements are searched element by element, longer ones by a histogram. */
-enum { LT_PRECISE_ELEMS = 1024 };
+enum { LT_PRECISE_ELEMS = LATHE_PRECISE_ELEMS };
 
 /* A histogram has so many bins at most, and room for LT_PRECISE_COPIES times as many: loops that
  * count spread elements over copies of it. */
-enum { LT_PRECISE_BINS = 4096, LT_PRECISE_COPIES = 2 };
+enum { LT_PRECISE_BINS = LATHE_PRECISE_BINS, LT_PRECISE_COPIES = 2 };
 
 /* The search for one scope. */
 typedef struct lt_precise {
@@ -48,7 +49,6 @@ typedef struct lt_candidate {
 /* Loops over elements, in what instructions the CPU has. Elements that are not finite count as 0.
  *   greatest  magnitude
  *   levels    the nearest whole numbers to elements times a factor, below 2^15
- *   squares   the sum of squared levels
  *   few    sums of code times level and of codes squared over levels, whose number is a multiple of
  *          LT_LEVEL_STEP, with the codes that a candidate gives
  *   count  adds elements to a histogram and its copies, below 2^32 in all
@@ -57,7 +57,6 @@ typedef struct lt_candidate {
 typedef struct lt_precise_loops {
     float (*greatest)(const float *x, size_t n_elems);
     void (*levels)(const float *x, size_t n_elems, float factor, int16_t *levels);
-    int64_t (*squares)(const int16_t *levels, size_t n_levels);
     void (*few)(const lt_precise *precise, const int16_t *levels, size_t n_levels,
                 lt_candidate candidate, int64_t sums[2]);
     void (*count)(const lt_precise *precise, const float *x, size_t n_elems, uint32_t *counts);
@@ -85,7 +84,7 @@ void lt_precise_search_elems(lt_precise *precise, const lt_precise_loops *loops,
 
 /* The same by the histogram of a longer scope, which is overwritten. `sums` has room for as many
  * numbers. */
-void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, double *sums);
+void lt_precise_search_counts(lt_precise *precise, uint64_t *counts, uint64_t *sums);
 
 /* The scale with the least squared error for the codes of `other`, if that is less than the
  * standard scale's error; else the standard one. */

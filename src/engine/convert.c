@@ -4,6 +4,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/fpenv.h"
+#include "core/precise.h"
 #include "core/tensor.h"
 #include "engine/check_result.h"
 #include "engine/device/device_tensor.h"
@@ -40,7 +41,8 @@ static lathe_status convert_on_host(lathe_engine *engine, const lathe_tensor *so
         status = lt_tensor_copy_contents(source, from);
     }
     if (status == LATHE_OK) {
-        status = lt_direct_convert_measured(engine, from, target, to, n_saturated, report);
+        status =
+            lt_direct_convert_measured(engine, engine->cpu, from, target, to, n_saturated, report);
     }
     if (status == LATHE_OK && to != result) {
         status = lt_tensor_copy_contents(to, result);
@@ -57,12 +59,18 @@ lathe_status lt_convert_contents_on_cpu(lathe_engine *engine, const lathe_tensor
 }
 
 /* On the engine's device: at once where it reaches both tensors, else in chunks; what it fails at,
- * the CPU does. */
+ * the CPU does, and so it does PRECISE scales and reports that would take chunks. `report` may be
+ * NULL. */
 static lathe_status convert_on_device(lathe_engine *engine, const lathe_tensor *source,
                                       const lathe_target *target, lathe_tensor *result,
-                                      lt_done *done) {
-    lathe_status status = lt_direct_convert(engine, engine->device, source, target, result, false,
-                                            &done->n_saturated);
+                                      lathe_quality_report *report, lt_done *done) {
+    lathe_status status = lt_direct_convert_measured(engine, engine->device, source, target, result,
+                                                     &done->n_saturated, report);
+    const bool is_for_cpu =
+        report != NULL || lt_precise_applies(result->layout.dtype, target->quality);
+    if (status == LATHE_NOT_SUPPORTED && is_for_cpu) {
+        return convert_on_host(engine, source, target, result, &done->n_saturated, report);
+    }
     if (status == LATHE_NOT_SUPPORTED) {
         done->strategy = LATHE_STRATEGY_STREAMING;
         status =
@@ -73,7 +81,7 @@ static lathe_status convert_on_device(lathe_engine *engine, const lathe_tensor *
         return status;
     }
     *done = (lt_done){.strategy = LATHE_STRATEGY_DIRECT, .fell_back = true};
-    return lt_convert_contents_on_cpu(engine, source, target, result, &done->n_saturated);
+    return convert_on_host(engine, source, target, result, &done->n_saturated, report);
 }
 
 static bool is_device_place(lt_place place) {
@@ -89,9 +97,9 @@ static lathe_status convert_elements(lathe_engine *engine, const lathe_tensor *s
     lathe_status status = LATHE_OK;
     uint64_t start_ns = lt_now_ns();
     if (is_device_place(way.place)) {
-        status = convert_on_device(way.engine, source, target, result, done);
+        status = convert_on_device(way.engine, source, target, result, NULL, done);
     } else if (way.place == LT_ON_CALLER && !needs_device) {
-        status = lt_direct_convert_here(engine, source, target, result, &done->n_saturated);
+        status = lt_direct_convert_here(engine, source, target, result, &done->n_saturated, NULL);
     } else {
         status = lt_convert_contents_on_cpu(engine, source, target, result, &done->n_saturated);
     }
@@ -99,6 +107,19 @@ static lathe_status convert_elements(lathe_engine *engine, const lathe_tensor *s
         lt_planner_observe(way.engine, way.place, &c, lt_now_ns() - start_ns);
     }
     return status;
+}
+
+/* With a report, which takes a time that plans know nothing of: on the engine's device if it has
+ * both tensors at once. */
+static lathe_status convert_measured(lathe_engine *engine, const lathe_tensor *source,
+                                     const lathe_target *target, lathe_tensor *result,
+                                     lathe_quality_report *report, lt_done *done) {
+    const bool needs_device = is_on_device(source) || is_on_device(result);
+    const bool is_for_device =
+        engine->device != NULL && lt_device_place(engine, needs_device) == LT_ON_DEVICE;
+    return is_for_device
+               ? convert_on_device(engine, source, target, result, report, done)
+               : convert_on_host(engine, source, target, result, &done->n_saturated, report);
 }
 
 /* There is nothing to convert, but rows without elements may have scales. */
@@ -140,9 +161,8 @@ lathe_status lt_convert_contents_measured(lathe_engine *engine, const lathe_tens
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
-    status = report != NULL
-                 ? convert_on_host(engine, source, target, result, &done->n_saturated, report)
-                 : convert_elements(engine, source, target, result, done);
+    status = report != NULL ? convert_measured(engine, source, target, result, report, done)
+                            : convert_elements(engine, source, target, result, done);
     lt_fpenv_leave(&saved);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "opencl/family.h"
 #include "opencl/in_place.h"
 #include "opencl/queue.h"
+#include "opencl/search.h"
 #include <string.h>
 
 /* With three slots an upload, a kernel and a download run at once; each slot needs a thread that
@@ -114,6 +115,7 @@ static const lt_backend_ops opencl_ops = {
     .submit_stats = lt_cl_submit_stats,
     .submit_convert = lt_cl_submit_convert,
     .fetch_stats = lt_cl_fetch_stats,
+    .submit_scales = lt_cl_submit_scales,
     .submit_many = lt_cl_submit_many,
     .submit_in_place = lt_cl_submit_in_place,
     .submit_chain_stats = lt_cl_submit_chain_stats,

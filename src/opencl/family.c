@@ -8,11 +8,31 @@ typedef struct family_kind {
     const char *options; /* of the programs */
     const char *kernel;
     const char *purpose; /* what the kernel is for, after "than the reference" */
+    const char *more[LT_CL_FAMILY_KERNELS - 1]; /* kernels */
+    bool is_for_all;                            /* one program does for all pairs */
 } family_kind;
 
 static const family_kind kinds[LT_CL_FAMILY_COUNT] = {
-    [LT_CL_FAMILY_MANY] = {" -DLT_BATCH", "lathe_batch", "for many tensors"},
-    [LT_CL_FAMILY_IN_PLACE] = {" -DLT_IN_PLACE", "lathe_in_place_kernel", "in place"},
+    [LT_CL_FAMILY_MANY] = {.options = " -DLT_BATCH",
+                           .kernel = "lathe_batch",
+                           .purpose = "for many tensors"},
+    [LT_CL_FAMILY_IN_PLACE] = {.options = " -DLT_IN_PLACE",
+                               .kernel = "lathe_in_place_kernel",
+                               .purpose = "in place"},
+    [LT_CL_FAMILY_EXTRA_CODES] = {.options = " -DLT_EXTRA_CODES",
+                                  .kernel = "lathe_stream",
+                                  .purpose = "for quality precise",
+                                  .more = {"lathe_block"}},
+    [LT_CL_FAMILY_SEARCH] = {.options = " -DLT_SEARCH",
+                             .kernel = "lathe_search_few",
+                             .purpose = "for the scales of quality precise",
+                             .more = {"lathe_search_count", "lathe_search_counts",
+                                      "lathe_search_fit", "lathe_search_choose"},
+                             .is_for_all = true},
+    [LT_CL_FAMILY_MEASURE] = {.options = " -DLT_MEASURE",
+                              .kernel = "lathe_measure_pairs",
+                              .purpose = "for quality reports",
+                              .is_for_all = true},
 };
 
 lathe_status lt_cl_families_init(lt_cl_backend *backend, const lt_cl_options_in *options) {
@@ -67,6 +87,13 @@ static lathe_status check_in_turn(lt_cl_backend *backend, lt_cl_family *family, 
     return status;
 }
 
+/* The pair whose program does for a work: any one pair stands for all where the program does. */
+static void pair_of(lt_cl_family_id which, const lt_work *work, lathe_dtype *src,
+                    lathe_dtype *dst) {
+    *src = kinds[which].is_for_all ? LATHE_BF16 : work->pass->src.dtype;
+    *dst = kinds[which].is_for_all ? LATHE_F32 : work->pass->dst.dtype;
+}
+
 /* Has a pair checked once, whatever the number of threads that need it. */
 static lathe_status ensure_trust(lt_cl_backend *backend, lt_cl_family_id which,
                                  const lt_cl_program *program, lathe_dtype src, lathe_dtype dst) {
@@ -82,9 +109,13 @@ static lathe_status ensure_trust(lt_cl_backend *backend, lt_cl_family_id which,
     }
     (void)pthread_mutex_unlock(&backend->mutex);
     if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
-        status = lt_fail(LATHE_DEVICE, "%s computes other bits than the reference %s from %s to %s",
-                         backend->device.info.name, kinds[which].purpose, lathe_dtype_name(src),
-                         lathe_dtype_name(dst));
+        status = kinds[which].is_for_all
+                     ? lt_fail(LATHE_DEVICE, "%s computes other bits than the reference %s",
+                               backend->device.info.name, kinds[which].purpose)
+                     : lt_fail(LATHE_DEVICE,
+                               "%s computes other bits than the reference %s from %s to %s",
+                               backend->device.info.name, kinds[which].purpose,
+                               lathe_dtype_name(src), lathe_dtype_name(dst));
     }
     return status;
 }
@@ -93,8 +124,9 @@ lathe_status lt_cl_family_program(lt_queue *queue, lt_cl_family_id which, const 
                                   lt_cl_program **program) {
     lt_cl_backend *backend = queue->backend;
     lt_cl_family *family = &backend->families[which];
-    lathe_dtype src = work->pass->src.dtype;
-    lathe_dtype dst = work->pass->dst.dtype;
+    lathe_dtype src;
+    lathe_dtype dst;
+    pair_of(which, work, &src, &dst);
     lathe_status status = lt_cl_programs_get(&family->programs, src, dst, program);
     if (status == LATHE_OK && !work->is_trial && family->check != NULL &&
         atomic_load(&(*program)->trust) != LT_CL_TRUSTED) {
@@ -103,15 +135,20 @@ lathe_status lt_cl_family_program(lt_queue *queue, lt_cl_family_id which, const 
     return status;
 }
 
-lathe_status lt_cl_family_kernel(lt_queue *queue, lt_cl_family_id which, const lt_work *work,
-                                 const lt_cl_program *program, cl_kernel *kernel) {
+lathe_status lt_cl_family_kernel_at(lt_queue *queue, lt_cl_family_id which, uint32_t number,
+                                    const lt_work *work, const lt_cl_program *program,
+                                    cl_kernel *kernel) {
     lt_cl_backend *backend = queue->backend;
-    cl_kernel *slot = &queue->family_kernels[which][work->pass->src.dtype][work->pass->dst.dtype];
+    const char *name = number == 0 ? kinds[which].kernel : kinds[which].more[number - 1];
+    lathe_dtype src;
+    lathe_dtype dst;
+    pair_of(which, work, &src, &dst);
+    cl_kernel *slot = &queue->family_kernels[which][src][dst][number];
     cl_int error = CL_SUCCESS;
     if (*slot == NULL) {
         cl_program built = program->program;
         (void)pthread_mutex_lock(&backend->mutex);
-        cl_kernel made = clCreateKernel(built, kinds[which].kernel, &error);
+        cl_kernel made = clCreateKernel(built, name, &error);
         (void)pthread_mutex_unlock(&backend->mutex);
         *slot = error == CL_SUCCESS ? made : NULL;
     }

@@ -17,8 +17,16 @@ void lt_cl_families_destroy(lt_cl_backend *backend);
 lathe_status lt_cl_family_program(lt_queue *queue, lt_cl_family_id which, const lt_work *work,
                                   lt_cl_program **program);
 
-/* The queue's own kernel object of that program, which no other thread uses. */
-lathe_status lt_cl_family_kernel(lt_queue *queue, lt_cl_family_id which, const lt_work *work,
-                                 const lt_cl_program *program, cl_kernel *kernel);
+/* The queue's own kernel object of that program, which no other thread uses: of the family's kernel
+ * of that number (family.c), or its first. */
+lathe_status lt_cl_family_kernel_at(lt_queue *queue, lt_cl_family_id which, uint32_t number,
+                                    const lt_work *work, const lt_cl_program *program,
+                                    cl_kernel *kernel);
+
+static inline lathe_status lt_cl_family_kernel(lt_queue *queue, lt_cl_family_id which,
+                                               const lt_work *work, const lt_cl_program *program,
+                                               cl_kernel *kernel) {
+    return lt_cl_family_kernel_at(queue, which, 0, work, program, kernel);
+}
 
 #endif

@@ -16,8 +16,11 @@ typedef lathe_status lt_cl_check_fn(void *ctx, lathe_dtype src, lathe_dtype dst)
 
 /* Kernels that are in programs of their own. */
 typedef enum lt_cl_family_id {
-    LT_CL_FAMILY_MANY,     /* many tensors in one launch */
-    LT_CL_FAMILY_IN_PLACE, /* a tensor in its own memory */
+    LT_CL_FAMILY_MANY,        /* many tensors in one launch */
+    LT_CL_FAMILY_IN_PLACE,    /* a tensor in its own memory */
+    LT_CL_FAMILY_EXTRA_CODES, /* PRECISE to I4 and I2: one more code below 0 */
+    LT_CL_FAMILY_SEARCH,      /* PRECISE scales. One program for all pairs */
+    LT_CL_FAMILY_MEASURE,     /* what a quality report is made of. Likewise */
     LT_CL_FAMILY_COUNT
 } lt_cl_family_id;
 

@@ -5,7 +5,9 @@
 #include "core/error.h"
 #include "opencl/batch.h"
 #include "opencl/in_place.h"
+#include "opencl/measure.h"
 #include "opencl/release.h"
+#include "opencl/search.h"
 
 /* More queues than this are not kept: each holds a driver's resources. */
 enum { MAX_IDLE = 16 };
@@ -27,6 +29,7 @@ static void forget(lt_queue *queue) {
     queue->n_stats_floats = 0;
     queue->sum = NULL;
     queue->n_many = 0;
+    queue->measured.outcome = NULL;
 }
 
 /* Waits as well as it can be done. Events of commands that were terminated are complete, too. */
@@ -135,13 +138,17 @@ static void destroy_queue(lt_queue *queue) {
                 lt_cl_release_kernel(queue->kernels[src][dst][kernel]);
             }
             for (size_t family = 0; family < LT_CL_FAMILY_COUNT; family++) {
-                lt_cl_release_kernel(queue->family_kernels[family][src][dst]);
+                for (size_t i = 0; i < LT_CL_FAMILY_KERNELS; i++) {
+                    lt_cl_release_kernel(queue->family_kernels[family][src][dst][i]);
+                }
             }
         }
     }
     lt_cl_queue_destroy_stats(queue);
     lt_cl_destroy_table(queue);
     lt_cl_drop_turns(queue, true);
+    lt_cl_drop_search(queue);
+    lt_cl_drop_measured(queue);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
     lt_cl_release_queue(queue->commands);
@@ -202,6 +209,8 @@ static void clean(lt_queue *queue) {
     lt_cl_queue_destroy_stats(queue); /* which the pool keeps, for whoever is next */
     lt_cl_destroy_table(queue);
     lt_cl_drop_turns(queue, false);
+    lt_cl_drop_search(queue);
+    lt_cl_drop_measured(queue);
 }
 
 void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {

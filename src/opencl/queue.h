@@ -9,6 +9,8 @@
 
 enum { LT_CL_DTYPES = LATHE_DTYPE_LAST + 1 };
 
+enum { LT_CL_FAMILY_KERNELS = 5 };
+
 /* Kernels in programs of their own: family.h. */
 typedef struct lt_cl_family {
     lt_cl_programs programs;
@@ -57,6 +59,21 @@ typedef struct lt_cl_mapping {
     void *host;
 } lt_cl_mapping;
 
+/* On the device: the histograms, the states and the sums of the scopes that are searched. */
+typedef struct lt_cl_search_memory {
+    lt_buffer counts;
+    lt_buffer states;
+    lt_buffer sums;
+} lt_cl_search_memory;
+
+/* What is being measured. */
+typedef struct lt_cl_measured {
+    lt_buffer words;     /* on the device; made when it is first needed */
+    lt_buffer landing;   /* pinned */
+    lt_outcome *outcome; /* whose quality it is for; NULL: nothing is */
+    uint64_t n_elems;
+} lt_cl_measured;
+
 enum { LT_CL_MAX_LAUNCHES = 64, LT_CL_MAX_STATS = 8, LT_CL_MAX_MAPPINGS = 16 };
 
 /* Each command waits for the one before, so that the last one's event tells whether one of them has
@@ -89,7 +106,9 @@ struct lt_queue {
     lt_buffer turns;    /* of launches in place, on the device: in_place.c */
     uint32_t n_turns;   /* such launches since its words were set to 0 */
     uint32_t n_tickets; /* of theirs, modulo 2^32 */
-    cl_kernel family_kernels[LT_CL_FAMILY_COUNT][LT_CL_DTYPES][LT_CL_DTYPES];
+    cl_kernel family_kernels[LT_CL_FAMILY_COUNT][LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_FAMILY_KERNELS];
+    lt_cl_search_memory search; /* search.c */
+    lt_cl_measured measured;    /* measure.c */
     lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
     lt_cl_pending_stats pending_stats[LT_CL_MAX_STATS];
     lt_cl_pending launches[LT_CL_MAX_LAUNCHES];

@@ -2,13 +2,20 @@
 /* Passes on the device: works become launches, and what these report becomes the works' outcome. */
 #include "core/checked.h"
 #include "core/error.h"
+#include "core/precise.h"
 #include "opencl/batch.h"
+#include "opencl/family.h"
+#include "opencl/measure.h"
+#include "opencl/recode.h"
 
 /* Room for statistics is made for so many tiles at least: those of a chunk, in a page of memory. */
 enum { LEAST_STATS = 1024 };
 
 /* Where columns are cut, bytes of every dtype end at multiples of this many elements. */
 enum { BYTE_QUANTUM = 40 };
+
+/* Work-groups for what is seldom there. */
+enum { ODD_GROUPS = 64 };
 
 static const uint32_t fresh_report[LATHE_CL_REPORT_WORDS] = {LATHE_CL_NO_FAULT, 0};
 
@@ -78,6 +85,18 @@ lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst
     return status;
 }
 
+/* The same of a program whose codes reach further. */
+static lathe_status get_extra_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
+                                     cl_kernel *kernel) {
+    lt_cl_program *program = NULL;
+    lathe_status status = lt_cl_family_program(queue, LT_CL_FAMILY_EXTRA_CODES, work, &program);
+    if (status != LATHE_OK) {
+        return lt_cl_queue_give_up(queue, status);
+    }
+    return lt_cl_family_kernel_at(queue, LT_CL_FAMILY_EXTRA_CODES, which == LT_CL_STREAM ? 0 : 1,
+                                  work, program, kernel);
+}
+
 /* The queue's own kernel object, which no other thread uses. */
 static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
                                cl_kernel *kernel) {
@@ -85,6 +104,10 @@ static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kerne
     lathe_dtype src = work->pass->src.dtype;
     lathe_dtype dst = work->pass->dst.dtype;
     lt_cl_program *program = NULL;
+    bool has_codes = which == LT_CL_STREAM || which == LT_CL_BLOCK;
+    if (has_codes && lt_extra_codes(dst, work->pass->quality) != 0) {
+        return get_extra_kernel(queue, work, which, kernel);
+    }
     lathe_status status = lt_cl_programs_get(&backend->programs, src, dst, &program);
     if (status == LATHE_OK && !work->is_trial && backend->check != NULL &&
         atomic_load(&program->trust) != LT_CL_TRUSTED) {
@@ -203,11 +226,15 @@ lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue) {
         status = lt_cl_land_table(queue);
     }
     if (status == LATHE_OK) {
+        status = lt_cl_land_measured(queue);
+    }
+    if (status == LATHE_OK) {
         status = lt_cl_queue_wait(queue);
     }
     if (status == LATHE_OK) {
         deliver(queue);
         lt_cl_deliver_table(queue);
+        lt_cl_deliver_measured(queue);
     }
     return status;
 }
@@ -241,12 +268,21 @@ static bool can_report(const lt_work *work, const lt_cl_launch *launch) {
     uint64_t flags = launch->args.flags;
     bool looks = (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER)) != 0;
     bool meets_all = launch->kernel != LT_CL_STREAM && (flags & LATHE_CL_NONFINITE_ERROR) != 0;
+    if (launch->kernel == LT_CL_PLAIN) {
+        return false; /* LT_CL_AGAIN does */
+    }
+    looks = looks || launch->kernel == LT_CL_RECODE; /* for what LT_CL_RECODE_ODD does */
     return looks || meets_all || work->pass->src.dtype == LATHE_BITNET158;
+}
+
+static size_t plain_items(const lt_pass *pass) {
+    return LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype);
 }
 
 static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
                                    const kernel_args *args) {
-    const bool reports = can_report(work, launch);
+    const bool shares = launch->kernel == LT_CL_RECODE_ODD; /* the last launch's report */
+    const bool reports = !shares && can_report(work, launch);
     lathe_status status = reports ? lt_cl_ready_report(queue) : LATHE_OK;
     cl_kernel kernel = NULL;
     if (status == LATHE_OK) {
@@ -256,12 +292,13 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
         return status;
     }
     lt_cl_pending pending = {.args = launch->args, .outcome = work->outcome};
-    pending.args.report = reports ? queue->n_launches : 0;
+    pending.args.report = reports ? queue->n_launches : shares ? queue->n_launches - 1 : 0;
     cl_int error = set_args(kernel, args, &pending.args);
     if (error != CL_SUCCESS) {
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
-    size_t local = queue->backend->device.group_size;
+    size_t local =
+        launch->kernel == LT_CL_PLAIN ? plain_items(work->pass) : queue->backend->device.group_size;
     size_t global = (size_t)launch->n_groups * local;
     cl_event event = NULL;
     error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
@@ -277,15 +314,48 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
     return LATHE_OK;
 }
 
-/* OK, unless the queue is broken, or the kernels cannot do that: PRECISE scales and codes, and the
- * quality report, are the CPU's. */
+/* The recode kernel, and few work-groups that look whether it has left something out. */
+static lathe_status enqueue_recode(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
+                                   const kernel_args *args) {
+    lt_cl_launch odd = *launch;
+    odd.kernel = LT_CL_RECODE_ODD;
+    odd.n_groups = lt_min(launch->n_groups, ODD_GROUPS);
+    lathe_status status = enqueue_launch(queue, work, launch, args);
+    return status == LATHE_OK ? enqueue_launch(queue, work, &odd, args) : status;
+}
+
+/* A convert launch: by the plain kernel and the one that does the rest, where that can be. */
+static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
+                                    const lt_cl_launch *launch, const kernel_args *args) {
+    const uint64_t group_size = queue->backend->device.group_size;
+    if (launch->kernel == LT_CL_RECODE) {
+        return enqueue_recode(queue, work, launch, args);
+    }
+    if ((launch->args.flags & LATHE_CL_PLAIN) == 0 || group_size != LATHE_CL_GROUP) {
+        return enqueue_launch(queue, work, launch, args);
+    }
+    lt_cl_launch plain = *launch;
+    plain.kernel = LT_CL_PLAIN;
+    if (plain.args.row_units.by == 1) { /* rows are blocks, which spares it a division */
+        plain.args.block_bytes = plain.args.dst.row_bytes;
+        plain.args.n_cols *= plain.args.n_rows;
+        plain.args.n_rows = 1;
+    }
+    lt_cl_launch again = *launch;
+    again.kernel = LT_CL_AGAIN;
+    again.n_groups = lt_ceil_div(launch->n_groups, group_size);
+    lathe_status status = enqueue_launch(queue, work, &plain, args);
+    return status == LATHE_OK ? enqueue_launch(queue, work, &again, args) : status;
+}
+
+/* OK, unless the queue is broken, or a convert pass is to find PRECISE scales by itself, for which
+ * there are no kernels. */
 static lathe_status check_work(lt_queue *queue, const lt_work *work) {
     lathe_status status = lt_cl_queue_check(queue);
-    bool is_for_cpu = work->pass->quality == LATHE_PRECISE || work->outcome->quality != NULL;
-    if (status != LATHE_OK || !is_for_cpu) {
+    if (status != LATHE_OK || work->pass->quality != LATHE_PRECISE || !work->pass->own_scales) {
         return status;
     }
-    status = lt_fail(LATHE_NOT_SUPPORTED, "no kernels for quality precise, nor for a report");
+    status = lt_fail(LATHE_NOT_SUPPORTED, "no kernels for scales of quality precise and codes");
     return lt_cl_queue_give_up(queue, status);
 }
 
@@ -300,8 +370,15 @@ static lathe_status convert_part(lt_queue *queue, const lt_work *work, const lt_
                     scales_of(queue, &work->dst), queue->reports.device},
         .n_buffers = 5,
     };
-    lt_cl_launch launch = lt_cl_launch_convert(work, part);
-    return launch.n_groups == 0 ? LATHE_OK : enqueue_launch(queue, work, &launch, &args);
+    lt_cl_launch launch;
+    if (!lt_cl_launch_recode(work, part, queue->backend->device.group_size, &launch)) {
+        launch = lt_cl_launch_convert(work, part);
+    }
+    lathe_status status = launch.n_groups == 0 || work->measure_only
+                              ? LATHE_OK
+                              : enqueue_convert(queue, work, &launch, &args);
+    return status == LATHE_OK && work->outcome->quality != NULL ? lt_cl_measure(queue, work, part)
+                                                                : status;
 }
 
 /* Where a row is cut that is too long for a launch: scopes that the launch finds scales for stay

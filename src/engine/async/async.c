@@ -207,13 +207,16 @@ typedef struct conversion {
     lathe_tensor *result; /* NULL: a new one */
     lathe_target target;
     lathe_event *event;
+    bool is_measured;
 } conversion;
 
 static void run_conversion(void *ctx) {
     conversion *c = ctx;
     lathe_pool *pool = c->engine->pool;
     lathe_event *event = c->event;
-    lathe_convert_stats stats = {.struct_size = sizeof stats};
+    lathe_quality_report report = {.struct_size = sizeof report};
+    lathe_convert_stats stats = {.struct_size = sizeof stats,
+                                 .quality = c->is_measured ? &report : NULL};
     lathe_tensor *result = c->result;
     lathe_status status =
         result == NULL ? lathe_convert(c->engine, c->source, &c->target, &result, &stats)
@@ -231,7 +234,7 @@ static void run_conversion(void *ctx) {
 }
 
 static lathe_status start(lathe_engine *engine, lathe_tensor *source, const lathe_target *target,
-                          lathe_tensor *result, lathe_event **event) {
+                          lathe_tensor *result, bool is_measured, lathe_event **event) {
     if (engine == NULL || source == NULL || event == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "engine, source or event is NULL");
     }
@@ -253,6 +256,7 @@ static lathe_status start(lathe_engine *engine, lathe_tensor *source, const lath
         .result = lathe_tensor_retain(result),
         .target = *target,
         .event = lathe_event_retain(made),
+        .is_measured = is_measured,
     };
     *event = made; /* first: callbacks of others may look at it as soon as the job runs */
     lt_async_submit(engine->async, &c->job);
@@ -261,7 +265,7 @@ static lathe_status start(lathe_engine *engine, lathe_tensor *source, const lath
 
 lathe_status lathe_convert_async(lathe_engine *engine, lathe_tensor *source,
                                  const lathe_target *target, lathe_event **event) {
-    return start(engine, source, target, NULL, event);
+    return start(engine, source, target, NULL, false, event);
 }
 
 lathe_status lathe_convert_into_async(lathe_engine *engine, lathe_tensor *source,
@@ -270,5 +274,11 @@ lathe_status lathe_convert_into_async(lathe_engine *engine, lathe_tensor *source
     if (result == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "result is NULL");
     }
-    return start(engine, source, target, result, event);
+    return start(engine, source, target, result, false, event);
+}
+
+lathe_status lathe_convert_measured_async(lathe_engine *engine, lathe_tensor *source,
+                                          const lathe_target *target, lathe_tensor *result,
+                                          lathe_event **event) {
+    return start(engine, source, target, result, true, event);
 }

@@ -33,6 +33,7 @@ struct lathe_event {
     lathe_error error; /* status OK: success */
     lathe_tensor *result;
     lathe_convert_stats stats;
+    lathe_quality_report report; /* struct_size 0: there is none */
 };
 
 lathe_event *lt_event_new(lathe_pool *pool) {
@@ -76,6 +77,9 @@ void lt_event_complete(lathe_event *event, const lathe_error *error, lathe_tenso
     } else {
         event->result = result;
         event->stats = *stats;
+        if (stats->quality != NULL) {
+            event->report = *stats->quality;
+        }
     }
     atomic_store(&event->state, CALLING);
     (void)pthread_cond_broadcast(&event->done);
@@ -124,7 +128,19 @@ lathe_status lathe_event_stats(const lathe_event *event, lathe_convert_stats *st
         return lt_fail(LATHE_INVALID_ARGUMENT, "the conversion %s",
                        lathe_event_is_done(event) ? "has failed" : "is not over");
     }
+    lathe_quality_report *report = stats->quality;
+    if (report != NULL &&
+        (event->report.struct_size == 0 || report->struct_size != sizeof *report)) {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       event->report.struct_size == 0
+                           ? "stats quality: the conversion was not to be measured"
+                           : "stats quality's struct_size is not sizeof(lathe_quality_report)");
+    }
     *stats = event->stats;
+    stats->quality = report;
+    if (report != NULL) {
+        *report = event->report;
+    }
     return LATHE_OK;
 }
 

@@ -30,10 +30,7 @@ static size_t run_few(lt_batch *b) {
         if (way == LT_BATCH_REFUSED) {
             refuse(b, item);
         } else if (way == LT_BATCH_SHARED) {
-            uint64_t start = lt_now_ns();
-            item->result = lathe_tensor_retain((lathe_tensor *)(uintptr_t)item->source);
-            uint64_t end = lt_now_ns();
-            lt_batch_end_items(b, item, 1, end - start, end);
+            lt_batch_share(b, item);
         } else if (way == LT_BATCH_ALONE) {
             lt_batch_convert_alone(b, item);
         } else {
@@ -199,6 +196,12 @@ static lathe_status check(const lathe_engine *engine, size_t n_tensors,
         return lt_fail(LATHE_INVALID_ARGUMENT,
                        "options struct_size is not sizeof(lathe_batch_options)");
     }
+    for (size_t i = 0; options->reports != NULL && i < n_tensors; i++) {
+        if (options->reports[i].struct_size != sizeof options->reports[i]) {
+            return lt_fail(LATHE_INVALID_ARGUMENT,
+                           "options reports: a struct_size is not sizeof(lathe_quality_report)");
+        }
+    }
     const lathe_batch_config *limits = &options->limits;
     if (!is_toggle(limits->group) || !is_toggle(limits->sort_by_size) ||
         !is_toggle(limits->parallel)) {
@@ -241,6 +244,7 @@ lathe_status lathe_convert_batch(lathe_engine *engine, size_t n_tensors,
         .targets = targets,
         .n_targets = n_targets,
         .limits = limits_of(engine, options),
+        .reports = options != NULL ? options->reports : NULL,
     };
     lt_batch_receiver to = {
         .on_result = calls ? options->on_result : NULL,
@@ -272,6 +276,7 @@ lathe_status lathe_convert_batch_into(lathe_engine *engine, size_t n_tensors,
         .n_targets = n_targets,
         .into = results,
         .limits = limits_of(engine, options),
+        .reports = options != NULL ? options->reports : NULL,
     };
     lt_batch_receiver to = {.errors = errors, .stats = {.struct_size = sizeof to.stats}};
     return run(&b, &to, stats);

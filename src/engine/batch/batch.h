@@ -65,6 +65,7 @@ typedef struct lt_batch {
     size_t n_targets;
     lathe_tensor *const *into; /* NULL: new results */
     lathe_batch_config limits;
+    lathe_quality_report *reports; /* the caller's, one for each tensor; NULL: nobody asks */
     lt_batch_group *groups;
     size_t n_groups;
     size_t room;        /* for groups */
@@ -131,6 +132,15 @@ void lt_batch_begin_item(lt_batch *b, lt_batch_item *item);
  * so long. */
 void lt_batch_end_items(lt_batch *b, const lt_batch_item *items, size_t n, uint64_t ns,
                         uint64_t end_ns);
+
+/* Where the item's report goes; NULL: nowhere. */
+static inline lathe_quality_report *lt_batch_report_of(const lt_batch *b,
+                                                       const lt_batch_item *item) {
+    return b->reports == NULL ? NULL : &b->reports[item->index];
+}
+
+/* Gives an item its source as the result. */
+void lt_batch_share(lt_batch *b, lt_batch_item *item);
 
 /* Converts an item as lathe_convert does it, on the engine's device if it has one. */
 void lt_batch_convert_alone(lt_batch *b, lt_batch_item *item);

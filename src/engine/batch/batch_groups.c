@@ -54,7 +54,8 @@ static lt_batch_way way_of(const lt_batch *b, const lt_batch_group *group) {
         group->target->quality == LATHE_BALANCED || group->target->quality == LATHE_FAST;
     bool is_foreign = like->memory == LATHE_MEMORY_DEVICE &&
                       (engine->device == NULL || like->on_device->backend != engine->device);
-    if (to->n_elems == 0 || group->plan.is_copy || !is_plain || is_foreign ||
+    bool is_measured_there = b->reports != NULL && engine->device != NULL;
+    if (to->n_elems == 0 || group->plan.is_copy || !is_plain || is_foreign || is_measured_there ||
         to->n_elems > engine->cpu->elems_per_range ||
         (group->plan.stats_first && group->plan.pass.tiling.n_tiles > LT_SMALL_TILES)) {
         return LT_BATCH_ALONE;

@@ -124,6 +124,21 @@ void lt_batch_make_slabs(lt_batch *b, size_t first, size_t end) {
 
 /* ---- one by itself */
 
+void lt_batch_share(lt_batch *b, lt_batch_item *item) {
+    lathe_quality_report *report = lt_batch_report_of(b, item);
+    uint64_t start = lt_now_ns();
+    lathe_status status = report == NULL
+                              ? LATHE_OK
+                              : lathe_tensor_compare(b->engine, item->source, item->source, report);
+    if (status == LATHE_OK) {
+        item->result = lathe_tensor_retain((lathe_tensor *)(uintptr_t)item->source);
+    } else {
+        lt_batch_fail(b, item);
+    }
+    uint64_t end = lt_now_ns();
+    lt_batch_end_items(b, item, 1, end - start, end);
+}
+
 void lt_batch_convert_alone(lt_batch *b, lt_batch_item *item) {
     const lt_batch_group *group = lt_batch_group_of(b, item);
     const lathe_tensor_desc desc = lt_tensor_desc_of(&group->made);
@@ -141,7 +156,8 @@ void lt_batch_convert_alone(lt_batch *b, lt_batch_item *item) {
         return;
     }
     if (status == LATHE_OK) {
-        status = lt_convert_contents(b->engine, item->source, group->target, item->result, &done);
+        status = lt_convert_contents_measured(b->engine, item->source, group->target, item->result,
+                                              lt_batch_report_of(b, item), &done);
     }
     item->n_saturated = done.n_saturated;
     item->on_device = done.on_device;

@@ -2,6 +2,7 @@
 /* Many small tensors on the CPU: each is converted on one thread, several at once. */
 #include "core/checked.h"
 #include "core/error.h"
+#include "core/quality.h"
 #include "engine/batch/batch.h"
 #include "engine/convert.h"
 #include "engine/device/device_tensor.h"
@@ -31,6 +32,7 @@ typedef struct slot {
 typedef struct turn {
     slot slots[LT_BATCH_TURN];
     lt_work works[LT_BATCH_TURN];
+    lt_quality_sums *quality; /* as many as slots; NULL: nobody asks for reports */
 } turn;
 
 /* Points to a tensor's memory. Field by field: what is copied in larger pieces than it was written
@@ -76,6 +78,8 @@ static void close_slot(lt_batch *b, const slot *s, const lt_work *work) {
     s->item->n_saturated = atomic_load_explicit(&s->outcome.n_saturated, memory_order_relaxed);
     if (lt_outcome_status(&s->outcome, pass->src.dtype, pass->dst.dtype) != LATHE_OK) {
         lt_batch_fail(b, s->item);
+    } else if (s->outcome.quality != NULL) {
+        lt_quality_fill(s->outcome.quality, lt_batch_report_of(b, s->item));
     }
 }
 
@@ -105,6 +109,10 @@ static void convert_some(lt_batch *b, turn *t, size_t first, size_t end) {
         if (is_on_device(item->source) || is_on_device(item->result)) {
             convert_through_copies(b, item);
         } else if (open_slot(b, item, &t->slots[n_works], &t->works[n_works]) == LATHE_OK) {
+            if (t->quality != NULL) {
+                t->quality[n_works] = (lt_quality_sums){0};
+                t->slots[n_works].outcome.quality = &t->quality[n_works];
+            }
             n_works++;
         } else {
             lt_batch_fail(b, item);
@@ -188,7 +196,8 @@ static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_
 static void run_some(void *ctx, size_t task) {
     lt_batch *b = ctx;
     (void)task;
-    turn t = {.slots = {{.item = NULL}}};
+    lt_quality_sums quality[LT_BATCH_TURN];
+    turn t = {.slots = {{.item = NULL}}, .quality = b->reports != NULL ? quality : NULL};
     uint64_t now_ns = lt_now_ns();
     for (;;) {
         size_t first = atomic_fetch_add_explicit(&b->next, b->at_once, memory_order_relaxed);

@@ -24,6 +24,9 @@ static lathe_status open_found(lathe_engine *engine, const char *program_cache_d
             {
                 [LT_CL_FAMILY_MANY] = lt_self_check_many,
                 [LT_CL_FAMILY_IN_PLACE] = lt_self_check_in_place,
+                [LT_CL_FAMILY_EXTRA_CODES] = lt_self_check_precise,
+                [LT_CL_FAMILY_SEARCH] = lt_self_check_scales,
+                [LT_CL_FAMILY_MEASURE] = lt_self_check_measure,
             },
         .check_chain = lt_self_check_chain,
         .check_ctx = engine,

@@ -13,6 +13,7 @@
 #include "engine/plan/many_plan.h"
 #include "pool/pool.h"
 #include <inttypes.h>
+#include <lathe/quality.h>
 #include <string.h>
 
 /* What is special about a case: nothing; NaN and infinities in a source of floats; strict mode; or
@@ -47,7 +48,14 @@ static const check_case cases[] = {
 };
 
 /* What a pair is checked for. */
-typedef enum check_way { CHECK_ALONE, CHECK_MANY, CHECK_IN_PLACE } check_way;
+typedef enum check_way {
+    CHECK_ALONE,
+    CHECK_MANY,
+    CHECK_IN_PLACE,
+    CHECK_PRECISE,
+    CHECK_SCALES,
+    CHECK_MEASURE
+} check_way;
 
 /* Work-groups that take turns: more than some devices have at once. */
 static const check_case many_tiles = {
@@ -156,13 +164,17 @@ static void fill_codes(const check *k) {
 
 static lathe_target target_of(const check *k) {
     bool quantized = lathe_dtype_is_quantized(k->dst);
+    bool is_part = k->way == CHECK_SCALES || k->way == CHECK_MEASURE; /* of a conversion */
+    bool is_precise = k->way == CHECK_PRECISE || k->way == CHECK_SCALES;
+    /* Where data has faults of two kinds, either may be reported if the scales take a pass. */
+    bool has_one_fault = !is_part && !(is_precise && k->c->kind == STRICT);
     return (lathe_target){
         .struct_size = sizeof(lathe_target),
         .dtype = k->dst,
         .granularity = quantized ? k->c->to : LATHE_PER_TENSOR,
         .group_size = quantized ? k->c->group_size : 0,
-        .quality = k->c->quality,
-        .nonfinite = k->c->nonfinite,
+        .quality = is_precise ? LATHE_PRECISE : k->c->quality,
+        .nonfinite = has_one_fault ? k->c->nonfinite : LATHE_NONFINITE_SATURATE,
         .strict = k->c->kind == STRICT,
     };
 }
@@ -254,6 +266,63 @@ static lathe_status compare(check *k, const lathe_target *target) {
                           lathe_dtype_name(k->src), lathe_dtype_name(k->dst));
 }
 
+static lathe_status differs(const check *k) {
+    return lt_fail(LATHE_DEVICE, "%s to %s: the device computes other bits than the reference",
+                   lathe_dtype_name(k->src), lathe_dtype_name(k->dst));
+}
+
+/* The scales alone, of which the search gets standard ones from the reference. */
+static lathe_status compare_scales(check *k, const lathe_target *target) {
+    lathe_target standard = *target;
+    float *found = k->result->scales;
+    const size_t n_bytes = (size_t)k->result->layout.n_scales * sizeof *found;
+    standard.quality = LATHE_BALANCED;
+    lathe_status status =
+        lt_direct_scales(k->engine, k->reference, k->source, target, k->expected->scales);
+    if (status == LATHE_OK) {
+        status = lt_direct_scales(k->engine, k->reference, k->source, &standard, found);
+    }
+    if (status == LATHE_OK) {
+        status = lt_tensor_copy_contents(k->source, k->device_source);
+    }
+    if (status == LATHE_OK) {
+        status = lt_direct_search(k->engine, k->engine->device, k->device_source, target, found);
+    }
+    return status == LATHE_OK && memcmp(found, k->expected->scales, n_bytes) != 0 ? differs(k)
+                                                                                  : status;
+}
+
+/* Reports on what the reference has made. */
+static lathe_status compare_reports(check *k, const lathe_target *target) {
+    lathe_quality_report expected = {.struct_size = sizeof expected};
+    lathe_quality_report found = {.struct_size = sizeof found};
+    uint64_t n_saturated;
+    lathe_status status = lt_direct_convert_measured(k->engine, k->reference, k->source, target,
+                                                     k->expected, &n_saturated, &expected);
+    if (status == LATHE_OK) {
+        status = lt_tensor_copy_contents(k->source, k->device_source);
+    }
+    if (status == LATHE_OK) {
+        status = lt_tensor_copy_contents(k->expected, k->device_result);
+    }
+    if (status == LATHE_OK) {
+        status = lt_direct_measure(k->engine, k->engine->device, k->device_source, target,
+                                   k->device_result, true, &found);
+    }
+    return status == LATHE_OK && memcmp(&found, &expected, sizeof found) != 0 ? differs(k) : status;
+}
+
+static lathe_status compare_in_way(check *k, const lathe_target *target) {
+    switch (k->way) {
+    case CHECK_SCALES:
+        return k->c->kind != STRICT ? compare_scales(k, target) : LATHE_OK;
+    case CHECK_MEASURE:
+        return k->c->kind != STRICT ? compare_reports(k, target) : LATHE_OK;
+    default:
+        return compare(k, target);
+    }
+}
+
 static lathe_status run_case(check *k) {
     const lathe_target target = target_of(k);
     const lathe_tensor_desc from = {
@@ -276,7 +345,7 @@ static lathe_status run_case(check *k) {
         } else {
             fill_floats(k);
         }
-        status = compare(k, &target);
+        status = compare_in_way(k, &target);
     }
     close_check(k);
     return status;
@@ -326,6 +395,40 @@ lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst) 
 
 lathe_status lt_self_check_in_place(void *engine, lathe_dtype src, lathe_dtype dst) {
     return check_pair(engine, src, dst, CHECK_IN_PLACE);
+}
+
+lathe_status lt_self_check_precise(void *engine, lathe_dtype src, lathe_dtype dst) {
+    return check_pair(engine, src, dst, CHECK_PRECISE);
+}
+
+lathe_status lt_self_check_scales(void *engine, lathe_dtype src, lathe_dtype dst) {
+    static const lathe_dtype targets[] = {LATHE_I8, LATHE_I4, LATHE_I2, LATHE_BITNET158};
+    const int n_targets = (int)(sizeof targets / sizeof targets[0]);
+    lathe_status status = LATHE_OK;
+    (void)src;
+    (void)dst;
+    for (int t = 0; status == LATHE_OK && t < n_targets; t++) {
+        status = check_pair(engine, LATHE_F32, targets[t], CHECK_SCALES);
+    }
+    for (int i = LATHE_F16; status == LATHE_OK && i <= LATHE_DTYPE_LAST; i++) {
+        lathe_dtype to = targets[i % n_targets];
+        to = to != (lathe_dtype)i ? to : targets[(i + 1) % n_targets];
+        status = check_pair(engine, (lathe_dtype)i, to, CHECK_SCALES);
+    }
+    return status;
+}
+
+lathe_status lt_self_check_measure(void *engine, lathe_dtype src, lathe_dtype dst) {
+    const int n_dtypes = LATHE_DTYPE_LAST - LATHE_DTYPE_FIRST + 1;
+    lathe_status status = LATHE_OK;
+    (void)src;
+    (void)dst;
+    for (int i = 0; status == LATHE_OK && i < n_dtypes; i++) {
+        const int to = (i + 3) % n_dtypes;
+        status = check_pair(engine, (lathe_dtype)(LATHE_DTYPE_FIRST + i),
+                            (lathe_dtype)(LATHE_DTYPE_FIRST + to), CHECK_MEASURE);
+    }
+    return status;
 }
 
 /* Every family: each dtype's encoder and decoder, in whose kernels all the parts are. */

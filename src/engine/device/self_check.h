@@ -18,6 +18,14 @@ lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst);
 /* The same for the launch that converts a tensor in its own memory. */
 lathe_status lt_self_check_in_place(void *engine, lathe_dtype src, lathe_dtype dst);
 
+/* The same for quality PRECISE, to targets whose codes reach further with it. */
+lathe_status lt_self_check_precise(void *engine, lathe_dtype src, lathe_dtype dst);
+
+/* The same for the kernels that find PRECISE scales, and for those that measure results: of every
+ * source, and to every dtype, whatever src and dst. */
+lathe_status lt_self_check_scales(void *engine, lathe_dtype src, lathe_dtype dst);
+lathe_status lt_self_check_measure(void *engine, lathe_dtype src, lathe_dtype dst);
+
 /* The same for a chain through n_types types, the first of them the source's, one scale for all and
  * one for each row (chain_check.c). */
 lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype *types);

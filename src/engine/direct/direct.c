@@ -38,6 +38,8 @@ typedef struct direct {
     lt_plan plan;
     bool is_trial;
     bool on_this_thread;
+    bool measure_only;
+    bool has_standard; /* PRECISE on a device: `scales` holds the standard ones */
     operand src;
     operand dst;
     lt_queue *queue;
@@ -217,7 +219,7 @@ static lathe_status scan(void *ctx, lt_scan *scanned, uint64_t first_tile, uint6
     return d->backend->ops->submit_stats(d->backend, NULL, &work);
 }
 
-/* Finds all scales of the target, a window of tiles at a time. */
+/* Finds all scales of the target, a window of tiles at a time: on a device the standard ones. */
 static lathe_status find_scales(direct *d) {
     const uint64_t n_tiles = d->plan.pass.tiling.n_tiles;
     lt_fold fold = {0};
@@ -238,14 +240,43 @@ static lathe_status find_scales(direct *d) {
         status = fold_window(d, pending, &fold);
     }
     close_windows(d);
-    bool is_precise = d->plan.pass.quality == LATHE_PRECISE;
-    return status == LATHE_OK && is_precise
+    bool scans = d->plan.pass.quality == LATHE_PRECISE && !d->backend->is_remote;
+    return status == LATHE_OK && scans
                ? lt_precise_scales(d->pool, &d->plan.pass, d->scales, scan, d)
                : status;
 }
 
-/* Finds the scales and puts them where the convert pass reads them. */
-static lathe_status run_stats(direct *d) {
+/* Finds PRECISE scales on a device, and leaves them in a span of its memory. The device finds the
+ * standard ones of short scopes by itself; d->scales is room for the others. `work` lives until the
+ * queue is finished. */
+static lathe_status search_scales(direct *d, const lt_span *span, lt_work *work) {
+    const lt_backend_ops *ops = d->backend->ops;
+    const lt_pass *pass = &d->plan.pass;
+    lathe_status status = LATHE_OK;
+    if (pass->tiling.scope_elems > LT_PRECISE_ELEMS) {
+        status = d->has_standard ? LATHE_OK : find_scales(d);
+        if (status == LATHE_OK) {
+            status =
+                ops->upload(d->backend, d->queue, span->scales, span->scale_offset * sizeof(float),
+                            d->scales, pass->dst.n_scales * sizeof(float));
+        }
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    *work = (lt_work){
+        .pass = pass,
+        .src = d->src.span,
+        .dst = *span,
+        .outcome = &d->outcome,
+        .is_trial = d->is_trial,
+    };
+    return ops->submit_scales(d->backend, d->queue, work);
+}
+
+/* Finds the scales and puts them where the convert pass reads them. `search` lives until the queue
+ * is finished. */
+static lathe_status run_stats(direct *d, lt_work *search) {
     const lt_span *dst = &d->dst.span;
     uint64_t n_scales = d->plan.pass.dst.n_scales;
     if (!d->backend->is_remote) {
@@ -255,6 +286,9 @@ static lathe_status run_stats(direct *d) {
     d->scales = lt_pool_new_array(d->pool, (size_t)n_scales, sizeof(float));
     if (d->scales == NULL) {
         return lt_error()->status;
+    }
+    if (d->plan.pass.quality == LATHE_PRECISE) {
+        return search_scales(d, dst, search);
     }
     lathe_status status = find_scales(d);
     if (status == LATHE_OK) {
@@ -290,6 +324,7 @@ static lathe_status run_convert(direct *d, lt_work *work, lt_ranges *ranges) {
         .ranges = ranges,
         .n_ranges = ranges->n_ranges,
         .outcome = &d->outcome,
+        .measure_only = d->measure_only,
         .on_this_thread = d->on_this_thread,
         .is_trial = d->is_trial,
     };
@@ -315,14 +350,15 @@ static lathe_status show_host(direct *d) {
 }
 
 static lathe_status run_passes(direct *d) {
+    lt_work search;
     lt_work work;
     lt_ranges ranges;
     lathe_status status = d->backend->ops->queue_open(d->backend, &d->queue);
     if (status != LATHE_OK) {
         return status;
     }
-    if (d->plan.stats_first) {
-        status = run_stats(d);
+    if (d->plan.stats_first && !d->measure_only) {
+        status = run_stats(d, &search);
     }
     if (status == LATHE_OK) {
         status = run_convert(d, &work, &ranges);
@@ -342,12 +378,13 @@ static lathe_status run_passes(direct *d) {
                               : status;
 }
 
-/* PRECISE and the quality report are the CPU's. */
-static lathe_status check_backend(const direct *d) {
-    bool is_for_cpu = d->plan.pass.quality == LATHE_PRECISE || d->outcome.quality != NULL;
-    return is_for_cpu && d->backend->is_remote
-               ? lt_fail(LATHE_NOT_SUPPORTED, "the device does not do that")
-               : LATHE_OK;
+/* The most elements of a scope whose scale the convert pass finds: a device's finds no PRECISE
+ * ones.
+ */
+static uint64_t own_scope_elems(const lt_backend *backend, const lathe_target *target) {
+    return backend->is_remote && lt_precise_applies(target->dtype, target->quality)
+               ? 0
+               : backend->max_own_scope_elems;
 }
 
 /* With backend, pool and how the passes run filled in. `report` may be NULL. */
@@ -357,16 +394,13 @@ static lathe_status convert(direct *d, const lathe_tensor *source, const lathe_t
     lt_backend *backend = d->backend;
     lt_quality_sums quality;
     d->plan = lt_plan_make(backend, &source->layout, &result->layout, target,
-                           backend->max_own_scope_elems);
+                           own_scope_elems(backend, target));
     lt_outcome_init(&d->outcome);
     if (report != NULL) {
         quality = (lt_quality_sums){0};
         d->outcome.quality = &quality;
     }
-    lathe_status status = check_backend(d);
-    if (status == LATHE_OK) {
-        status = open_operand(backend, source, &d->src);
-    }
+    lathe_status status = open_operand(backend, source, &d->src);
     if (status == LATHE_OK) {
         status = open_operand(backend, result, &d->dst);
     }
@@ -395,23 +429,62 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
     return convert(&d, source, target, result, n_saturated, NULL);
 }
 
-lathe_status lt_direct_convert_measured(lathe_engine *engine, const lathe_tensor *source,
-                                        const lathe_target *target, lathe_tensor *result,
-                                        uint64_t *n_saturated, lathe_quality_report *report) {
-    direct d = {.backend = engine->cpu, .pool = engine->pool};
+lathe_status lt_direct_convert_measured(lathe_engine *engine, lt_backend *backend,
+                                        const lathe_tensor *source, const lathe_target *target,
+                                        lathe_tensor *result, uint64_t *n_saturated,
+                                        lathe_quality_report *report) {
+    direct d = {.backend = backend, .pool = engine->pool};
     return convert(&d, source, target, result, n_saturated, report);
+}
+
+lathe_status lt_direct_measure(lathe_engine *engine, lt_backend *backend,
+                               const lathe_tensor *source, const lathe_target *target,
+                               lathe_tensor *result, bool is_trial, lathe_quality_report *report) {
+    uint64_t n_saturated;
+    direct d = {
+        .backend = backend, .pool = engine->pool, .measure_only = true, .is_trial = is_trial};
+    return convert(&d, source, target, result, &n_saturated, report);
 }
 
 lathe_status lt_direct_convert_here(lathe_engine *engine, const lathe_tensor *source,
                                     const lathe_target *target, lathe_tensor *result,
-                                    uint64_t *n_saturated) {
+                                    uint64_t *n_saturated, lathe_quality_report *report) {
     direct d = {.backend = engine->cpu, .pool = engine->pool, .on_this_thread = true};
-    return convert(&d, source, target, result, n_saturated, NULL);
+    return convert(&d, source, target, result, n_saturated, report);
 }
 
-lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
-                              const lathe_target *target, float *scales) {
-    direct d = {.backend = backend, .pool = engine->pool, .scales = scales};
+/* PRECISE scales from a device: by way of memory there. */
+static lathe_status fetch_searched(direct *d) {
+    lt_backend *backend = d->backend;
+    const lt_backend_ops *ops = backend->ops;
+    const uint64_t n_bytes = d->plan.pass.dst.n_scales * sizeof(float);
+    lt_buffer buffer = {0};
+    const lt_span span = {.scales = &buffer};
+    lt_work search;
+    lathe_status status = ops->queue_open(backend, &d->queue);
+    if (status == LATHE_OK) {
+        status = ops->buffer_create(backend, LT_MEMORY_DEVICE, n_bytes, &buffer);
+    }
+    if (status == LATHE_OK) {
+        status = search_scales(d, &span, &search);
+    }
+    if (status == LATHE_OK) {
+        status = ops->download(backend, d->queue, &buffer, 0, d->scales, n_bytes);
+    }
+    if (status == LATHE_OK) {
+        status = ops->finish(backend, d->queue);
+    }
+    ops->queue_close(backend, d->queue);
+    ops->buffer_destroy(backend, &buffer);
+    const lt_pass *pass = &d->plan.pass;
+    return status == LATHE_OK ? lt_outcome_status(&d->outcome, pass->src.dtype, pass->dst.dtype)
+                              : status;
+}
+
+/* Finds the scales of such a conversion, in d->scales. */
+static lathe_status find_all_scales(direct *d, const lathe_tensor *source,
+                                    const lathe_target *target) {
+    lt_backend *backend = d->backend;
     lathe_tensor_desc to;
     lt_layout layout;
     lathe_status status = lathe_target_desc(target, source->n_dims, source->shape, &to);
@@ -421,18 +494,32 @@ lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const l
     if (status != LATHE_OK) {
         return status;
     }
-    d.plan = lt_plan_make(backend, &source->layout, &layout, target, 0);
-    lt_outcome_init(&d.outcome);
-    status = check_backend(&d);
+    d->plan = lt_plan_make(backend, &source->layout, &layout, target, 0);
+    lt_outcome_init(&d->outcome);
+    status = open_operand(backend, source, &d->src);
     if (status == LATHE_OK) {
-        status = open_operand(backend, source, &d.src);
+        status = move_scales(backend, &d->src, false);
     }
+    const bool searches = backend->is_remote && d->plan.pass.quality == LATHE_PRECISE;
     if (status == LATHE_OK) {
-        status = move_scales(backend, &d.src, false);
+        status = searches ? fetch_searched(d) : find_scales(d);
     }
-    if (status == LATHE_OK) {
-        status = find_scales(&d);
-    }
-    close_operand(backend, &d.src);
+    close_operand(backend, &d->src);
     return status;
+}
+
+lathe_status lt_direct_scales(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
+                              const lathe_target *target, float *scales) {
+    direct d = {.backend = backend, .pool = engine->pool, .scales = scales};
+    return find_all_scales(&d, source, target);
+}
+
+lathe_status lt_direct_search(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
+                              const lathe_target *target, float *scales) {
+    direct d = {.backend = backend,
+                .pool = engine->pool,
+                .is_trial = true,
+                .has_standard = true,
+                .scales = scales};
+    return find_all_scales(&d, source, target);
 }

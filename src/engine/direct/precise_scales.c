@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* The search; `sums` is room for it. */
-static lathe_status find(lt_scan *scan, double *sums, uint64_t n_elems, uint64_t first_tile,
+static lathe_status find(lt_scan *scan, uint64_t *sums, uint64_t n_elems, uint64_t first_tile,
                          uint64_t n_tiles, lt_scan_fn *run, void *ctx) {
     scan->kind = n_elems <= LT_PRECISE_ELEMS ? LT_SCAN_ELEMS : LT_SCAN_COUNTS;
     memset(scan->counts, 0, sizeof scan->counts);
@@ -19,7 +19,7 @@ static lathe_status find(lt_scan *scan, double *sums, uint64_t n_elems, uint64_t
     return status;
 }
 
-static lathe_status find_scale(lt_scan *scan, double *sums, const lt_pass *pass, uint64_t scope,
+static lathe_status find_scale(lt_scan *scan, uint64_t *sums, const lt_pass *pass, uint64_t scope,
                                lt_scan_fn *run, void *ctx, float *scale) {
     const lt_tiling *tiling = &pass->tiling;
     uint64_t n_elems = lt_tiling_scope_elems(tiling, scope);
@@ -45,7 +45,7 @@ static lathe_status find_scale(lt_scan *scan, double *sums, const lt_pass *pass,
 lathe_status lt_precise_scales(lathe_pool *pool, const lt_pass *pass, float *scales,
                                lt_scan_fn *run, void *ctx) {
     lt_scan *scan = lt_pool_new(pool, sizeof *scan);
-    double *sums = scan == NULL ? NULL : lt_pool_new_array(pool, LT_PRECISE_BINS, sizeof *sums);
+    uint64_t *sums = scan == NULL ? NULL : lt_pool_new_array(pool, LT_PRECISE_BINS, sizeof *sums);
     lathe_status status = sums == NULL ? lt_error()->status : LATHE_OK;
     for (uint64_t i = 0; status == LATHE_OK && i < pass->dst.n_scales; i++) {
         status = find_scale(scan, sums, pass, i, run, ctx, &scales[i]);
