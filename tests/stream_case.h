@@ -270,11 +270,18 @@ static inline lathe_status feed_all(lathe_stream *stream, const convert_case *c,
     return status;
 }
 
-static inline void push(const convert_case *c, const lathe_target *target, size_t engine,
-                        const lathe_stream_options *options, bool sink_in_order, const expected *e,
-                        test_rng *rng) {
+/* To a tensor, or else to a callback. */
+static inline void push_to(const convert_case *c, const lathe_target *target, size_t engine,
+                           const lathe_stream_options *options, bool to_tensor, bool sink_in_order,
+                           const expected *e, test_rng *rng) {
     watched to = watch_sink(target, c, sink_in_order);
-    const lathe_sink sink = sink_of(&to);
+    lathe_tensor_desc desc;
+    lathe_tensor *result = NULL;
+    CHECK_OK(lathe_target_desc(target, c->from.n_dims, c->from.shape, &desc));
+    CHECK_OK(lathe_tensor_wrap(pool, &desc, to.out, to.out_scales, 0, NULL, NULL, &result));
+    const lathe_sink tensor_sink = {
+        .struct_size = sizeof tensor_sink, .kind = LATHE_END_TENSOR, .tensor = result};
+    const lathe_sink sink = to_tensor ? tensor_sink : sink_of(&to);
     lathe_convert_stats stats = {.struct_size = sizeof stats, .n_saturated = 777};
     lathe_stream *stream = NULL;
     lathe_status status =
@@ -282,6 +289,7 @@ static inline void push(const convert_case *c, const lathe_target *target, size_
     if (status == LATHE_NOT_SUPPORTED && target->quality == LATHE_PRECISE) {
         CHECK(strstr(lathe_last_error()->message, "more than twice") != NULL, "%s",
               lathe_last_error()->message);
+        lathe_tensor_release(result);
         forget(&to);
         return;
     }
@@ -293,9 +301,20 @@ static inline void push(const convert_case *c, const lathe_target *target, size_
         CHECK_STATUS(lathe_stream_feed(stream, c->bytes, 1), status);
         CHECK_STATUS(lathe_stream_finish(stream, NULL), status);
     }
+    if (to_tensor) { /* nobody has watched */
+        to.done = to.n_bytes;
+        CHECK(to.out[to.n_bytes] == CANARY, "%s: past the end", describe(c, target, engine));
+    }
     check_result(c, target, engine, e, status, &to, &stats);
     lathe_stream_free(stream);
+    lathe_tensor_release(result);
     forget(&to);
+}
+
+static inline void push(const convert_case *c, const lathe_target *target, size_t engine,
+                        const lathe_stream_options *options, bool sink_in_order, const expected *e,
+                        test_rng *rng) {
+    push_to(c, target, engine, options, false, sink_in_order, e, rng);
 }
 
 static const uint64_t chunk_sizes[] = {0, 64 * KIB, 100 * KIB, 256 * KIB, 3 * MIB};
@@ -324,6 +343,9 @@ static inline void check_streams(const convert_case *c, const lathe_target *targ
                  !from_tensor || test_random_below(rng, 2) == 0, &e);
     options = random_options(rng);
     push(c, target, engine, &options, test_random_below(rng, 2) == 0, &e, rng);
+    options = random_options(rng);
+    options.streaming.prefetch_chunks = (uint32_t)test_random_below(rng, 2);
+    push_to(c, target, engine, &options, true, false, &e, rng);
     lathe_tensor_release(e.tensor);
 }
 static inline convert_case normal_case(lathe_dtype dtype, const shape_option *shape, size_t layout,

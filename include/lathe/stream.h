@@ -91,15 +91,14 @@ typedef struct lathe_stream_options {
      *   elements of a longer one.
      * parallel_chunks: at most, and by default, the engine's threads, or the device's queues.
      * prefetch_chunks: that many more are read while others are converted, by threads of their own;
-     *   default 0, and 1 for a stream that is fed.
-     * buffer_bytes: 64 MiB. Where it, or what the pool has left, does not hold that many chunks of
-     *   that size, there are fewer and smaller ones.
-     * In all, the memory in use is (parallel_chunks + prefetch_chunks) times a chunk with its
-     * scales, and no more than buffer_bytes, pinned and device memory included. A tensor on the
-     * host is read and written by the CPU where it lies, so that its bytes are no part of a chunk,
-     * unless the stream is fed. Beside that: where the target's scales are found first or given,
-     * those scales and up to 128 KiB of statistics; in a stream that is fed, the source's scales;
-     * and a few KiB. */
+     *   default 0, and 1 for a stream that is fed, unless the CPU converts into a tensor on the
+     * host. buffer_bytes: 64 MiB. Where it, or what the pool has left, does not hold that many
+     * chunks of that size, there are fewer and smaller ones. In all, the memory in use is
+     * (parallel_chunks + prefetch_chunks) times a chunk with its scales, and no more than
+     * buffer_bytes, pinned and device memory included. A tensor on the host is read and written by
+     * the CPU where it lies, so that its bytes are no part of a chunk. Beside that: where the
+     * target's scales are found first or given, those scales and up to 128 KiB of statistics; in a
+     * stream that is fed, the source's scales; and a few KiB. */
     lathe_streaming_config streaming;
     /* The target's scales, where the caller knows them: as many as lathe_target_desc and
      * lathe_tensor_desc_sizes say, none of them negative or not finite. The codes are then made
@@ -136,8 +135,9 @@ typedef struct lathe_stream lathe_stream;
 
 /* Begins a conversion, which the caller ends with lathe_stream_free. What `from`, `target` and
  * `options` point to is copied; what `sink` points to must live until then. Chunks are converted by
- * up to parallel_chunks threads of the stream's own, or, where the system has none to give, by the
- * one that feeds it.
+ * up to parallel_chunks threads: where the CPU converts into a tensor on the host and no
+ * prefetch_chunks are asked for, by the engine's, while lathe_stream_feed waits for them; otherwise
+ * by threads of the stream's own, or, where the system has none to give, by the engine's.
  * Errors: as lathe_stream_convert; NOT_SUPPORTED (PRECISE scales of more elements than fit in a
  * chunk, for which the data would have to be fed more than twice; a report on a copy); *stream is
  * then left alone. */
@@ -160,10 +160,11 @@ LATHE_API lathe_status lathe_stream_feed_scales(lathe_stream *stream, const floa
                                                 size_t n_scales);
 
 /* Gives the next n_bytes bytes of data, cut wherever it suits, inside an element too. They are
- * copied by the time it returns; it waits while all chunks are full. An error of the conversion,
- * that of an earlier call's bytes too, is returned once it is known, and by every call from then
- * on. Errors: those of lathe_stream_convert; INVALID_ARGUMENT (more bytes than the description
- * says, or scales are missing), which changes nothing. */
+ * converted, where the engine's threads do that, or copied by the time it returns; it waits while
+ * all chunks are full. A mebibyte or more at a time is converted without being copied. An error of
+ * the conversion, that of an earlier call's bytes too, is returned once it is known, and by every
+ * call from then on. Errors: those of lathe_stream_convert; INVALID_ARGUMENT (more bytes than the
+ * description says, or scales are missing), which changes nothing. */
 LATHE_API lathe_status lathe_stream_feed(lathe_stream *stream, const void *bytes, size_t n_bytes);
 
 /* Ends the first of two rounds: the same data is fed once more. It must be the same: other data

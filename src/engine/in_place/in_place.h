@@ -29,7 +29,7 @@ typedef struct lt_in_place_memory {
     lt_buffer *new_scales;      /* on a device: where the result's scales go; NULL: nowhere yet */
 } lt_in_place_memory;
 
-/* True for what devices do not do: PRECISE scales and quality reports. */
+/* True for what is the CPU's business in place: PRECISE scales and quality reports. */
 bool lt_in_place_is_for_cpu(const lt_in_place *job);
 
 /* Converts, or goes on. Errors: NOT_SUPPORTED, before anything is done, where the backend does not

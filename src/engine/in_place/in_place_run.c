@@ -11,13 +11,14 @@
 #include "core/tensor.h"
 #include "engine/device/device_tensor.h"
 #include "engine/direct/direct.h"
+#include "engine/in_place/flow.h"
 #include "engine/plan/plan.h"
 #include <stdalign.h>
 #include <string.h>
 
 /* What is bounced at once on the CPU: a tile on the stack of each thread. */
 enum { CPU_PIECE_ELEMS = 4 * LT_WAVE_QUANTUM, TILE_BYTES = 4 * CPU_PIECE_ELEMS };
-enum { PIECES_PER_TASK = 32, RANGES_PER_THREAD = 8, CPU_RANGE_PARTS = 4 };
+enum { PIECES_PER_TASK = 32, RANGES_PER_THREAD = 8 };
 
 /* On a device. */
 enum {
@@ -93,9 +94,8 @@ static lathe_status plan_passes(run *r) {
     if (r->writing.quality == LATHE_FAST) {
         r->writing.quality = LATHE_BALANCED; /* saturated elements have been counted */
     }
-    /* Each wave waits for the last of its ranges: on threads they are small. */
     r->waves = lt_waves_make(&r->writing.src, &r->writing.dst, piece_elems_of(r),
-                             r->backend->elems_per_range / (is_remote ? 1 : CPU_RANGE_PARTS),
+                             r->backend->elems_per_range,
                              is_remote ? 1 : RANGES_PER_THREAD * r->backend->n_threads, !is_remote);
     if (job->has_begun) {
         r->waves.row = job->row;
@@ -259,14 +259,17 @@ static void bounce_on_cpu(const bounce *b, uint64_t index, uint8_t *tile) {
     }
 }
 
-static void bounce_task(void *ctx, size_t i) {
+static void bounce_some(const bounce *b, uint64_t first, uint64_t end) {
     alignas(64) uint8_t tile[TILE_BYTES];
-    const bounce *b = ctx;
-    uint64_t first = (uint64_t)i * PIECES_PER_TASK;
-    uint64_t end = lt_min(first + PIECES_PER_TASK, b->ranges->n_ranges);
     for (uint64_t index = first; index < end; index++) {
         bounce_on_cpu(b, index, tile);
     }
+}
+
+static void bounce_task(void *ctx, size_t i) {
+    const bounce *b = ctx;
+    uint64_t first = (uint64_t)i * PIECES_PER_TASK;
+    bounce_some(b, first, lt_min(first + PIECES_PER_TASK, b->ranges->n_ranges));
 }
 
 static lathe_status bounce_on_device(const bounce *b, uint64_t index) {
@@ -386,6 +389,27 @@ static lathe_status open_scratch_late(run *r) {
     return status;
 }
 
+/* Some ranges of a wave on the CPU, which cannot fail. */
+static void write_on_cpu(void *ctx, const lt_wave *wave, uint64_t first, uint64_t end) {
+    run *r = ctx;
+    if (wave->is_bounced) {
+        const bounce b = {.r = r, .pass = &r->writing, .ranges = &wave->ranges, .write = true};
+        bounce_some(&b, first, end);
+        return;
+    }
+    const lt_work work = {
+        .pass = &r->writing,
+        .src = r->src,
+        .dst = r->dst,
+        .ranges = &wave->ranges,
+        .first_range = first,
+        .n_ranges = end - first,
+        .outcome = &r->outcome,
+        .on_this_thread = true,
+    };
+    (void)r->ops->submit_convert(r->backend, NULL, &work);
+}
+
 /* A wave is put into the queue only when all before it are there, and writes only what they have
  * read. So whichever wave cannot be put there, the work can go on from it elsewhere, if only those
  * before it are known to be complete. */
@@ -393,6 +417,10 @@ static lathe_status write_waves(run *r) {
     lt_wave wave;
     r->job->has_begun = true;
     note_place(r);
+    if (!r->backend->is_remote) {
+        lt_flow_run(r->backend, &r->waves, write_on_cpu, r);
+        return LATHE_OK;
+    }
     lathe_status status = write_whole(r);
     if (status == LATHE_OK && !lt_waves_are_done(&r->waves)) {
         status = open_scratch_late(r);

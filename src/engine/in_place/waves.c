@@ -54,6 +54,22 @@ void lt_range_bytes(const lt_layout *layout, const lt_range *range, uint64_t *fi
         whole_rows ? range->n_rows * layout->row_bytes : bytes_of_cols(layout, range->n_cols);
 }
 
+static void range_in(const lt_layout *layout, uint64_t row_elems, const lt_range *range,
+                     uint64_t *first, uint64_t *end) {
+    uint64_t elem = range->row * row_elems + range->col;
+    *first = byte_of(layout, elem);
+    *end = end_of(layout, elem + range->n_rows * range->n_cols);
+}
+
+void lt_waves_bytes_read(const lt_waves *w, const lt_range *range, uint64_t *first, uint64_t *end) {
+    range_in(w->src, w->dst->row_elems, range, first, end);
+}
+
+void lt_waves_bytes_written(const lt_waves *w, const lt_range *range, uint64_t *first,
+                            uint64_t *end) {
+    range_in(w->dst, w->dst->row_elems, range, first, end);
+}
+
 /* ---- ranges */
 
 /* Rows [first, end) in ranges of about target_elems elements. */
@@ -98,7 +114,7 @@ lt_ranges lt_pieces_of(const lt_layout *layout, uint64_t piece_elems) {
  * other longer than they work, the wave is one range. */
 static uint64_t range_elems(const lt_waves *w, uint64_t n_elems) {
     uint64_t share = round_up(lt_ceil_div(n_elems, w->ranges_per_wave));
-    uint64_t least = lt_max(round_down(w->elems_per_range / 4), w->piece_elems);
+    uint64_t least = lt_max(round_down(w->elems_per_range / 16), w->piece_elems);
     return lt_max(lt_min(share, round_down(w->elems_per_range)), least);
 }
 

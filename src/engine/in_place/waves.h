@@ -57,6 +57,13 @@ bool lt_waves_can_finish(lt_waves waves);
 void lt_range_bytes(const lt_layout *layout, const lt_range *range, uint64_t *first,
                     uint64_t *n_bytes);
 
+/* Bytes [*first, *end) that a range of a wave reads, and those that it writes: the two layouts may
+ * have different rows. */
+void lt_waves_bytes_read(const lt_waves *waves, const lt_range *range, uint64_t *first,
+                         uint64_t *end);
+void lt_waves_bytes_written(const lt_waves *waves, const lt_range *range, uint64_t *first,
+                            uint64_t *end);
+
 /* All of a layout, which has elements, in ranges of at most piece_elems. */
 lt_ranges lt_pieces_of(const lt_layout *layout, uint64_t piece_elems);
 

@@ -53,6 +53,15 @@ static lathe_target target_of(const lt_case *c) {
     case LT_WORK_PRECISE:
         target.quality = LATHE_PRECISE;
         break;
+    case LT_WORK_PRECISE_ROWS:
+        target.quality = LATHE_PRECISE;
+        target.granularity = LATHE_PER_ROW;
+        break;
+    case LT_WORK_PRECISE_GROUPS:
+        target.quality = LATHE_PRECISE;
+        target.granularity = LATHE_PER_GROUP;
+        target.group_size = GROUP_ELEMS;
+        break;
     case LT_WORK_STRICT:
         target.strict = 1;
         break;
@@ -148,7 +157,8 @@ static lathe_status convert_once(const measurement *m) {
     }
     switch (m->place) {
     case LT_ON_CALLER:
-        return lt_direct_convert_here(m->engine, m->source, &m->target, m->result, &n_saturated);
+        return lt_direct_convert_here(m->engine, m->source, &m->target, m->result, &n_saturated,
+                                      NULL);
     case LT_ON_THREADS:
         return lt_direct_convert(m->engine, m->engine->cpu, m->source, &m->target, m->result, false,
                                  &n_saturated);

@@ -20,7 +20,8 @@ enum { FILE_FORMAT = 1, MOST_FILE_BYTES = 1 << 20, MOST_MACHINES = 16 };
 static const char *const place_names[LT_PLACES] = {"caller", "threads", "device", "through_device"};
 
 static const char *const kind_names[LT_WORK_KINDS] = {
-    "plain", "rows", "groups", "two_pass", "sampled", "sampled_own", "precise", "strict"};
+    "plain",       "rows",    "groups", "two_pass",     "sampled",
+    "sampled_own", "precise", "strict", "precise_rows", "precise_groups"};
 
 static bool find_name(const char *const *names, int n, const char *name, int *index) {
     for (int i = 0; name != NULL && i < n; i++) {

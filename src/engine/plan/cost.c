@@ -48,7 +48,9 @@ static lt_work_kind kind_of(const lt_layout *to, const lathe_target *target) {
         return LT_WORK_PLAIN;
     }
     if (target->quality == LATHE_PRECISE && to->dtype != LATHE_I1) {
-        return LT_WORK_PRECISE;
+        return to->scale_elems == 0                  ? LT_WORK_PRECISE
+               : to->scale_elems < SHORT_SCOPE_ELEMS ? LT_WORK_PRECISE_GROUPS
+                                                     : LT_WORK_PRECISE_ROWS;
     }
     if (to->scale_elems == 0) {
         return is_sampled(to, target) ? LT_WORK_SAMPLED : LT_WORK_TWO_PASS;
@@ -168,10 +170,20 @@ static bool find(const lt_costs *costs, lt_place place, const lt_case *c, seen *
     return found->key == key && found->n > 0;
 }
 
-/* The average follows what is faster at once, and what is slower by an eighth, of four times itself
- * at most: new pages and other programs make some conversions slow that would have been fast. */
-static float average(float before, float now) {
-    return now < before ? (before + now) / 2 : before + (fminf(now, 4 * before) - before) / 8;
+/* The first times of a family are often those of new pages: what is fastest is kept. An estimate of
+ * few times is a low one, so that a way that may be good gets more of them; one of many is their
+ * mean. A time of more than twice the mean counts as twice: that is another program's. */
+enum { FIRST_TIMES = 2, FEW_TIMES = 12 };
+
+static float average(float before, uint32_t n, float now) {
+    if (n < FIRST_TIMES) {
+        return fminf(before, now);
+    }
+    float capped = fminf(now, 2 * before);
+    if (n < FEW_TIMES) {
+        return capped < before ? (before + capped) / 2 : before + (capped - before) / 8;
+    }
+    return before + (capped - before) / 8;
 }
 
 void lt_costs_observe(lt_costs *costs, lt_place place, const lt_case *c, uint64_t ns) {
@@ -181,7 +193,7 @@ void lt_costs_observe(lt_costs *costs, lt_place place, const lt_case *c, uint64_
     seen s = unpack(word);
     float now = (float)lt_max(ns, 1) / (float)lt_max(c->n_bytes, 1);
     if (s.key == key && s.n > 0) {
-        s.ns_per_byte = average(s.ns_per_byte, now);
+        s.ns_per_byte = average(s.ns_per_byte, s.n, now);
         s.n = s.n + 1 < MOST_SEEN ? s.n + 1 : MOST_SEEN / 2;
     } else {
         s = (seen){.key = key, .n = 1, .ns_per_byte = now};
@@ -223,8 +235,27 @@ lt_estimate lt_costs_estimate(const lt_costs *costs, lt_place place, const lt_ca
 /* Less than this is done before another thread has woken. */
 #define LEAST_SPREAD_BYTES (UINT64_C(64) << 10)
 
+/* How often the other way should have been tried when the better one has been taken n times: by
+ * pairs, since the first of two finds the data in another core's cache. */
+static uint32_t trials_due(uint32_t n) {
+    enum { PAIR = 2, FIRST_AGAIN_LOG = 3 };
+    uint32_t log = log2_of(n);
+    return n < (1U << FIRST_AGAIN_LOG) ? PAIR : PAIR * (log - FIRST_AGAIN_LOG + 2);
+}
+
+/* Whether it pays to try the other way: a first pair if it may be the better one, and more the
+ * later, and the rarer, the slower it was: all trials together are to cost 1/32 of the time. */
+static bool is_worth_trying(const lt_estimate *better, const lt_estimate *other) {
+    double ratio = other->ns / better->ns;
+    bool may_be_better = !other->is_known || ratio < 2;
+    if (other->n_seen < FIRST_TIMES && better->n_seen > 0 && may_be_better) {
+        return true;
+    }
+    bool is_due = other->n_seen < trials_due(better->n_seen) || other->n_seen % 2 == 1;
+    return is_due && other->n_seen * (ratio - 1) < better->n_seen / 32.0;
+}
+
 bool lt_costs_spread(const lt_costs *costs, const lt_case *c, bool may_try) {
-    enum { TRIALS = 4, TRY_AGAIN = 64 };
     if (costs->n_threads == 1 || c->n_bytes < LEAST_SPREAD_BYTES) {
         return false;
     }
@@ -233,12 +264,5 @@ bool lt_costs_spread(const lt_costs *costs, const lt_case *c, bool may_try) {
     bool is_spread_better = spread.ns < alone.ns;
     const lt_estimate *better = is_spread_better ? &spread : &alone;
     const lt_estimate *other = is_spread_better ? &alone : &spread;
-    /* The other way is tried at first, and again now and then. */
-    bool is_close = may_try && other->ns < 2 * better->ns;
-    /* A first time may be that of new pages, two are hardly both. */
-    bool is_far = other->n_seen >= 2 && other->ns > 1.25 * better->ns;
-    bool is_new = other->n_seen < TRIALS && !is_far;
-    uint32_t due = is_new ? better->n_seen : better->n_seen / TRY_AGAIN;
-    bool is_trial = other->n_seen < due;
-    return is_close && is_trial ? !is_spread_better : is_spread_better;
+    return may_try && is_worth_trying(better, other) ? !is_spread_better : is_spread_better;
 }

@@ -24,10 +24,17 @@ typedef enum lt_work_kind {
     LT_WORK_TWO_PASS = 3,    /* statistics first */
     LT_WORK_SAMPLED = 4,     /* FAST, one scale: statistics of a sample first */
     LT_WORK_SAMPLED_OWN = 5, /* FAST, scales of rows and groups */
-    LT_WORK_PRECISE = 6,     /* least squared error */
+    LT_WORK_PRECISE = 6,     /* least squared error, one scale; */
     LT_WORK_STRICT = 7,      /* whatever it is, verified */
+    LT_WORK_PRECISE_ROWS = 8,
+    LT_WORK_PRECISE_GROUPS = 9, /* several times as long: element by element */
 } lt_work_kind;
-enum { LT_WORK_KINDS = 8 };
+enum { LT_WORK_KINDS = 10 };
+
+static inline bool lt_work_is_precise(lt_work_kind kind) {
+    return kind == LT_WORK_PRECISE || kind == LT_WORK_PRECISE_ROWS ||
+           kind == LT_WORK_PRECISE_GROUPS;
+}
 
 /* A conversion, as far as its cost goes. */
 typedef struct lt_case {

@@ -2,6 +2,7 @@
 /* lathe_plan_make: which strategy suits a conversion, and what it would cost. */
 #include "core/checked.h"
 #include "core/error.h"
+#include "core/precise.h"
 #include "engine/in_place/waves.h"
 #include "engine/plan/planner.h"
 #include "engine/stream/stream_job.h"
@@ -87,13 +88,16 @@ static void set_place(draft *d, const lathe_engine *engine, lt_place place) {
 static uint64_t set_passes(draft *d, const lathe_engine *engine, lt_place place) {
     bool is_on_cpu = place == LT_ON_CALLER || place == LT_ON_THREADS;
     lt_backend *backend = is_on_cpu ? engine->cpu : engine->device;
-    const lt_plan passes =
-        lt_plan_make(backend, &d->src, &d->dst, d->target, backend->max_own_scope_elems);
+    const bool searches =
+        !is_on_cpu && lt_precise_applies(d->dst.dtype, (lathe_quality)d->target->quality);
+    const lt_plan passes = lt_plan_make(backend, &d->src, &d->dst, d->target,
+                                        searches ? 0 : backend->max_own_scope_elems);
+    const bool is_short = searches && passes.pass.tiling.scope_elems <= LT_PRECISE_ELEMS;
     d->plan.n_passes = 0;
     if (passes.stats_first) {
-        d->plan.passes[d->plan.n_passes++] = "stats";
+        d->plan.passes[d->plan.n_passes++] = is_short ? "search" : "stats";
     }
-    if (passes.stats_first && passes.pass.quality == LATHE_PRECISE) {
+    if (passes.stats_first && passes.pass.quality == LATHE_PRECISE && !is_short) {
         d->plan.passes[d->plan.n_passes++] = "histogram";
         d->plan.passes[d->plan.n_passes++] = "errors";
     }
@@ -136,8 +140,11 @@ static void choose_way(draft *d) {
     lt_planner *planner = d->engine->planner;
     bool is_on_device = d->memory == LATHE_MEMORY_DEVICE;
     (void)pthread_mutex_lock(&planner->mutex);
-    if (d->engine->device != NULL && d->c.kind != LT_WORK_PRECISE) {
-        lt_calibrate(planner, d->engine, lt_device_place(d->engine, is_on_device), &d->c);
+    if (d->engine->device != NULL) {
+        const lt_place place = lt_device_place(d->engine, is_on_device);
+        if (place == LT_ON_DEVICE || !lt_work_is_precise(d->c.kind)) {
+            lt_calibrate(planner, d->engine, place, &d->c);
+        }
     }
     lt_calibrate(planner, d->engine, LT_ON_CALLER, &d->c);
     lt_calibrate(planner, d->engine, LT_ON_THREADS, &d->c);

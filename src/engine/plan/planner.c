@@ -151,9 +151,12 @@ static lathe_engine *choose_device(lt_planner *planner, const lt_case *c, double
 
 lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_device) {
     lt_planner *planner = engine->planner;
-    bool is_for_cpu = c->kind == LT_WORK_PRECISE; /* devices have no kernels for it */
-    if (engine->device != NULL && !is_for_cpu) {
-        return (lt_way){engine, lt_device_place(engine, is_on_device)};
+    bool is_for_cpu = lt_work_is_precise(c->kind); /* unless the device has both tensors at once */
+    if (engine->device != NULL) {
+        lt_place place = lt_device_place(engine, is_on_device);
+        if (place == LT_ON_DEVICE || !is_for_cpu) {
+            return (lt_way){engine, place};
+        }
     }
     if (planner->is_fixed) {
         return (lt_way){engine, planner->fixed};
@@ -171,7 +174,7 @@ lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_devi
 
 lathe_engine *lt_planner_engine_for_stream(lathe_engine *engine, const lt_case *c) {
     lt_planner *planner = engine->planner;
-    if (engine->device != NULL || !planner->is_auto || c->kind == LT_WORK_PRECISE) {
+    if (engine->device != NULL || !planner->is_auto || lt_work_is_precise(c->kind)) {
         return engine;
     }
     double cpu_ns = lt_costs_estimate(planner->costs, LT_ON_THREADS, c).ns;

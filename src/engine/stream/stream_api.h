@@ -22,8 +22,7 @@ typedef struct lt_stream_call {
 lathe_status lt_stream_call_init(lt_stream_call *call, const lathe_tensor_desc *from,
                                  const lathe_target *target, const lathe_stream_options *options);
 
-/* What makes a streamer for it. Source and sink: NULL where the data is fed, which one thread does
- * and so is the slowest part: its results go through slots. */
+/* What makes a streamer for it. Source: NULL where the data is fed. */
 lt_streamer_options lt_stream_call_slots(const lt_stream_call *call, const lathe_source *source,
                                          const lathe_sink *sink);
 

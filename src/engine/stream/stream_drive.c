@@ -52,7 +52,7 @@ static lt_slot *locked_in_state(lt_stream_job *j, lt_slot_state state) {
 }
 
 static bool locked_has_unread(const lt_stream_job *j) {
-    return !j->is_fed && !is_stopped(j) && j->next_read < j->phase.n_units;
+    return !is_stopped(j) && j->next_read < j->read_end;
 }
 
 /* A slot that the next unit can be read into by this thread; NULL: none. */
@@ -70,7 +70,8 @@ static void locked_put(lt_stream_job *j, lt_slot *slot, lathe_status status) {
 }
 
 static void locked_read(lt_stream_job *j, lt_slot *slot) {
-    uint64_t unit = j->next_read++;
+    uint64_t unit = j->next_read;
+    j->next_read = lt_min(unit + j->at_once, j->read_end);
     slot->state = LT_SLOT_READING;
     j->is_reading = true;
     (void)pthread_mutex_unlock(&j->mutex);
@@ -99,10 +100,10 @@ static void locked_work(lt_stream_job *j, lt_slot *slot) {
 
 /* True if there is nothing more to do for a thread that works, or for one that only reads. */
 static bool locked_is_over(lt_stream_job *j, bool works) {
-    if (j->is_fed ? !j->is_closed : locked_has_unread(j)) {
+    if (j->has_workers ? !j->is_closed : locked_has_unread(j)) {
         return false;
     }
-    bool is_coming = !j->is_fed && locked_in_state(j, LT_SLOT_READING) != NULL;
+    bool is_coming = !j->has_workers && locked_in_state(j, LT_SLOT_READING) != NULL;
     return !works || (locked_ready(j) == NULL && !is_coming);
 }
 
@@ -175,18 +176,26 @@ void lt_stream_begin_phase(lt_stream_job *j, const lt_stream_phase *phase) {
     (void)pthread_mutex_lock(&j->mutex);
     j->phase = *phase;
     j->next_read = 0;
+    j->read_end = 0;
     j->next_work = 0;
     j->next_write = 0;
     (void)pthread_mutex_unlock(&j->mutex);
 }
 
+/* Has the engine's threads do what there is to do, in at most n_units units. */
+static void run_on_threads(lt_stream_job *j, uint64_t n_units) {
+    uint64_t most = j->on_this_thread ? 1 : j->streamer->n_parallel;
+    size_t n_tasks = (size_t)lt_min(most, n_units);
+    j->backend->ops->parallel_for(j->backend, n_tasks, work_task, j);
+}
+
 lathe_status lt_stream_drive(lt_stream_job *j, const lt_stream_phase *phase) {
     lt_streamer *streamer = j->streamer;
-    size_t n_tasks = (size_t)lt_min(streamer->n_parallel, phase->n_units);
     lt_stream_begin_phase(j, phase);
+    j->read_end = phase->n_units;
     uint32_t n_ahead = phase->n_units > 1 ? streamer->n_slots - streamer->n_parallel : 0;
     n_ahead = start_helpers(j, n_ahead, read_ahead);
-    j->backend->ops->parallel_for(j->backend, n_tasks, work_task, j);
+    run_on_threads(j, phase->n_units);
     join_helpers(j, n_ahead);
     for (uint32_t i = 0; i < streamer->n_slots; i++) {
         streamer->slots[i].state = LT_SLOT_FREE; /* units that are of no use any more */
@@ -197,7 +206,12 @@ lathe_status lt_stream_drive(lt_stream_job *j, const lt_stream_phase *phase) {
 /* ---- units that are brought */
 
 uint32_t lt_stream_start_workers(lt_stream_job *j) {
-    return start_helpers(j, j->streamer->n_parallel, work_thread);
+    j->has_workers = true; /* for the first of them, which begins at once */
+    uint32_t n_started = start_helpers(j, j->streamer->n_parallel, work_thread);
+    if (n_started == 0) {
+        j->has_workers = false;
+    }
+    return n_started;
 }
 
 void lt_stream_close(lt_stream_job *j, uint32_t n_workers) {
@@ -208,21 +222,35 @@ void lt_stream_close(lt_stream_job *j, uint32_t n_workers) {
     join_helpers(j, n_workers);
 }
 
-/* Where there are no workers, this thread is one; otherwise it waits for them. */
-static void locked_help(lt_stream_job *j, uint32_t n_workers) {
-    lt_slot *ready = n_workers == 0 ? locked_ready(j) : NULL;
-    if (ready != NULL) {
-        locked_work(j, ready);
-    } else {
+lathe_status lt_stream_run(lt_stream_job *j, uint64_t first, uint64_t end) {
+    enum { TURNS = 2 };
+    uint64_t n_turns = j->on_this_thread ? 1 : TURNS * (uint64_t)j->streamer->n_parallel;
+    (void)pthread_mutex_lock(&j->mutex);
+    j->next_read = first;
+    j->read_end = end;
+    j->at_once = lt_min(lt_ceil_div(end - first, n_turns), lt_stream_most_at_once(j));
+    (void)pthread_mutex_unlock(&j->mutex);
+    run_on_threads(j, end - first + j->streamer->n_slots);
+    j->at_once = 1;
+    return job_status(j);
+}
+
+/* Waits for those who work; or has the engine's threads work. */
+static void locked_wait(lt_stream_job *j) {
+    if (j->has_workers) {
         (void)pthread_cond_wait(&j->changed, &j->mutex);
+    } else {
+        (void)pthread_mutex_unlock(&j->mutex);
+        run_on_threads(j, j->streamer->n_slots);
+        (void)pthread_mutex_lock(&j->mutex);
     }
 }
 
-lt_slot *lt_stream_take_slot(lt_stream_job *j, uint32_t n_workers) {
+lt_slot *lt_stream_take_slot(lt_stream_job *j) {
     lt_slot *slot = NULL;
     (void)pthread_mutex_lock(&j->mutex);
     while (!is_stopped(j) && (slot = locked_in_state(j, LT_SLOT_FREE)) == NULL) {
-        locked_help(j, n_workers);
+        locked_wait(j);
     }
     if (slot != NULL) {
         slot->state = LT_SLOT_READING;
@@ -244,10 +272,10 @@ void lt_stream_stop(lt_stream_job *j) {
     (void)pthread_mutex_unlock(&j->mutex);
 }
 
-lathe_status lt_stream_drain(lt_stream_job *j, uint32_t n_workers) {
+lathe_status lt_stream_drain(lt_stream_job *j) {
     (void)pthread_mutex_lock(&j->mutex);
     while (locked_ready(j) != NULL || locked_in_state(j, LT_SLOT_WORKING) != NULL) {
-        locked_help(j, n_workers);
+        locked_wait(j);
     }
     (void)pthread_mutex_unlock(&j->mutex);
     return job_status(j);

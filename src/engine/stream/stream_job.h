@@ -33,7 +33,8 @@ typedef struct lt_unit {
     uint64_t index;
     lt_backend *backend;   /* the device's, or the CPU's */
     lt_queue *queue;       /* of that backend */
-    bool has_source;       /* the host sees the source's part in the slot's memory */
+    bool has_source;       /* the host sees the source's part, in the slot's memory or its own */
+    bool is_in_memory;     /* the latter: the job's src_memory has its data */
     bool failed_on_device; /* the error is of the backend, not of the source or the sink */
     uint32_t n_pieces;
     lt_piece pieces[LT_SAMPLED_TILES];
@@ -43,6 +44,7 @@ typedef struct lt_unit {
     uint64_t dst_data_at;
     uint64_t dst_scales_at;
     uint64_t dst_end;
+    lt_ranges merged;   /* of several chunks at once */
     lt_outcome outcome; /* of the attempt that is under way */
 } lt_unit;
 
@@ -60,7 +62,8 @@ struct lt_streamer {
     lathe_engine *engine;
     lt_backend *backend;
     uint64_t slot_bytes;
-    uint64_t chunk_bytes; /* that the caller wants; 0: what suits the backend */
+    uint64_t chunk_bytes; /* that the caller wants; 0: good_bytes, or what suits the backend */
+    uint64_t good_bytes;
     uint32_t n_slots;
     uint32_t n_parallel;       /* that are worked on at once; the others are read ahead */
     lt_stream_sides in_memory; /* slots hold none of their data */
@@ -90,7 +93,8 @@ typedef struct lt_stream_plan {
 typedef struct lt_slot_limits {
     const lt_backend *backend;
     uint64_t slot_bytes;
-    uint64_t chunk_bytes; /* 0: what suits the backend and the number of slots */
+    uint64_t chunk_bytes; /* 0: good_bytes, as far as rows and scopes are no longer */
+    uint64_t good_bytes;  /* 0: what suits the backend and the number of slots */
     uint64_t n_slots;
     lt_stream_sides in_memory;
 } lt_slot_limits;
@@ -108,8 +112,9 @@ struct lt_stream_job {
     lt_plan plan;
     const lt_source *source;
     const lt_sink *sink;
-    lt_buffer src_memory; /* the source's and the sink's data, where the streamer says so */
-    lt_buffer dst_memory;
+    lt_buffer src_memory;   /* the source's data where it is in the host's memory, or some of it */
+    uint64_t src_memory_at; /* the byte of the source that it begins with */
+    lt_buffer dst_memory;   /* the sink's data, where the streamer says so */
     const lt_progress *progress;
     pthread_mutex_t progress_mutex; /* held in calls to progress */
     lt_ranges chunks;               /* convert */
@@ -133,10 +138,13 @@ struct lt_stream_job {
     pthread_cond_t changed;
     lt_stream_phase phase;
     uint64_t next_read;  /* unit */
+    uint64_t read_end;   /* units before this one are read by those who work on them */
+    uint64_t at_once;    /* so many of these make one; 1 unless they lie in memory */
     uint64_t next_work;  /* in order */
     uint64_t next_write; /* likewise */
     bool is_reading;     /* in order */
-    bool is_fed;         /* the units are read by somebody else */
+    bool has_workers;    /* threads that wait for units which somebody else reads */
+    bool on_this_thread; /* without them: the work is too little for the engine's threads */
     bool is_closed;      /* and no more will be */
     uint64_t stop_at;    /* units from this one on are of no use any more; UINT64_MAX: none */
     lathe_error error;   /* of the source, the sink, the device or a cancellation */
@@ -163,6 +171,9 @@ lathe_status lt_stream_work_chunk(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_tiles(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_copy(lt_stream_job *job, lt_slot *slot);
 
+/* How many units whose data no slot holds can be one: as their scales fit. */
+uint64_t lt_stream_most_at_once(const lt_stream_job *job);
+
 /* Tells the progress what the unit has read. Errors: CANCELLED. */
 lathe_status lt_stream_advance(lt_stream_job *job, const lt_unit *unit);
 
@@ -174,16 +185,22 @@ uint64_t lt_stream_copy_chunk(const lt_streamer *streamer);
 /* Runs all units of a phase over the slots. */
 lathe_status lt_stream_drive(lt_stream_job *job, const lt_stream_phase *phase);
 
-/* Begins a phase whose units lt_stream_take_slot and lt_stream_give_slot bring. */
+/* Begins a phase whose units lt_stream_take_slot and lt_stream_give_slot bring, or lt_stream_run.
+ */
 void lt_stream_begin_phase(lt_stream_job *job, const lt_stream_phase *phase);
 
-/* Starts threads that work on what is brought until lt_stream_close; how many. */
+/* Starts threads that work on what is brought until lt_stream_close; how many. Without them the
+ * engine's threads do the work, while the functions below wait for it. */
 uint32_t lt_stream_start_workers(lt_stream_job *job);
 void lt_stream_close(lt_stream_job *job, uint32_t n_workers);
 
-/* A free slot for the next unit, once there is one; NULL if the job is stopped. Without workers the
- * calling thread does the work. */
-lt_slot *lt_stream_take_slot(lt_stream_job *job, uint32_t n_workers);
+/* Has the engine's threads do what has been brought, and read and do units [first, end), several at
+ * once, whose data src_memory has and the sink gets in dst_memory. Not for a job that has workers.
+ * The job's status. */
+lathe_status lt_stream_run(lt_stream_job *job, uint64_t first, uint64_t end);
+
+/* A free slot for the next unit, once there is one; NULL if the job is stopped. */
+lt_slot *lt_stream_take_slot(lt_stream_job *job);
 
 /* The slot's source is in, or `status` says why not. */
 void lt_stream_give_slot(lt_stream_job *job, lt_slot *slot, lathe_status status);
@@ -192,7 +209,7 @@ void lt_stream_give_slot(lt_stream_job *job, lt_slot *slot, lathe_status status)
 void lt_stream_stop(lt_stream_job *job);
 
 /* Waits until nothing is under way. The job's status. */
-lathe_status lt_stream_drain(lt_stream_job *job, uint32_t n_workers);
+lathe_status lt_stream_drain(lt_stream_job *job);
 
 /* In order: waits until the units before this one are written. False: it is of no use any more. */
 bool lt_stream_await_turn(lt_stream_job *job, const lt_unit *unit);

@@ -19,7 +19,7 @@ static uint64_t ideal_chunk_bytes(const lt_slot_limits *limits, const lt_layout 
         return limits->chunk_bytes;
     }
     if (!backend->is_remote) {
-        return backend->chunk_bytes;
+        return limits->good_bytes != 0 ? limits->good_bytes : backend->chunk_bytes;
     }
     uint64_t share = (src->n_bytes + dst->n_bytes) / (2 * limits->n_slots);
     return lt_min(lt_max(share, MIN_REMOTE_CHUNK_BYTES), backend->chunk_bytes);
@@ -37,7 +37,8 @@ static uint64_t tiles_per_unit(const lt_plan *plan, const lt_slot_limits *limits
 /* Nothing is converted: bytes are copied, or there are none. */
 static void plan_copy(const lt_slot_limits *limits, lt_stream_plan *planned) {
     uint64_t n_bytes = planned->plan.pass.src.n_bytes;
-    uint64_t chunk = limits->chunk_bytes != 0 ? limits->chunk_bytes : limits->backend->chunk_bytes;
+    uint64_t good = limits->good_bytes != 0 ? limits->good_bytes : limits->backend->chunk_bytes;
+    uint64_t chunk = limits->chunk_bytes != 0 ? limits->chunk_bytes : good;
     bool is_held = !limits->in_memory.has_source;
     planned->slot_bytes = lt_max(is_held ? lt_min(chunk, n_bytes) : 0, LEAST_SLOT_BYTES);
     planned->slot_bytes = lt_min(planned->slot_bytes, limits->slot_bytes);

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams that their producer feeds: its bytes go straight into slots, which the stream's own
- * threads work on. */
+/* Streams that their producer feeds. Into a tensor on the host, the CPU converts whole chunks where
+ * the producer has them, on the engine's threads, while it waits. Otherwise, and where a call
+ * brings less, bytes are copied into slots, which threads of the stream's own work on. */
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/fpenv.h"
 #include "core/tensor.h"
+#include "engine/plan/planner.h"
 #include "engine/stream/stream_api.h"
 #include "engine/stream/stream_job.h"
 #include "pool/pool.h"
 #include <inttypes.h>
 #include <string.h>
+
+/* Both sides of a chunk: what is fed is mostly some of them and a part, which has to be copied. */
+#define FED_CHUNK_BYTES (UINT64_C(128) << 10)
 
 struct lathe_stream {
     lathe_engine *engine;
@@ -18,7 +23,9 @@ struct lathe_stream {
     lt_sink_end sink;
     lt_streamer *streamer;
     lt_stream_job job;
+    lt_source source; /* of scales alone */
     bool has_job;
+    bool wants_workers;
     uint32_t n_workers;
     uint32_t n_rounds;
     uint32_t round;    /* from 0 */
@@ -35,14 +42,39 @@ struct lathe_stream {
     uint64_t begin_ns;
 };
 
+/* ---- which threads */
+
+static bool finds_stats(const lathe_stream *s) {
+    return s->n_rounds == 2 && s->round == 0;
+}
+
+/* Work on n_bytes of the source as the planner knows it: the scales are known, or soon are. */
+static lt_case case_of(const lathe_stream *s, uint64_t n_bytes) {
+    const lt_pass *pass = &s->job.plan.pass;
+    lt_case c = lt_case_of(&pass->src, &pass->dst, &s->call.target);
+    double share = (double)n_bytes / (double)pass->src.n_bytes;
+    c.n_bytes = (uint64_t)((double)c.n_bytes * share);
+    if (s->n_rounds == 2) {
+        c.kind = LT_WORK_PLAIN;
+    }
+    return c;
+}
+
+/* Waking threads takes as long as some hundred kilobytes: whether it pays was seen before. */
+static void choose_threads(lathe_stream *s, uint64_t n_bytes) {
+    const lt_case c = case_of(s, n_bytes);
+    s->job.on_this_thread = !lt_costs_spread(s->engine->planner->costs, &c, !finds_stats(s));
+}
+
 /* ---- filling slots */
 
 /* A slot for the next unit, open for its bytes, with the scales in it. */
 static lathe_status open_unit(lathe_stream *s) {
     lt_stream_job *j = &s->job;
-    lt_slot *slot = lt_stream_take_slot(j, s->n_workers);
+    choose_threads(s, j->streamer->n_slots * j->streamer->slot_bytes);
+    lt_slot *slot = lt_stream_take_slot(j);
     if (slot == NULL) {
-        return lt_stream_drain(j, s->n_workers);
+        return lt_stream_drain(j);
     }
     j->phase.prepare(j, slot, s->next_unit);
     lathe_status status = lt_stream_open_slot(j, slot);
@@ -106,11 +138,91 @@ static size_t fill(lathe_stream *s, const uint8_t *bytes, size_t n_bytes, bool *
     return used;
 }
 
-/* ---- windows and rounds */
+/* ---- units that are converted where their bytes are */
 
-static bool finds_stats(const lathe_stream *s) {
-    return s->n_rounds == 2 && s->round == 0;
+/* The bytes of the source that a unit needs, and what lies between them: [*first, *end). Sampled
+ * tiles may be empty. */
+static void unit_bytes(lathe_stream *s, uint64_t unit, uint64_t *first, uint64_t *end) {
+    lt_slot probe = {.on_host = false};
+    s->job.phase.prepare(&s->job, &probe, unit);
+    *first = UINT64_MAX;
+    *end = 0;
+    for (uint32_t i = 0; i < probe.unit.n_pieces; i++) {
+        const lt_part *src = &probe.unit.pieces[i].src;
+        *first = src->n_bytes > 0 ? lt_min(*first, src->first_byte) : *first;
+        *end = src->n_bytes > 0 ? lt_max(*end, src->first_byte + src->n_bytes) : *end;
+    }
 }
+
+static uint64_t end_of_unit(lathe_stream *s, uint64_t unit) {
+    uint64_t first;
+    uint64_t end;
+    unit_bytes(s, unit, &first, &end);
+    return first < end ? end : UINT64_MAX;
+}
+
+/* How many units from the next one on lie whole in the next n_bytes bytes. Most are as long as the
+ * first. */
+static uint64_t count_whole(lathe_stream *s, size_t n_bytes) {
+    const lt_stream_job *j = &s->job;
+    const uint64_t limit = s->position + n_bytes;
+    const uint64_t unit = s->next_unit;
+    uint64_t first;
+    uint64_t end;
+    if (j->has_workers || j->backend->is_remote || j->dst_memory.host == NULL) {
+        return 0;
+    }
+    unit_bytes(s, unit, &first, &end);
+    if (first < s->position || end > limit || first >= end) {
+        return 0;
+    }
+    uint64_t n_left = j->phase.n_units - unit;
+    uint64_t n_units = lt_max(lt_min((limit - first) / (end - first), n_left), 1);
+    while (n_units > 1 && end_of_unit(s, unit + n_units - 1) > limit) {
+        n_units--;
+    }
+    while (n_units < n_left && end_of_unit(s, unit + n_units) <= limit) {
+        n_units++;
+    }
+    return n_units;
+}
+
+/* Converts such units; *used gets how many bytes that takes. */
+static lathe_status convert_whole(lathe_stream *s, const uint8_t *bytes, size_t n_bytes,
+                                  size_t *used) {
+    lt_stream_job *j = &s->job;
+    const uint64_t n_units = count_whole(s, n_bytes);
+    *used = 0;
+    if (n_units == 0) {
+        return LATHE_OK;
+    }
+    const uint64_t end = end_of_unit(s, s->next_unit + n_units - 1);
+    *used = (size_t)(end - s->position);
+    j->src_memory = (lt_buffer){.host = (void *)(uintptr_t)bytes, .n_bytes = n_bytes};
+    j->src_memory_at = s->position;
+    choose_threads(s, *used);
+    uint64_t start_ns = lt_now_ns();
+    lathe_status status = lt_stream_run(j, s->next_unit, s->next_unit + n_units);
+    if (status == LATHE_OK && !finds_stats(s)) {
+        const lt_case c = case_of(s, *used);
+        lt_costs_observe(s->engine->planner->costs,
+                         j->on_this_thread ? LT_ON_CALLER : LT_ON_THREADS, &c,
+                         lt_now_ns() - start_ns);
+    }
+    j->src_memory = (lt_buffer){.host = NULL};
+    s->next_unit += n_units;
+    s->position = end;
+    s->last_byte = bytes[*used - 1];
+    return status;
+}
+
+static lathe_status read_scales(void *ctx, uint64_t first, float *scales, size_t n_scales) {
+    const lathe_stream *s = ctx;
+    memcpy(scales, s->scales + first, n_scales * sizeof *scales);
+    return LATHE_OK;
+}
+
+/* ---- windows and rounds */
 
 static void begin_phase(lathe_stream *s, lt_stream_phase phase) {
     s->next_unit = 0;
@@ -121,7 +233,7 @@ static void begin_phase(lathe_stream *s, lt_stream_phase phase) {
  * *is_over unless there is another one, which it begins. */
 static lathe_status end_window(lathe_stream *s, bool *is_over) {
     lt_stream_job *j = &s->job;
-    lathe_status status = lt_stream_drain(j, s->n_workers);
+    lathe_status status = lt_stream_drain(j);
     *is_over = true;
     if (status == LATHE_OK && finds_stats(s)) {
         uint64_t next = j->first_tile + j->n_tiles;
@@ -150,6 +262,13 @@ static lathe_status bring(lathe_stream *s, const uint8_t *bytes, size_t n_bytes)
             continue;
         }
         if (s->slot == NULL) {
+            size_t used;
+            status = convert_whole(s, bytes, n_bytes, &used);
+            n_bytes -= used;
+            if (used > 0) {
+                bytes += used;
+                continue;
+            }
             status = open_unit(s);
         }
         if (s->slot != NULL) {
@@ -175,7 +294,7 @@ static void record(const lathe_stream *s, lathe_status status) {
 static lathe_status die(lathe_stream *s) {
     const lathe_error own = *lt_error();
     lt_stream_job *j = &s->job;
-    lathe_status status = lt_stream_drain(j, s->n_workers); /* names the first faulty element */
+    lathe_status status = lt_stream_drain(j); /* names the first faulty element */
     if (status == LATHE_OK) {
         (void)lt_fail_with(&own);
     }
@@ -257,9 +376,14 @@ static lathe_status begin_round(lathe_stream *s) {
 
 static lathe_status begin(lathe_stream *s, const lathe_sink *sink) {
     lt_stream_call *call = &s->call;
-    lt_streamer_options slots = lt_stream_call_slots(call, NULL, NULL);
-    if (slots.config.prefetch_chunks == 0 && s->engine->streaming.prefetch_chunks == 0) {
+    lt_streamer_options slots = lt_stream_call_slots(call, NULL, sink);
+    if (slots.config.prefetch_chunks != 0 || s->engine->streaming.prefetch_chunks != 0) {
+        s->wants_workers = true;
+    } else if (s->engine->device != NULL || !slots.in_memory.has_sink) {
+        s->wants_workers = true;
         slots.config.prefetch_chunks = 1;
+    } else {
+        slots.good_bytes = FED_CHUNK_BYTES;
     }
     lathe_status status = lt_streamer_open(s->engine, &slots, &s->streamer);
     if (status == LATHE_OK) {
@@ -283,10 +407,10 @@ static lathe_status begin(lathe_stream *s, const lathe_sink *sink) {
         return status;
     }
     uint64_t total = lt_stream_read_bytes(&s->job.plan);
-    lt_stream_job_connect(&s->job, NULL, &s->sink.sink, lt_stream_call_progress(call, total));
-    s->job.is_fed = true;
+    s->source = (lt_source){.ctx = s, .read_scales = read_scales};
+    lt_stream_job_connect(&s->job, &s->source, &s->sink.sink, lt_stream_call_progress(call, total));
     status = begin_round(s);
-    if (status == LATHE_OK) {
+    if (status == LATHE_OK && s->wants_workers) {
         s->n_workers = lt_stream_start_workers(&s->job);
     }
     return status;

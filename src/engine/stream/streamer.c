@@ -25,6 +25,7 @@ typedef struct sizing {
     const lathe_target *target;
     bool has_scales;
     lt_stream_sides in_memory;
+    uint64_t good_bytes;
     lathe_streaming_config config;
 } sizing;
 
@@ -55,6 +56,7 @@ static lathe_status make_slots(lathe_engine *engine, const lt_slot_limits *limit
     made->backend = backend;
     made->slot_bytes = limits->slot_bytes;
     made->chunk_bytes = limits->chunk_bytes;
+    made->good_bytes = limits->good_bytes;
     made->n_slots = (uint32_t)limits->n_slots;
     made->in_memory = limits->in_memory;
     made->n_parallel = (uint32_t)lt_min(n_parallel, limits->n_slots);
@@ -120,6 +122,7 @@ static lathe_status create_on(lathe_engine *engine, lt_backend *backend, const s
     lt_slot_limits limits = {
         .backend = backend,
         .chunk_bytes = config->chunk_bytes,
+        .good_bytes = s->good_bytes,
         .n_slots = fitting_slots(backend, wanted, least, memory_bytes),
     };
     if (!backend->is_remote) {
@@ -223,6 +226,7 @@ lathe_status lt_streamer_open(lathe_engine *engine, const lt_streamer_options *o
         .target = options->target,
         .has_scales = options->has_scales,
         .in_memory = options->in_memory,
+        .good_bytes = options->good_bytes,
         .config = merged(&options->config, &engine->streaming),
     };
     if (engine->device != NULL) {

@@ -23,6 +23,7 @@ static lt_slot_limits limits_of(const lt_streamer *streamer) {
         .backend = streamer->backend,
         .slot_bytes = streamer->slot_bytes,
         .chunk_bytes = streamer->chunk_bytes,
+        .good_bytes = streamer->good_bytes,
         .n_slots = streamer->n_slots,
         .in_memory = streamer->in_memory,
     };
@@ -72,6 +73,7 @@ void lt_stream_job_begin(lt_stream_job *j, lt_streamer *streamer) {
     *j = (lt_stream_job){.streamer = streamer, .backend = streamer->backend};
     renew_queues(streamer);
     j->stop_at = UINT64_MAX;
+    j->at_once = 1;
     j->error = (lathe_error){.status = LATHE_OK, .element = LATHE_NO_ELEMENT};
     atomic_init(&j->fell_back, false);
     lt_outcome_init(&j->outcome);

@@ -63,6 +63,7 @@ typedef struct lt_streamer_options {
     bool has_scales;               /* the target's are given: no statistics */
     lt_stream_sides in_memory;     /* of the source and the sink that it will be called with */
     lathe_streaming_config config; /* of the call; the engine's and the defaults in its zeros */
+    uint64_t good_bytes; /* of a chunk whose size nobody has chosen; 0: what suits the backend */
 } lt_streamer_options;
 
 /* Likewise, with slots no larger than the chunks of that conversion need. Where the pool has less
