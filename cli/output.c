@@ -136,6 +136,9 @@ int cli_print_json(json_t *object) {
     return failure != 0 && !ferror(stdout) ? cli_fail("out of memory") : CLI_OK;
 }
 
+/* A cell that is wider moves the rest of its row, and not of all rows. */
+enum { MOST_WIDTH = 100 };
+
 struct cli_table {
     const char *alignment;
     size_t n_columns;
@@ -189,7 +192,8 @@ static void print_padding(size_t width) {
 }
 
 static void print_cell(const char *cell, char alignment, size_t width, bool last) {
-    size_t padding = width - text_width(cell);
+    const size_t taken = text_width(cell);
+    const size_t padding = taken < width ? width - taken : 0;
     if (alignment == 'r') {
         print_padding(padding);
     }
@@ -206,6 +210,7 @@ void cli_table_print(cli_table *table) {
     for (size_t i = 0; i < table->n_cells; i++) {
         size_t width = text_width(table->cells[i]);
         size_t column = i % table->n_columns;
+        width = width < MOST_WIDTH ? width : MOST_WIDTH;
         widths[column] = width > widths[column] ? width : widths[column];
     }
     for (size_t i = 0; i < table->n_cells; i++) {

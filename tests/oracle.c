@@ -506,8 +506,10 @@ static bool same_layout(const oracle_layout *a, const oracle_layout *b) {
         return true;
     }
     bool same_rows = a->n_rows == b->n_rows && a->row_elems == b->row_elems;
+    bool whole_groups = a->scale_elems == 0 ||
+                        (a->row_elems % a->scale_elems == 0 && b->row_elems % a->scale_elems == 0);
     return a->scale_elems == b->scale_elems && a->n_scales == b->n_scales &&
-           (same_rows || (a->scale_elems == 0 && is_dense(a) && is_dense(b)));
+           (same_rows || (whole_groups && is_dense(a) && is_dense(b)));
 }
 
 static uint64_t first_nonfinite(const float *x, uint64_t n) {

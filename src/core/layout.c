@@ -149,8 +149,11 @@ bool lt_layout_is_dense(const lt_layout *layout) {
 bool lt_layout_equal(const lt_layout *a, const lt_layout *b) {
     bool same_rows = a->n_rows == b->n_rows && a->row_elems == b->row_elems;
     bool dense = a->n_elems == b->n_elems && lt_layout_is_dense(a) && lt_layout_is_dense(b);
+    /* Groups that end where rows end follow each other as if there were no rows. */
+    bool flat = dense && (a->scale_elems == 0 || (a->row_elems % a->scale_elems == 0 &&
+                                                  b->row_elems % a->scale_elems == 0));
     return a->dtype == b->dtype && a->n_elems == b->n_elems && a->scale_elems == b->scale_elems &&
-           a->n_scales == b->n_scales && (same_rows || (dense && a->scale_elems == 0));
+           a->n_scales == b->n_scales && (same_rows || flat);
 }
 
 lathe_status lathe_tensor_desc_sizes(const lathe_tensor_desc *desc, uint64_t *n_elems,

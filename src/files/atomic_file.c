@@ -21,11 +21,15 @@ enum {
     TEMP_ROOM = 32,      /* ".", ".", 16 digits, ".tmp" and NUL */
 };
 
+/* Writes of so many bytes are worth a call that sends them on to the disk. */
+#define LEAST_WRITE_BEHIND ((size_t)64 << 10)
+
 #define MOST_BYTES_A_CALL ((size_t)0x7ffff000)
 
 struct lt_atomic_file {
     lathe_pool *pool;
-    int fd; /* -1 once synced, if it has a name by then */
+    lt_file_set *set;   /* that keeps it open; NULL: it stays open */
+    lt_set_file handle; /* its fd is -1 once synced, if it has a name by then */
     bool overwrite;
     bool is_unnamed; /* until it is published */
     bool published;
@@ -118,17 +122,50 @@ static void make_temp_path(lt_atomic_file *file, unsigned attempt) {
                    file->target, name, file->target + folder, random_bits(attempt));
 }
 
+/* Makes the file temp_path. Returns 0 or what errno would be. */
+static int open_new(lt_atomic_file *file) {
+    const int flags = O_RDWR | O_CREAT | O_EXCL;
+    if (file->set != NULL) {
+        return lt_set_file_open(file->set, &file->handle, file->temp_path, flags);
+    }
+    file->handle.fd = open(file->temp_path, flags | O_CLOEXEC, 0666);
+    return file->handle.fd >= 0 ? 0 : errno;
+}
+
+/* Has the file open until it is given back. Errors: IO. */
+static lathe_status take(lt_atomic_file *file) {
+    int error = file->set != NULL ? lt_set_file_take(file->set, &file->handle) : 0;
+    return error == 0 ? LATHE_OK : fail_errno(file->path, "open the temporary file again", error);
+}
+
+static void give(lt_atomic_file *file) {
+    if (file->set != NULL) {
+        lt_set_file_give(file->set, &file->handle);
+    }
+}
+
+/* Returns 0 or what errno would be. */
+static int close_handle(lt_atomic_file *file) {
+    int error = 0;
+    if (file->set != NULL) {
+        error = lt_set_file_close(file->set, &file->handle);
+    } else if (file->handle.fd >= 0) {
+        error = close(file->handle.fd) == 0 || errno == EINTR ? 0 : errno;
+    }
+    file->handle.fd = -1;
+    return error;
+}
+
 /* Opens a new file of such a name. */
 static lathe_status open_temp(lt_atomic_file *file) {
     int error = EEXIST;
     for (unsigned i = 0; i < MOST_ATTEMPTS && error == EEXIST; i++) {
         make_temp_path(file, i);
-        file->fd = open(file->temp_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (file->fd >= 0) {
+        error = open_new(file);
+        if (error == 0) {
             file->temp = file->temp_path;
             return LATHE_OK;
         }
-        error = errno;
     }
     return fail_errno(file->path, "create a temporary file beside it", error);
 }
@@ -166,13 +203,18 @@ static bool open_unnamed(lt_atomic_file *file) {
         (void)close(fd);
         return false;
     }
-    file->fd = fd;
+    file->handle.fd = fd;
     file->is_unnamed = true;
     return true;
 }
 
 lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite,
                               lt_atomic_file **file) {
+    return lt_atomic_create_in(pool, NULL, path, overwrite, file);
+}
+
+lathe_status lt_atomic_create_in(lathe_pool *pool, lt_file_set *set, const char *path,
+                                 bool overwrite, lt_atomic_file **file) {
     lt_output_path out;
     lathe_status status = lt_output_path_of(path, &out);
     if (status != LATHE_OK) {
@@ -189,15 +231,19 @@ lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite
         return lt_error()->status;
     }
     made->pool = pool;
-    made->fd = -1;
+    made->set = set;
+    made->handle.fd = -1;
     made->overwrite = overwrite;
     made->path = memcpy(made->names, path, path_room);
     made->target = memcpy(made->names + path_room, out.target, target_room);
     made->temp_path = made->names + path_room + target_room;
     made->temp_room = temp_room;
-    status = open_unnamed(made) ? LATHE_OK : open_temp(made);
-    if (status == LATHE_OK && out.exists && fchmod(made->fd, out.info.st_mode & 07777) != 0) {
-        status = fail_errno(path, "give the new file the mode of the old one", errno);
+    status = set == NULL && open_unnamed(made) ? LATHE_OK : open_temp(made);
+    if (status == LATHE_OK) {
+        if (out.exists && fchmod(made->handle.fd, out.info.st_mode & 07777) != 0) {
+            status = fail_errno(path, "give the new file the mode of the old one", errno);
+        }
+        give(made);
     }
     if (status != LATHE_OK) {
         lt_atomic_close(made);
@@ -207,60 +253,82 @@ lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite
     return LATHE_OK;
 }
 
-lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes) {
-    if (n_bytes > INT64_MAX) {
-        return fail_errno(file->path, "make the file as long as it must be", EFBIG);
-    }
+/* Returns 0 or what errno would be. */
+static int set_size(int fd, uint64_t n_bytes) {
     int error = 0;
+    if (n_bytes > INT64_MAX) {
+        return EFBIG;
+    }
     if (n_bytes > 0) {
         do {
-            error = fallocate(file->fd, 0, 0, (off_t)n_bytes) == 0 ? 0 : errno;
+            error = fallocate(fd, 0, 0, (off_t)n_bytes) == 0 ? 0 : errno;
         } while (error == EINTR);
     }
     if (error == EOPNOTSUPP || error == ENOSYS) {
         error = 0;
     }
-    if (error == 0) {
-        error = ftruncate(file->fd, (off_t)n_bytes) == 0 ? 0 : errno;
+    return error == 0 && ftruncate(fd, (off_t)n_bytes) != 0 ? errno : error;
+}
+
+lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes) {
+    lathe_status status = take(file);
+    if (status != LATHE_OK) {
+        return status;
     }
-    if (error == 0) {
-        return LATHE_OK;
+    const int error = set_size(file->handle.fd, n_bytes);
+    give(file);
+    if (error != 0) {
+        status = lt_fail(LATHE_IO, "%s: cannot reserve %" PRIu64 " bytes: %s",
+                         lt_path_text(file->path).text, n_bytes, lt_errno_text(error).text);
+        lt_error()->required_bytes = n_bytes;
     }
-    lathe_status status =
-        lt_fail(LATHE_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", lt_path_text(file->path).text,
-                n_bytes, lt_errno_text(error).text);
-    lt_error()->required_bytes = n_bytes;
     return status;
 }
 
-lathe_status lt_atomic_write(const lt_atomic_file *file, uint64_t offset, const void *bytes,
-                             size_t n_bytes) {
-    const char *in = bytes;
+/* Returns 0 or what errno would be. */
+static int write_all(int fd, uint64_t offset, const char *bytes, size_t n_bytes) {
     while (n_bytes > 0) {
         size_t wanted = n_bytes < MOST_BYTES_A_CALL ? n_bytes : MOST_BYTES_A_CALL;
-        ssize_t n = pwrite(file->fd, in, wanted, (off_t)offset);
+        ssize_t n = pwrite(fd, bytes, wanted, (off_t)offset);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
-            return fail_errno(file->path, "write", n < 0 ? errno : EIO);
+            return n < 0 ? errno : EIO;
         }
-        in += n;
+        bytes += n;
         offset += (uint64_t)n;
         n_bytes -= (size_t)n;
     }
-    return LATHE_OK;
+    return 0;
+}
+
+lathe_status lt_atomic_write(lt_atomic_file *file, uint64_t offset, const void *bytes,
+                             size_t n_bytes) {
+    lathe_status status = take(file);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    const int error = write_all(file->handle.fd, offset, bytes, n_bytes);
+    if (error == 0 && n_bytes >= LEAST_WRITE_BEHIND) {
+        /* The disk begins now, and not when the file is synced. What fails is told then. */
+        (void)sync_file_range(file->handle.fd, (off_t)offset, (off_t)n_bytes,
+                              SYNC_FILE_RANGE_WRITE);
+    }
+    give(file);
+    return error == 0 ? LATHE_OK : fail_errno(file->path, "write", error);
 }
 
 lathe_status lt_atomic_sync(lt_atomic_file *file) {
-    int error = fsync(file->fd) == 0 ? 0 : errno;
-    int fd = file->fd;
-    if (file->is_unnamed) {
-        return error == 0 ? LATHE_OK : fail_errno(file->path, "sync", error);
+    lathe_status status = take(file);
+    if (status != LATHE_OK) {
+        return status;
     }
-    file->fd = -1;
-    if (close(fd) != 0 && error == 0 && errno != EINTR) {
-        error = errno;
+    int error = fsync(file->handle.fd) == 0 ? 0 : errno;
+    give(file);
+    if (!file->is_unnamed) {
+        const int closed = close_handle(file);
+        error = error == 0 ? closed : error;
     }
     return error == 0 ? LATHE_OK : fail_errno(file->path, "sync", error);
 }
@@ -289,7 +357,8 @@ static int rename_without_replacing(const char *temp, const char *target) {
 }
 
 static int link_as(const lt_atomic_file *file, const char *path) {
-    return linkat(AT_FDCWD, path_of_fd(file->fd).text, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
+    return linkat(AT_FDCWD, path_of_fd(file->handle.fd).text, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ==
+                   0
                ? 0
                : errno;
 }
@@ -371,9 +440,7 @@ void lt_atomic_close(lt_atomic_file *file) {
     if (file == NULL) {
         return;
     }
-    if (file->fd >= 0) {
-        (void)close(file->fd);
-    }
+    (void)close_handle(file);
     if (file->temp != NULL && !file->published) {
         (void)unlink(file->temp);
     }

@@ -3,6 +3,7 @@
 #ifndef LT_FILES_ATOMIC_FILE_H
 #define LT_FILES_ATOMIC_FILE_H
 
+#include "files/file_set.h"
 #include "pool/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,11 +30,16 @@ typedef struct lt_atomic_file lt_atomic_file;
 lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite,
                               lt_atomic_file **file);
 
+/* The same for one of many files, which the set, that outlives it, may close in between. Such a
+ * file has a hidden name from the beginning. NULL: as above. */
+lathe_status lt_atomic_create_in(lathe_pool *pool, lt_file_set *set, const char *path,
+                                 bool overwrite, lt_atomic_file **file);
+
 /* Gives the file its final size and, where the file system can, its disk space. Errors: IO. */
 lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes);
 
 /* Writes all of n_bytes at offset. Thread-safe. Errors: IO. */
-lathe_status lt_atomic_write(const lt_atomic_file *file, uint64_t offset, const void *bytes,
+lathe_status lt_atomic_write(lt_atomic_file *file, uint64_t offset, const void *bytes,
                              size_t n_bytes);
 
 /* Waits until the contents are on disk and closes the file to writing. Errors: IO. */

@@ -58,32 +58,46 @@ lt_short_text lt_errno_text(int error) {
     return out;
 }
 
-lathe_status lt_file_open(const char *path, int *fd, uint64_t *n_bytes) {
-    if (path == NULL || path[0] == '\0') {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "the path of the input is empty");
-    }
-    /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-    int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (opened < 0) {
-        int error = errno;
-        return lt_fail(error == ENOENT || error == ENOTDIR ? LATHE_NOT_FOUND : LATHE_IO,
-                       "%s: cannot open: %s", lt_path_text(path).text, lt_errno_text(error).text);
-    }
+lathe_status lt_file_fail_open(const char *path, int error) {
+    return lt_fail(error == ENOENT || error == ENOTDIR ? LATHE_NOT_FOUND : LATHE_IO,
+                   "%s: cannot open: %s", lt_path_text(path).text, lt_errno_text(error).text);
+}
+
+lathe_status lt_file_check_path(const char *path) {
+    return path != NULL && path[0] != '\0'
+               ? LATHE_OK
+               : lt_fail(LATHE_INVALID_ARGUMENT, "the path of the input is empty");
+}
+
+lathe_status lt_file_size(int fd, const char *path, uint64_t *n_bytes) {
     struct stat info;
-    lathe_status status = LATHE_OK;
-    if (fstat(opened, &info) != 0) {
-        status = lt_fail(LATHE_IO, "%s: cannot stat: %s", lt_path_text(path).text,
-                         lt_errno_text(errno).text);
-    } else if (!S_ISREG(info.st_mode)) {
-        status = lt_fail(LATHE_IO, "%s: is %s", lt_path_text(path).text,
-                         S_ISDIR(info.st_mode) ? "a directory" : "not a regular file");
+    if (fstat(fd, &info) != 0) {
+        return lt_fail(LATHE_IO, "%s: cannot stat: %s", lt_path_text(path).text,
+                       lt_errno_text(errno).text);
     }
+    if (!S_ISREG(info.st_mode)) {
+        return lt_fail(LATHE_IO, "%s: is %s", lt_path_text(path).text,
+                       S_ISDIR(info.st_mode) ? "a directory" : "not a regular file");
+    }
+    *n_bytes = (uint64_t)info.st_size;
+    return LATHE_OK;
+}
+
+lathe_status lt_file_open(const char *path, int *fd, uint64_t *n_bytes) {
+    lathe_status status = lt_file_check_path(path);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    int opened = open(path, LT_FILE_READ_FLAGS | O_CLOEXEC);
+    if (opened < 0) {
+        return lt_file_fail_open(path, errno);
+    }
+    status = lt_file_size(opened, path, n_bytes);
     if (status != LATHE_OK) {
         (void)close(opened);
         return status;
     }
     *fd = opened;
-    *n_bytes = (uint64_t)info.st_size;
     return LATHE_OK;
 }
 
@@ -100,8 +114,9 @@ lathe_status lt_file_read(int fd, uint64_t offset, void *buffer, size_t n_bytes)
                            lt_errno_text(errno).text);
         }
         if (n == 0) {
-            return lt_fail(
-                LATHE_IO, "the file ends at byte %" PRIu64 ": it shrank while it was read", offset);
+            return lt_fail(LATHE_IO,
+                           "the file has no byte %" PRIu64 " any more: it shrank while it was read",
+                           offset);
         }
         out += n;
         offset += (uint64_t)n;

@@ -3,6 +3,7 @@
 #ifndef LT_FILES_FILE_IO_H
 #define LT_FILES_FILE_IO_H
 
+#include <fcntl.h>
 #include <lathe/status.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,15 @@ lt_short_text lt_path_text(const char *path);
 
 /* What errno means. */
 lt_short_text lt_errno_text(int error);
+
+/* Opening for reading never waits, for a writer of a FIFO say. */
+#define LT_FILE_READ_FLAGS (O_RDONLY | O_NONBLOCK)
+
+/* Opening in steps: the path may be NULL; open(2) has failed with an errno; the size of what has
+ * been opened, which must be a regular file. */
+lathe_status lt_file_check_path(const char *path);
+lathe_status lt_file_fail_open(const char *path, int error);
+lathe_status lt_file_size(int fd, const char *path, uint64_t *n_bytes);
 
 /* Opens a regular file for reading; never waits, whatever the path is. Errors: INVALID_ARGUMENT (no
  * path), NOT_FOUND, IO (not permitted, or not a regular file). */

@@ -8,7 +8,6 @@
 #include "formats/index_file.h"
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Fills in what a caller sees of a plain tensor. */
 static void describe_plain(const lt_st_tensor *stored, lathe_checkpoint_tensor *info) {
@@ -93,23 +92,31 @@ static lathe_status keep_metadata(lathe_checkpoint *checkpoint, lt_checkpoint_fi
     return LATHE_OK;
 }
 
+/* Opens a file and reads its header. */
+static lathe_status read_table(lathe_checkpoint *checkpoint, lt_checkpoint_file *file,
+                               lt_st_table *table) {
+    lt_input_file *input = &file->input;
+    lathe_status status = lt_input_open(checkpoint->set, input, file->path);
+    if (status == LATHE_OK) {
+        checkpoint->file_bytes += input->n_bytes;
+        status = lt_safetensors_read(checkpoint->pool, &checkpoint->arena, input->file.fd,
+                                     input->n_bytes, file->path, table);
+        lt_set_file_give(&checkpoint->set->files, &input->file);
+    }
+    return status;
+}
+
 /* Reads the file that files[n_files] names. `index` is NULL for a single file. */
 static lathe_status add_file(lathe_checkpoint *checkpoint, lt_index *index, uint32_t shard_id) {
     size_t number = checkpoint->n_files;
     lt_checkpoint_file *file = &checkpoint->files[number];
     lt_st_table table = {.pool = checkpoint->pool, .names = {.pool = checkpoint->pool}};
-    lathe_status status = lt_file_open(file->path, &file->fd, &file->n_bytes);
+    lathe_status status = read_table(checkpoint, file, &table);
     if (status != LATHE_OK) {
         return status;
     }
-    checkpoint->n_files++; /* from here on it is closed with the checkpoint */
+    checkpoint->n_files++;
     file->first_tensor = checkpoint->n_tensors;
-    checkpoint->file_bytes += file->n_bytes;
-    status = lt_safetensors_read(checkpoint->pool, &checkpoint->arena, file->fd, file->n_bytes,
-                                 file->path, &table);
-    if (status != LATHE_OK) {
-        return status;
-    }
     for (size_t i = 0; index != NULL && i < table.n_tensors && status == LATHE_OK; i++) {
         if (lt_index_take(index, shard_id, table.tensors[i].name) != LATHE_OK) {
             status = lt_fail_prefix("%s", lt_path_text(file->path).text);
@@ -235,8 +242,12 @@ lathe_status lathe_checkpoint_open(lathe_pool *pool, const char *path,
     made->arena.pool = pool;
     made->names.pool = pool;
     lathe_status status = LATHE_OK;
+    made->set = lt_pool_new(pool, sizeof *made->set);
+    if (made->set != NULL) {
+        lt_input_set_init(made->set);
+    }
     made->path = lt_arena_copy(&made->arena, path, strlen(path));
-    if (made->path == NULL) {
+    if (made->set == NULL || made->path == NULL) {
         status = lt_error()->status;
     } else {
         status = lt_index_is_path(path) ? open_sharded(made) : open_single(made);
@@ -257,8 +268,9 @@ void lathe_checkpoint_close(lathe_checkpoint *checkpoint) {
         return;
     }
     lathe_pool *pool = checkpoint->pool;
-    for (size_t i = 0; i < checkpoint->n_files; i++) {
-        (void)close(checkpoint->files[i].fd);
+    if (checkpoint->set != NULL) {
+        lt_input_set_destroy(checkpoint->set);
+        lt_pool_delete(pool, checkpoint->set);
     }
     json_decref(checkpoint->index_metadata);
     lt_name_table_free(&checkpoint->names);

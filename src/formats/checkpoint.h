@@ -3,6 +3,7 @@
 #ifndef LT_FORMATS_CHECKPOINT_H
 #define LT_FORMATS_CHECKPOINT_H
 
+#include "files/input_file.h"
 #include "formats/name_table.h"
 #include "formats/safetensors.h"
 #include <jansson.h>
@@ -10,8 +11,7 @@
 
 typedef struct lt_checkpoint_file {
     const char *path;
-    int fd;
-    uint64_t n_bytes;
+    lt_input_file input;
     lt_st_pair *metadata; /* without Lathe's own entries */
     size_t n_metadata;
     size_t first_tensor; /* its tensors follow each other in lathe_checkpoint.tensors */
@@ -32,6 +32,8 @@ struct lathe_checkpoint {
     lt_arena arena;
     const char *path; /* as it was opened */
     bool sharded;
+    bool is_read_through; /* by the converter: all of it, in about its order */
+    lt_input_set *set;    /* of the files */
     lt_checkpoint_file *files;
     size_t n_files;
     lt_checkpoint_tensor *tensors;
@@ -45,6 +47,10 @@ struct lathe_checkpoint {
 
 /* Describes a tensor that Lathe can convert. Errors: NOT_SUPPORTED. */
 lathe_status lt_checkpoint_desc(const lt_checkpoint_tensor *tensor, lathe_tensor_desc *desc);
+
+/* Reads from one of the files, whatever lies there. The message does not name it. Errors: IO. */
+lathe_status lt_checkpoint_read_at(const lathe_checkpoint *checkpoint, uint32_t file, uint64_t at,
+                                   void *buffer, size_t n_bytes);
 
 /* lathe_checkpoint_read and lathe_checkpoint_read_scales, with messages that name neither file nor
  * tensor. */

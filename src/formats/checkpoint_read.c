@@ -29,6 +29,14 @@ lathe_status lt_checkpoint_prefix(const lt_checkpoint_tensor *tensor) {
                           lt_name_text(tensor->info.name).text);
 }
 
+lathe_status lt_checkpoint_read_at(const lathe_checkpoint *checkpoint, uint32_t file, uint64_t at,
+                                   void *buffer, size_t n_bytes) {
+    lt_input_file *input = &checkpoint->files[file].input;
+    return checkpoint->is_read_through
+               ? lt_input_read_in_turn(checkpoint->set, input, at, buffer, n_bytes)
+               : lt_input_read(checkpoint->set, input, at, buffer, n_bytes);
+}
+
 static lathe_status check_range(uint64_t first, uint64_t n_items, uint64_t available,
                                 const void *buffer, const char *what) {
     if (first > available || n_items > available - first || (buffer == NULL && n_items > 0)) {
@@ -44,8 +52,8 @@ lathe_status lt_checkpoint_read_data(const lathe_checkpoint *checkpoint,
                                      void *buffer, size_t n_bytes) {
     lathe_status status = check_range(offset, n_bytes, tensor->info.n_bytes, buffer, "bytes");
     return status != LATHE_OK ? status
-                              : lt_file_read(checkpoint->files[tensor->file].fd,
-                                             tensor->data_at + offset, buffer, n_bytes);
+                              : lt_checkpoint_read_at(checkpoint, tensor->file,
+                                                      tensor->data_at + offset, buffer, n_bytes);
 }
 
 lathe_status lt_checkpoint_read_scales(const lathe_checkpoint *checkpoint,
@@ -53,9 +61,9 @@ lathe_status lt_checkpoint_read_scales(const lathe_checkpoint *checkpoint,
                                        float *scales, size_t n_scales) {
     lathe_status status = check_range(first, n_scales, tensor->info.n_scales, scales, "scales");
     if (status == LATHE_OK) {
-        status = lt_file_read(checkpoint->files[tensor->file].fd,
-                              tensor->scales_at + first * sizeof *scales, scales,
-                              n_scales * sizeof *scales);
+        status = lt_checkpoint_read_at(checkpoint, tensor->file,
+                                       tensor->scales_at + first * sizeof *scales, scales,
+                                       n_scales * sizeof *scales);
     }
     for (size_t k = 0; k < n_scales && status == LATHE_OK; k++) {
         if (!isfinite(scales[k]) || scales[k] < 0) {

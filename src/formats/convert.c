@@ -324,7 +324,7 @@ static void item_at(void *ctx, size_t k, lt_stream_item *item) {
 
 static lathe_status read_at(void *ctx, uint32_t file, uint64_t at, void *buffer, size_t n_bytes) {
     const conversion *c = ctx;
-    return lt_file_read(c->input->files[file].fd, at, buffer, n_bytes);
+    return lt_checkpoint_read_at(c->input, file, at, buffer, n_bytes);
 }
 
 static lathe_status write_at(void *ctx, uint32_t file, uint64_t at, const void *bytes,
@@ -413,6 +413,7 @@ static lathe_status run(conversion *c, lathe_engine *engine, const char *input, 
     const bool sharded = lt_outputs_is_sharded(output, options->shard_bytes);
     lathe_status status = lathe_checkpoint_open(c->pool, input, &c->input);
     if (status == LATHE_OK) {
+        c->input->is_read_through = true;
         status = lt_convert_plan_all(options, c->input, &c->plan);
     }
     if (status == LATHE_OK && reports) {

@@ -81,6 +81,7 @@ typedef struct lt_outputs {
     lt_index_output *shards; /* with each writer's plain file name */
     size_t n_writers;
     lt_atomic_file *index; /* NULL for a single file */
+    lt_file_set *set;      /* of the shards, if they cannot all be open; else NULL */
     bool hides_index;      /* the old index must go before its shards are replaced */
 } lt_outputs;
 

@@ -117,8 +117,8 @@ static lathe_status open_shards(const lathe_checkpoint *input, const char *path,
         status = lt_atomic_create(outputs->pool, path, overwrite, &outputs->index);
     }
     for (size_t i = 0; i < outputs->n_writers && status == LATHE_OK; i++) {
-        status = lathe_writer_create(outputs->pool, outputs->shards[i].name, overwrite,
-                                     &outputs->writers[i]);
+        status = lt_writer_create_in(outputs->pool, outputs->set, outputs->shards[i].name,
+                                     overwrite, &outputs->writers[i]);
         outputs->shards[i].name = plain_name(outputs->shards[i].name);
         outputs->shards[i].writer = outputs->writers[i];
     }
@@ -145,6 +145,19 @@ static lathe_status open_single(const lathe_checkpoint *input, const char *path,
     return status;
 }
 
+/* Files without a name must stay open; with one they need not, but kill -9 leaves them behind. */
+static lathe_status make_set(lt_outputs *outputs) {
+    if (outputs->n_writers <= LT_FILE_SET_MOST) {
+        return LATHE_OK;
+    }
+    outputs->set = lt_pool_new(outputs->pool, sizeof *outputs->set);
+    if (outputs->set == NULL) {
+        return lt_error()->status;
+    }
+    lt_file_set_init(outputs->set);
+    return LATHE_OK;
+}
+
 lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bool sharded,
                              size_t n_writers, bool overwrite, lt_outputs *outputs) {
     *outputs = (lt_outputs){.pool = input->pool, .arena = {.pool = input->pool}};
@@ -157,10 +170,11 @@ lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bo
         lt_pool_new_array(outputs->pool, outputs->n_writers, sizeof *outputs->writers);
     outputs->shards = lt_pool_new_array(outputs->pool, outputs->n_writers, sizeof *outputs->shards);
     const char *index = sharded ? index_path(outputs, path) : NULL;
-    lathe_status status = LATHE_OK;
+    lathe_status status = make_set(outputs);
     if (outputs->writers == NULL || outputs->shards == NULL || (sharded && index == NULL)) {
         status = lt_error()->status;
-    } else {
+    }
+    if (status == LATHE_OK) {
         status = sharded ? open_shards(input, index, overwrite, outputs)
                          : open_single(input, path, overwrite, outputs);
     }
@@ -201,6 +215,10 @@ void lt_outputs_close(lt_outputs *outputs) {
         lathe_writer_abort(outputs->writers[i]);
     }
     lt_atomic_close(outputs->index);
+    if (outputs->set != NULL) {
+        lt_file_set_destroy(outputs->set);
+        lt_pool_delete(outputs->pool, outputs->set);
+    }
     lt_pool_delete(outputs->pool, outputs->writers);
     lt_pool_delete(outputs->pool, outputs->shards);
     lt_arena_free(&outputs->arena);

@@ -94,12 +94,21 @@ void lt_json_put_string(lt_json_out *out, const char *text) {
     lt_json_put_bytes(out, "\"", 1);
 }
 
+static unsigned count_digits(uint64_t number) {
+    unsigned n_digits = 1;
+    for (uint64_t limit = 10; number >= limit; limit *= 10) {
+        n_digits++;
+        if (limit > UINT64_MAX / 10) {
+            break;
+        }
+    }
+    return n_digits;
+}
+
 void lt_json_put_number(lt_json_out *out, uint64_t number) {
     char digits[20];
     if (out->bytes == NULL) {
-        for (out->n_bytes++; number >= 10; number /= 10) {
-            out->n_bytes++;
-        }
+        out->n_bytes += count_digits(number);
         return;
     }
     size_t first = sizeof digits;

@@ -201,13 +201,12 @@ static bool is_simple_string(const lt_json_text *text) {
     if (text->n_bytes < 2 || text->bytes[0] != '"' || text->bytes[text->n_bytes - 1] != '"') {
         return false;
     }
+    bool is_simple = true; /* without a way out of the loop, which is done many bytes at a time */
     for (size_t i = 1; i + 1 < text->n_bytes; i++) {
         char c = text->bytes[i];
-        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\') {
-            return false;
-        }
+        is_simple &= (c >= 0x20) & (c <= 0x7e) & (c != '"') & (c != '\\');
     }
-    return true;
+    return is_simple;
 }
 
 lathe_status lt_json_string(const lt_json_text *text, lt_arena *arena, const char **string) {

@@ -4,13 +4,19 @@
 
 #include <string.h>
 
+/* The usual ones first: a file's header may name a hundred thousand. */
 static const lt_st_type types[] = {
-    {"BOOL", 8, 0},    {"F4", 4, 0},           {"F6_E2M3", 6, 0},        {"F6_E3M2", 6, 0},
-    {"U8", 8, 0},      {"I8", 8, 0},           {"F8_E5M2", 8, 0},        {"F8_E4M3", 8, 0},
-    {"F8_E8M0", 8, 0}, {"F8_E4M3FNUZ", 8, 0},  {"F8_E5M2FNUZ", 8, 0},    {"I16", 16, 0},
-    {"U16", 16, 0},    {"F16", 16, LATHE_F16}, {"BF16", 16, LATHE_BF16}, {"I32", 32, 0},
-    {"U32", 32, 0},    {"F32", 32, LATHE_F32}, {"C64", 64, 0},           {"F64", 64, 0},
-    {"I64", 64, 0},    {"U64", 64, 0},
+    {"F32", 32, LATHE_F32}, {"BF16", 16, LATHE_BF16},
+    {"F16", 16, LATHE_F16}, {"U8", 8, 0},
+    {"I8", 8, 0},           {"BOOL", 8, 0},
+    {"I64", 64, 0},         {"I32", 32, 0},
+    {"F8_E4M3", 8, 0},      {"F8_E5M2", 8, 0},
+    {"F8_E8M0", 8, 0},      {"F8_E4M3FNUZ", 8, 0},
+    {"F8_E5M2FNUZ", 8, 0},  {"F4", 4, 0},
+    {"F6_E2M3", 6, 0},      {"F6_E3M2", 6, 0},
+    {"I16", 16, 0},         {"U16", 16, 0},
+    {"U32", 32, 0},         {"C64", 64, 0},
+    {"F64", 64, 0},         {"U64", 64, 0},
 };
 
 enum { N_TYPES = sizeof types / sizeof types[0] };

@@ -10,6 +10,11 @@
 
 lathe_status lathe_writer_create(lathe_pool *pool, const char *path, uint32_t overwrite,
                                  lathe_writer **writer) {
+    return lt_writer_create_in(pool, NULL, path, overwrite, writer);
+}
+
+lathe_status lt_writer_create_in(lathe_pool *pool, lt_file_set *set, const char *path,
+                                 uint32_t overwrite, lathe_writer **writer) {
     if (pool == NULL || writer == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "pool or writer is NULL");
     }
@@ -25,7 +30,7 @@ lathe_status lathe_writer_create(lathe_pool *pool, const char *path, uint32_t ov
     made->arena.pool = pool;
     made->names.pool = pool;
     made->keys.pool = pool;
-    lathe_status status = lt_atomic_create(pool, path, overwrite == 1, &made->file);
+    lathe_status status = lt_atomic_create_in(pool, set, path, overwrite == 1, &made->file);
     if (status != LATHE_OK) {
         lathe_writer_abort(made);
         return status;

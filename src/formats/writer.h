@@ -53,6 +53,11 @@ struct lathe_writer {
     _Atomic uint64_t written_bytes;
 };
 
+/* lathe_writer_create for one of many files, which the set may close in between (NULL: it does
+ * not). The set outlives the writer. */
+lathe_status lt_writer_create_in(lathe_pool *pool, lt_file_set *set, const char *path,
+                                 uint32_t overwrite, lathe_writer **writer);
+
 /* Describes, in the arena, tensors that are stored so. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW,
  * INSUFFICIENT_MEMORY. */
 lathe_status lt_writer_kind_of(lt_arena *arena, const lathe_tensor_desc *desc,

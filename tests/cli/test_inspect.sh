@@ -51,3 +51,11 @@ same "devices: the CPU" "cpu cpu passed" \
     "$(json devices.0.selector) $(json devices.0.kind) $(json devices.0.self_check)"
 check "devices: threads" test "$(json devices.0.threads)" -ge 1
 check "devices: memory" test "$(json devices.0.memory_bytes)" -ge 1048576
+
+# A long name moves the rest of its own row, not of all rows.
+long=$(printf 'n%.0s' {1..3000})
+"$HELPER" safetensors long.safetensors \
+    "{\"$long\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}" 0102
+succeeds "a long name" inspect long.safetensors --tensors
+check "a long name is there" grep -q "^$long  " out
+check "a long name: the others' rows" test "$(grep '^w ' out | wc -c)" -lt 200
