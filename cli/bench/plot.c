@@ -130,7 +130,9 @@ static void draw_axes(const plot *p, const axes *a, const char *name) {
     }
     /* Every second power of two, or fewer, so that labels do not touch. */
     const double step = fmax(2, ceil((a->most_x - a->least_x) / 8 / 2) * 2);
-    for (double power = a->least_x; power <= a->most_x + 0.01; power += step) {
+    const int n_steps = (int)((a->most_x + 0.01 - a->least_x) / step);
+    for (int i = 0; i <= n_steps; i++) {
+        const double power = a->least_x + i * step;
         const double x = x_at(a, power);
         const uint64_t size = (uint64_t)(pow(2, power) + 0.5);
         fprintf(p->file, "<path class=\"grid\" d=\"M%.1f %.1fv%.1f\"/>\n", x, a->top, a->height);
@@ -192,9 +194,10 @@ static void draw_series(const plot *p, const axes *a, const char *name, size_t s
 }
 
 static void draw_panel(const plot *p, const char *name, size_t panel) {
-    axes a = {.left = (double)(panel % COLUMNS) * PANEL_WIDTH + LEFT,
-              .top = (double)(panel / COLUMNS) * PANEL_HEIGHT + TOP + HEAD +
-                     (double)p->n_series * LEGEND_LINE,
+    const size_t column = panel % COLUMNS;
+    const size_t line = panel / COLUMNS;
+    axes a = {.left = (double)column * PANEL_WIDTH + LEFT,
+              .top = (double)line * PANEL_HEIGHT + TOP + HEAD + (double)p->n_series * LEGEND_LINE,
               .width = PANEL_WIDTH - LEFT - RIGHT,
               .height = PANEL_HEIGHT - TOP - BOTTOM,
               .least_x = p->least_x,
