@@ -147,6 +147,7 @@ lathe_opencl_test(test_opencl_batch test_batch.c)
 lathe_opencl_test(test_opencl_config test_opencl_config.c)
 lathe_opencl_test(test_opencl_fold test_opencl_fold.c INTERNAL)
 lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
+lathe_opencl_test(test_opencl_plain test_opencl_plain.c)
 lathe_opencl_test(test_opencl_interop_faults test_opencl_interop_faults.c)
 # The tests of the CPU once more.
 foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline pipeline_cache pipeline_cost pipeline_optimize precise quality stream_api stream_ends

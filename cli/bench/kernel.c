@@ -12,7 +12,6 @@
 #include <stdlib.h>
 
 struct bench_kernel {
-    bench_kind kind;
     lathe_engine *engine;
     const lathe_tensor *source;
     lathe_target target;
@@ -22,7 +21,8 @@ struct bench_kernel {
     lt_ranges ranges;
     lt_work work;
     lt_outcome outcome;
-    lt_kernel_params params; /* BENCH_ENCODE */
+    lt_convert_fn *plain; /* all that the conversion takes; NULL: it takes more */
+    lt_kernel_params params;
 };
 
 static lt_span span_of(const lathe_tensor *tensor, lt_buffer buffers[2]) {
@@ -32,13 +32,23 @@ static lt_span span_of(const lathe_tensor *tensor, lt_buffer buffers[2]) {
     return (lt_span){.data = &buffers[0], .scales = n_scales > 0 ? &buffers[1] : NULL};
 }
 
+/* With the scale given, making the codes is one call, too. */
+static lt_convert_fn *plain_kernel(const bench_kernel *k, bench_kind kind) {
+    const lt_cpu_backend *cpu = (const lt_cpu_backend *)k->engine->cpu;
+    const lt_pass *pass = &k->plan.pass;
+    const lt_heat heat = pass->beyond_cache ? LT_COLD : LT_HOT;
+    if (kind == BENCH_ENCODE) {
+        return cpu->kernels.convert[heat][pass->src.dtype][pass->dst.dtype];
+    }
+    return k->plan.is_copy || k->plan.stats_first ? NULL : lt_cpu_plain_kernel(cpu, &k->work);
+}
+
 bench_kernel *bench_kernel_open(lathe_engine *engine, const bench_case *c,
                                 const lathe_tensor *source, const lathe_target *target,
                                 lathe_tensor *result, float scale) {
     const lt_backend *cpu = engine->cpu;
     bench_kernel *made = cli_allocate(1, sizeof(*made));
-    *made = (bench_kernel){.kind = c->kind,
-                           .engine = engine,
+    *made = (bench_kernel){.engine = engine,
                            .source = source,
                            .target = *target,
                            .result = result,
@@ -59,16 +69,15 @@ bench_kernel *bench_kernel_open(lathe_engine *engine, const bench_case *c,
                            .n_ranges = made->ranges.n_ranges,
                            .outcome = &made->outcome,
                            .on_this_thread = true};
+    lt_outcome_init(&made->outcome);
+    made->plain = plain_kernel(made, c->kind);
     return made;
 }
 
-static void encode(const bench_kernel *k) {
+static void run_plain(const bench_kernel *k) {
     const lt_cpu_backend *cpu = (const lt_cpu_backend *)k->engine->cpu;
-    const lt_layout *src = &k->plan.pass.src;
-    const lt_heat heat = k->plan.pass.beyond_cache ? LT_COLD : LT_HOT;
-    cpu->kernels.convert[heat][src->dtype][k->target.dtype](k->buffers[0].host, k->buffers[2].host,
-                                                            (size_t)src->n_elems, &k->params);
-    if (heat == LT_COLD && cpu->kernels.publish != NULL) {
+    k->plain(k->buffers[0].host, k->buffers[2].host, (size_t)k->plan.pass.src.n_elems, &k->params);
+    if (k->plan.pass.beyond_cache && cpu->kernels.publish != NULL) {
         cpu->kernels.publish();
     }
 }
@@ -85,15 +94,16 @@ static lathe_status convert_ranges(bench_kernel *k) {
 
 static lathe_status run_once(bench_kernel *k) {
     uint64_t n_saturated = 0;
-    if (k->kind == BENCH_ENCODE) {
-        encode(k);
+    if (k->plain != NULL) {
+        run_plain(k);
         return LATHE_OK;
     }
     if (k->plan.is_copy) {
         return lathe_convert_into(k->engine, k->source, &k->target, k->result, NULL);
     }
     if (k->plan.stats_first) {
-        return lt_direct_convert_here(k->engine, k->source, &k->target, k->result, &n_saturated);
+        return lt_direct_convert_here(k->engine, k->source, &k->target, k->result, &n_saturated,
+                                      NULL);
     }
     return convert_ranges(k);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lathe bench --strategies=plan: what AUTO makes of conversions of all sizes, beside every other
- * way by itself. */
+/* lathe bench --strategies=plan: what AUTO makes of conversions of all sizes, once it has tried
+ * what it can, beside every other way by itself. */
 #include "engine/plan/planner.h"
 #include "strategies.h"
 #include <string.h>
 
 enum { MOST_WAYS = BENCH_MOST_ACTS, ROW_ELEMS = 1024 };
+
+/* AUTO knows what it does after so many conversions, as far as they are alike. */
+enum { N_LEARNING = 8 };
 
 /* A way to convert: AUTO is the first. */
 typedef struct way {
@@ -148,6 +151,9 @@ static lathe_status measure(bench *b, plan_bench *p, lathe_dtype from, uint64_t 
         .run = {run_way_0, run_way_1, run_way_2, run_way_3, run_way_4, run_way_5}};
     bench_times times;
     lathe_status status = make_tensors(b, p, from, n_bytes);
+    if (status == LATHE_OK) {
+        status = run_way(p, 0, N_LEARNING);
+    }
     if (status == LATHE_OK) {
         status = bench_measure(&acts, b->options->repeat, &times);
     }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench --strategies=quality: what PRECISE scales, and quality reports, cost beside the plain
- * conversion, and comparing two tensors beside reading them. */
+ * conversion, and comparing two tensors beside reading them. On an OpenCL device with tensors of
+ * the device, but for the comparison, which is the CPU's. */
 #include "strategies.h"
 #include <string.h>
 
 typedef struct quality_bench {
     lathe_engine *engine;
+    lathe_memory memory;
     const lathe_tensor *source;
     lathe_tensor *result;
     lathe_target target;
@@ -79,7 +81,7 @@ static lathe_status run_target(bench *b, quality_bench *q, lathe_dtype dtype,
     lathe_status status = lathe_target_desc(&q->target, lathe_tensor_n_dims(q->source),
                                             lathe_tensor_shape(q->source), &desc);
     if (status == LATHE_OK) {
-        status = lathe_tensor_create(b->pool, &desc, &q->result);
+        status = lathe_engine_tensor_create(q->engine, q->memory, &desc, &q->result);
     }
     if (status == LATHE_OK && is_quantized) {
         status = run(b, q, name, ", precise", precisely);
@@ -87,7 +89,7 @@ static lathe_status run_target(bench *b, quality_bench *q, lathe_dtype dtype,
     if (status == LATHE_OK) {
         status = run(b, q, name, ", with a report", with_report);
     }
-    if (status == LATHE_OK) {
+    if (status == LATHE_OK && q->memory == LATHE_MEMORY_HOST) {
         status = run(b, q, name, ", compared", compare);
     }
     lathe_tensor_release(q->result);
@@ -95,14 +97,30 @@ static lathe_status run_target(bench *b, quality_bench *q, lathe_dtype dtype,
     return status;
 }
 
+/* The base, where the engine converts from. */
+static lathe_status make_source(bench *b, const quality_bench *q, lathe_tensor **source) {
+    const uint64_t *shape = lathe_tensor_shape(b->base);
+    const lathe_tensor_desc desc = {.struct_size = sizeof(desc),
+                                    .dtype = lathe_tensor_dtype(b->base),
+                                    .n_dims = lathe_tensor_n_dims(b->base),
+                                    .shape = shape};
+    lathe_status status = lathe_engine_tensor_create(q->engine, q->memory, &desc, source);
+    return status == LATHE_OK ? lathe_tensor_copy(q->engine, b->base, *source) : status;
+}
+
 lathe_status bench_quality(bench *b) {
     static const lathe_dtype dtypes[] = {LATHE_I8, LATHE_I4, LATHE_BITNET158};
-    quality_bench q = {.engine = NULL};
+    const bool on_cpu = strcmp(b->device.selector, "cpu") == 0;
+    quality_bench q = {.memory = on_cpu ? LATHE_MEMORY_HOST : LATHE_MEMORY_DEVICE};
+    lathe_tensor *copy = NULL;
     lathe_status status = bench_strategy_engine(b, &q.engine);
     if (status == LATHE_OK) {
         status = bench_make_base(b);
     }
-    q.source = b->base;
+    if (status == LATHE_OK && !on_cpu) {
+        status = make_source(b, &q, &copy);
+    }
+    q.source = on_cpu ? b->base : copy;
     for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
         for (int g = LATHE_PER_TENSOR; status == LATHE_OK && g <= LATHE_PER_GROUP; g++) {
             status = run_target(b, &q, dtypes[i], (lathe_granularity)g);
@@ -111,6 +129,7 @@ lathe_status bench_quality(bench *b) {
     if (status == LATHE_OK) {
         status = run_target(b, &q, LATHE_F16, LATHE_PER_TENSOR);
     }
+    lathe_tensor_release(copy);
     lathe_engine_free(q.engine);
     return status;
 }

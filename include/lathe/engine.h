@@ -91,7 +91,8 @@ typedef struct lathe_convert_stats {
     size_t struct_size;
     uint64_t n_saturated; /* FAST quality: elements beyond the clamp bound; 0 otherwise */
     /* Set by the caller: NULL, or where to report how far the result is from the source, which the
-     * conversion then measures in its own pass, on the CPU. Its struct_size is set, too. */
+     * conversion then measures: on the CPU in its own pass; on a device that has both tensors,
+     * right after it, and otherwise the CPU does all of it. Its struct_size is set, too. */
     lathe_quality_report *quality;
 } lathe_convert_stats;
 

@@ -50,8 +50,9 @@ typedef struct lathe_plan {
     char device[16];         /* as lathe_config.device would name it: "cpu", "opencl:0", ... */
     uint32_t n_threads;      /* of the CPU's that convert; 0 where a device does, or nobody */
     uint32_t n_passes;       /* over the source; 0: nothing is read */
-    const char *passes[LATHE_PLAN_MAX_PASSES]; /* static: "stats", "histogram" and "errors" find
-                                                  scales, then "convert"; or "copy" */
+    const char *passes[LATHE_PLAN_MAX_PASSES]; /* static: "stats", "histogram" and "errors", or
+                                                  "search", find scales, then "convert"; or
+                                                  "copy" */
     uint64_t estimated_ns; /* from what was measured on this machine, and what conversions took */
     uint64_t extra_bytes;  /* memory beside the source: the result, if it is kept, and what is used
                               on the way */
