@@ -299,16 +299,6 @@ LT_INLINE vi v_upper_to_lower_u16(vi x) {
     return _mm256_srli_epi32(x, 16);
 }
 
-/* Digits in the order of V_UNPACK_LANES to bytes of code = digit - 1. */
-LT_INLINE void v_store_ternary_codes(void *dst, vi digits) {
-    const vi codes = _mm256_sub_epi16(digits, _mm256_set1_epi16(1));
-    const vi gather = _mm256_setr_epi8(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0, /**/
-                                       0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
-    const vi order = _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0);
-    const vi bytes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(codes, gather), order);
-    _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(bytes));
-}
-
 LT_INLINE vi v_add_bytes_1(vi x) {
     return _mm256_add_epi8(x, _mm256_set1_epi8(1));
 }

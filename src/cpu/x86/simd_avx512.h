@@ -305,13 +305,6 @@ LT_INLINE vi v_upper_to_lower_u16(vi x) {
     return _mm512_srli_epi32(x, 16);
 }
 
-/* Digits in the order of V_UNPACK_LANES to bytes of code = digit - 1. */
-LT_INLINE void v_store_ternary_codes(void *dst, vi digits) {
-    const vi codes = _mm512_sub_epi16(digits, _mm512_set1_epi16(1));
-    _mm_storeu_si128((__m128i *)dst, _mm512_cvtepi32_epi8(codes));
-    _mm_storeu_si128((__m128i *)dst + 1, _mm512_cvtepi32_epi8(v_upper_to_lower_u16(codes)));
-}
-
 LT_INLINE vi v_add_bytes_1(vi x) {
     return _mm512_add_epi8(x, _mm512_set1_epi8(1));
 }
