@@ -160,6 +160,9 @@ typedef struct bench_row {
     bench_times times;
 } bench_row;
 
+/* Counts what a conversion moves: data and scales, each side once; read_bytes by its reads. */
+void bench_row_count_bytes(bench_row *row, const lathe_tensor *source, const lathe_tensor *result);
+
 /* Adds an act. */
 void bench_row_add(bench_row *row, bench_fn *run, void *ctx, bench_role role, const char *name);
 

@@ -96,9 +96,7 @@ static lathe_status measure_convert(cpu_bench *c, const bench_case *which, bench
     const float *scales = lathe_tensor_scales(c->result);
     const float *src_scales = lathe_tensor_scales(b->source);
     const float scale = scales != NULL ? scales[0] : src_scales != NULL ? src_scales[0] : 1;
-    row->written_bytes = lathe_tensor_n_bytes(c->result);
-    row->bytes = lathe_tensor_n_bytes(b->source) + row->written_bytes;
-    row->read_bytes = lathe_tensor_n_bytes(b->source) * bench_case_reads(which);
+    bench_row_count_bytes(row, b->source, c->result);
     if (b->options->kernels) {
         c->kernel = bench_kernel_open(c->engine, which, b->source, &c->target, c->result, scale);
         bench_row_add(row, bench_kernel_run, c->kernel, BENCH_ROLE_SELF, NULL);

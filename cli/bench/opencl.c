@@ -105,9 +105,7 @@ static lathe_status measure_convert(cl_bench *c, const bench_case *which) {
     bench_row row = {.bench_case = which};
     lathe_status status = make_tensors(c, which, LATHE_MEMORY_DEVICE);
     if (status == LATHE_OK) {
-        row.written_bytes = lathe_tensor_n_bytes(c->result);
-        row.read_bytes = lathe_tensor_n_bytes(c->source) * bench_case_reads(which);
-        row.bytes = lathe_tensor_n_bytes(c->source) + row.written_bytes;
+        bench_row_count_bytes(&row, c->source, c->result);
         c->bytes = row.bytes;
         status = bench_cl_prepare(&c->cl, c->bytes);
     }

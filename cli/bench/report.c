@@ -6,6 +6,16 @@
 
 /* ---- measuring */
 
+static uint64_t stored_bytes(const lathe_tensor *tensor) {
+    return lathe_tensor_n_bytes(tensor) + lathe_tensor_n_scales(tensor) * sizeof(float);
+}
+
+void bench_row_count_bytes(bench_row *row, const lathe_tensor *source, const lathe_tensor *result) {
+    row->written_bytes = stored_bytes(result);
+    row->bytes = stored_bytes(source) + row->written_bytes;
+    row->read_bytes = stored_bytes(source) * bench_case_reads(row->bench_case);
+}
+
 void bench_row_add(bench_row *row, bench_fn *run, void *ctx, bench_role role, const char *name) {
     const size_t act = row->acts.n++;
     row->acts.run[act] = run;
