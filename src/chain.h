@@ -7,7 +7,7 @@
 #include "backend.h"
 #include "lathe_constants.h"
 
-enum { LT_CHAIN_MAX_STEPS = 16, LT_CHAIN_RUNGS = LATHE_I4_MAX };
+enum { LT_CHAIN_MAX_STEPS = 16 };
 
 /* One conversion of a chain. */
 typedef struct lt_chain_step {
@@ -30,14 +30,12 @@ typedef struct lt_chain {
     lt_ranges blocks; /* what goes through all steps at once: the CPU's */
     uint64_t block_elems;
     bool last_first; /* the source's end is in the caches */
+    bool is_finite;  /* neither the source nor what its greatest value becomes has been found to be
+                        anything else: only where that has been looked for */
     /* What one thread of the CPU holds: two parts in which steps' values take turns, then the
      * scales that it finds. */
     uint64_t tile_bytes;
     uint64_t part_bytes[2];
-    /* The whole chain, from F32 to I4, is a ladder with these rungs (cpu/kernels.h): how to get
-     * from the source to the result at once, unless faults are looked for. */
-    bool is_ladder;
-    float rungs[LT_CHAIN_RUNGS];
 } lt_chain;
 
 /* Where the memory of a chain's source and result is, and what is to be done. */

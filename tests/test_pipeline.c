@@ -37,6 +37,57 @@ Test(pipeline, all_pairs_of_stages) {
     }
 }
 
+/* Scopes of powers of two, the same for all stages: a device finds their scales on the way, unless
+ * a value is not finite. */
+Test(pipeline, scales_on_the_way) {
+    static const shape_option shapes[] = {
+        {2, {3, 4096}}, {2, {5, 128}}, {1, {32}}, {2, {70, 256}}, {1, {12288}}};
+    static const layout_option layouts[] = {
+        {LATHE_PER_ROW, 0}, {LATHE_PER_GROUP, 32}, {LATHE_PER_GROUP, 128}};
+    static const lathe_dtype types[][3] = {{LATHE_F16, LATHE_I8, LATHE_I4},
+                                           {LATHE_I8, LATHE_BF16, LATHE_I2},
+                                           {LATHE_BF16, LATHE_I4, LATHE_F16}};
+    enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+    test_rng rng = {107};
+    for (size_t i = 0; i < N_SHAPES * 9; i++) {
+        const lathe_dtype *to = types[i % 3];
+        const layout_option *layout = &layouts[i / 3 % 3];
+        lathe_tensor_desc desc = desc_of(LATHE_F32, &shapes[i / 9], layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        const lathe_pipeline_stage stages[] = {stage_to(to[0], layout), stage_to(to[1], layout),
+                                               stage_to(to[2], layout)};
+        test_fill_tensor(&rng, &desc, (test_data)(i % TEST_DATA_COUNT), c.bytes, c.scales);
+        check_chain(&c, 3, stages);
+        case_free(&c);
+    }
+}
+
+/* NaNs whose payloads rounding could carry away, in chains that find their scales on the way. */
+Test(pipeline, nans_before_scales) {
+    static const uint32_t nans[] = {0x7fffffff, 0xffffffff, 0x7f800001, 0xffff8000};
+    static const lathe_dtype types[][2] = {
+        {LATHE_F16, LATHE_I8}, {LATHE_BF16, LATHE_I8}, {LATHE_BF16, LATHE_I4}};
+    static const shape_option shape = {2, {4, 256}};
+    static const layout_option layout = {LATHE_PER_GROUP, 128};
+    test_rng rng = {108};
+    for (size_t i = 0; i < 24; i++) {
+        const lathe_dtype from = i % 2 == 0 ? LATHE_F32 : LATHE_F16;
+        const lathe_dtype *to = types[i / 2 % 3];
+        const lathe_tensor_desc desc = desc_of(from, &shape, layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        const lathe_pipeline_stage stages[] = {stage_to(to[0], &layout), stage_to(to[1], &layout)};
+        const uint16_t short_nan = (uint16_t)((nans[i / 6] >> 16 & 0x8000) | 0x7fff);
+        test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+        if (from == LATHE_F32) {
+            memcpy(c.bytes + 4 * (37 * i), &nans[i / 6], 4);
+        } else {
+            memcpy(c.bytes + 2 * (37 * i), &short_nan, 2);
+        }
+        check_chain(&c, 2, stages);
+        case_free(&c);
+    }
+}
+
 static lathe_pipeline_stage random_stage(test_rng *rng, bool faults, uint32_t n_dims) {
     lathe_dtype dtype = (lathe_dtype)(LATHE_DTYPE_FIRST + (int)test_random_below(rng, 8));
     lathe_target target = target_of(dtype, &layout_options[test_random_below(rng, N_LAYOUTS)],
@@ -94,6 +145,107 @@ Test(pipeline, large_tensors) {
         check_random(&rng, &shapes[(size_t)i % 5], i % 2 != 0);
     }
 }
+
+/* ---- steps that the CPU does at once */
+
+#ifndef TEST_OPENCL
+
+/* Types after one another, with the same scopes where they are quantized. */
+static const struct {
+    lathe_dtype from;
+    uint32_t n;
+    lathe_dtype to[4];
+} fused_chains[] = {
+    {LATHE_F32, 3, {LATHE_F16, LATHE_I8, LATHE_I4}},
+    {LATHE_F32, 2, {LATHE_BF16, LATHE_I8}},
+    {LATHE_F32, 2, {LATHE_I8, LATHE_I4}},
+    {LATHE_F16, 2, {LATHE_I8, LATHE_I4}},
+    {LATHE_BF16, 2, {LATHE_I8, LATHE_I2}},
+    {LATHE_F32, 3, {LATHE_F16, LATHE_I4, LATHE_I2}},
+    {LATHE_F32, 2, {LATHE_I8, LATHE_BITNET158}},
+    {LATHE_F32, 4, {LATHE_BF16, LATHE_I8, LATHE_I4, LATHE_I2}},
+    {LATHE_F32, 4, {LATHE_F16, LATHE_I8, LATHE_I4, LATHE_I8}},
+    {LATHE_F16, 3, {LATHE_I4, LATHE_F32, LATHE_I8}},
+};
+enum { N_FUSED = sizeof fused_chains / sizeof fused_chains[0] };
+
+static uint32_t fused_stages(size_t chain, const layout_option *layout, lathe_nonfinite nonfinite,
+                             lathe_pipeline_stage *stages) {
+    for (uint32_t i = 0; i < fused_chains[chain].n; i++) {
+        const lathe_dtype to = fused_chains[chain].to[i];
+        stages[i] = stage_to(to, lathe_dtype_is_quantized(to) ? layout : layout_options);
+        stages[i].target.nonfinite = nonfinite;
+    }
+    return fused_chains[chain].n;
+}
+
+static const shape_option fused_shapes[] = {
+    {2, {3, 100}}, {2, {7, 333}}, {2, {2, 5000}}, {2, {40, 33}}, {2, {9, 2176}}, {2, {1, 66000}},
+};
+enum { N_FUSED_SHAPES = sizeof fused_shapes / sizeof fused_shapes[0] };
+
+/* All kinds of data: scales that are 0, or no normal numbers, and values that end it. */
+Test(pipeline, fused_steps) {
+    test_rng rng = {106};
+    for (size_t i = 0; i < N_FUSED * N_LAYOUTS * TEST_DATA_COUNT; i += TEST_SANITIZED ? 5 : 1) {
+        const layout_option *layout = &layout_options[i / N_FUSED % N_LAYOUTS];
+        const test_data data = (test_data)(i / N_FUSED / N_LAYOUTS);
+        const shape_option *shape = &fused_shapes[test_random_below(&rng, N_FUSED_SHAPES)];
+        lathe_tensor_desc desc = desc_of(fused_chains[i % N_FUSED].from, shape, layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        lathe_pipeline_stage stages[4];
+        test_fill_tensor(&rng, &desc, data, c.bytes, c.scales);
+        for (int nonfinite = 0; nonfinite < (data == TEST_DATA_NONFINITE ? 2 : 1); nonfinite++) {
+            const uint32_t n = fused_stages(
+                i % N_FUSED, layout,
+                nonfinite == 0 ? LATHE_NONFINITE_ERROR : LATHE_NONFINITE_SATURATE, stages);
+            check_chain(&c, n, stages);
+        }
+        case_free(&c);
+    }
+}
+
+/* One block of many that has to go another way. */
+Test(pipeline, fused_steps_with_a_value_in_the_way) {
+    static const uint32_t values[] = {0x7f800000u, 0xffc00001u, 0x49742400u, 0x00000001u};
+    static const shape_option shape = {2, {70, 2048}};
+    for (size_t i = 0; i < 4 * N_FUSED; i++) {
+        const layout_option *layout = &layout_options[i % 2 == 0 ? 1 : 5];
+        lathe_pipeline_stage stages[4];
+        convert_case c = ones(fused_chains[i / 4].from, &shape);
+        put(&c, 100000, values[i % 4]);
+        put(&c, 100001, values[3]);
+        const uint32_t n = fused_stages(
+            i / 4, layout, i % 8 < 4 ? LATHE_NONFINITE_SATURATE : LATHE_NONFINITE_ERROR, stages);
+        check_chain(&c, n, stages);
+        case_free(&c);
+    }
+}
+
+/* Streaming stores and prefetches; rows whose bytes they fit, and others. */
+Test(pipeline, fused_steps_beyond_the_caches) {
+    static const layout_option layouts[] = {
+        {LATHE_PER_TENSOR, 0}, {LATHE_PER_ROW, 0}, {LATHE_PER_GROUP, 128}};
+    lathe_device_info info = {.struct_size = sizeof info};
+    CHECK_OK(lathe_engine_device(engines[0], &info));
+    const uint64_t cache_bytes = info.l3_bytes > 0 ? info.l3_bytes / 2 : info.l2_bytes;
+    const uint64_t n_elems =
+        (cache_bytes < 16 * info.l2_bytes ? cache_bytes : 16 * info.l2_bytes) / sizeof(float);
+    test_rng rng = {107};
+    for (size_t i = 0; i < (TEST_SANITIZED ? 2 : 6); i++) {
+        const uint64_t row_elems = i < 3 ? 4096 : 3001;
+        const shape_option shape = {2, {n_elems / row_elems + 1, row_elems}};
+        lathe_tensor_desc desc = desc_of(LATHE_F32, &shape, layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        lathe_pipeline_stage stages[4];
+        test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+        const uint32_t n = fused_stages(0, &layouts[i % 3], LATHE_NONFINITE_ERROR, stages);
+        check_chain_on(&c, n, stages, 1, n_small_engines);
+        case_free(&c);
+    }
+}
+
+#endif
 
 /* ---- faults by hand */
 

@@ -4,11 +4,12 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "cpu/cpu.h"
+#include "cpu/fused.h"
 #include <math.h>
 #include <string.h>
 
-/* Elements that a thread takes from the source at a time. */
-enum { ELEMS_PER_CLAIM = 256 * 1024 };
+/* Elements that a thread takes from the source at a time; that it converts between prefetches. */
+enum { ELEMS_PER_CLAIM = 256 * 1024, MEMORY_ELEMS = 512 };
 
 /* Elements on their way through the steps. */
 typedef struct passage {
@@ -17,6 +18,9 @@ typedef struct passage {
     const lt_chain *chain;
     uint8_t *tile;
     bool is_final; /* faults other than those of statistics are looked for, and counts taken */
+    const lt_fusion *fusion; /* of final passages */
+    lt_fused_ahead ahead;
+    uint64_t end; /* of the elements that the thread has taken */
     uint64_t elem;
     uint64_t n_elems;
     lt_buffer data; /* the values after the step that has run last, and its scales */
@@ -39,6 +43,7 @@ typedef struct step_run {
     const float *scales;
     uint64_t first_scale;
     lt_outcome *outcome;
+    bool reads_memory; /* beyond the caches */
 } step_run;
 
 /* The reader's and the outcome's counters are all that a chain's run changes in it. */
@@ -154,6 +159,15 @@ static void make_signs(const step_run *s, uint64_t elem, const run *to, float *o
     s->kernels->convert[LT_HOT][LATHE_I1][LATHE_F32](bits, out, (size_t)to->n_elems, &decode);
 }
 
+/* Brings what a step reads of memory soon into the second-level cache. How far ahead was measured.
+ */
+static void prefetch_ahead(const uint8_t *bytes, uint64_t n_bytes) {
+    enum { CACHE_LINE = 64, AHEAD_BYTES = 8192 };
+    for (uint64_t at = 0; at < n_bytes; at += CACHE_LINE) {
+        __builtin_prefetch(bytes + AHEAD_BYTES + at, 0, 2); /* it may lie past the end */
+    }
+}
+
 /* Makes what the chain holds after the step. */
 static void make_values(const step_run *s, uint64_t elem, uint64_t n_elems, uint8_t *out) {
     lathe_dtype from = s->src.layout->dtype;
@@ -175,6 +189,11 @@ static void make_values(const step_run *s, uint64_t elem, uint64_t n_elems, uint
             make_signs(s, elem, &next, (float *)(void *)out);
         } else if (source.bytes != NULL) {
             next.params.scale = source.scale;
+            if (s->reads_memory) {
+                next.n_elems = lt_min(next.n_elems, MEMORY_ELEMS);
+                prefetch_ahead(source.bytes, next.n_elems * s->src.layout->unit_bytes /
+                                                 s->src.layout->unit_elems);
+            }
             direct(source.bytes, out, (size_t)next.n_elems, &next.params);
         } else {
             float tile[LT_TILE];
@@ -246,6 +265,25 @@ static float *block_scales(const passage *p, uint32_t step) {
     return (float *)(void *)(p->tile + at);
 }
 
+/* Where a step's values lie in the tile. */
+static uint8_t *value_part(const passage *p, uint32_t step) {
+    return p->tile + (step % 2 == 0 ? 0 : p->chain->part_bytes[0]);
+}
+
+/* The values after a step other than the last one, at `out`, become what the next one reads. */
+static void hold_values(passage *p, uint32_t index, uint8_t *out, float *scales,
+                        uint64_t first_scale) {
+    const lt_chain_step *step = &p->chain->steps[index];
+    p->data = (lt_buffer){.host = out};
+    p->scales = (lt_buffer){.host = scales};
+    p->span = (lt_span){
+        .data = &p->data,
+        .first_byte = p->elem * step->held.unit_bytes,
+        .scales = step->held.n_scales > 0 ? &p->scales : NULL,
+        .first_scale = first_scale,
+    };
+}
+
 /* Runs a step that is not the chain's last. */
 static void run_step(passage *p, uint32_t index) {
     const lt_chain_step *step = &p->chain->steps[index];
@@ -256,28 +294,22 @@ static void run_step(passage *p, uint32_t index) {
         .src = values_before(p, index, &step->pass, outcome),
         .scales = step->scales,
         .outcome = outcome,
+        .reads_memory = index == 0 && step->pass.beyond_cache,
     };
-    lt_buffer scales = {.host = step->scales};
+    float *scales = step->scales;
     if (step->pass.own_scales) {
         float *found = block_scales(p, index);
         find_scales(&s, p->elem, p->n_elems, found);
         s.first_scale = scale_index(&step->pass.dst, p->elem);
         s.scales = found;
-        scales.host = found;
+        scales = found;
     }
     if (index == 0 && p->is_final) {
         lt_reader_check(&s.src, p->elem, p->n_elems);
     }
-    uint8_t *out = p->tile + (index % 2 == 0 ? 0 : p->chain->part_bytes[0]);
+    uint8_t *out = value_part(p, index);
     make_values(&s, p->elem, p->n_elems, out);
-    p->data = (lt_buffer){.host = out};
-    p->scales = scales;
-    p->span = (lt_span){
-        .data = &p->data,
-        .first_byte = p->elem * step->held.unit_bytes,
-        .scales = step->held.n_scales > 0 ? &p->scales : NULL,
-        .first_scale = s.first_scale,
-    };
+    hold_values(p, index, out, scales, s.first_scale);
     if (p->is_final) {
         lt_reader after = lt_reader_of(p->cpu, &step->pass, &step->held, &p->span, outcome);
         check_values(p, &s, &after);
@@ -306,41 +338,50 @@ static void run_last_step(const passage *p) {
     lt_cpu_convert_range(p->cpu, &work, &range);
 }
 
-/* Memory would stand idle while steps work in the cache: meanwhile it brings a part of the block
- * that comes next, as long as this one, into the second-level cache. */
-static void prefetch_next(const passage *p, uint32_t part, uint32_t n_parts) {
-    enum { CACHE_LINE = 64 };
-    const lt_layout *src = &p->chain->src;
-    uint64_t next = p->elem + p->n_elems;
-    if (src->unit_elems != 1 || next + p->n_elems > src->n_elems) {
-        return;
-    }
-    const uint8_t *bytes =
-        lt_span_bytes(&p->work->src) + (next * src->unit_bytes - p->work->src.first_byte);
-    uint64_t n_bytes = p->n_elems * src->unit_bytes;
-    for (uint64_t at = n_bytes * part / n_parts; at < n_bytes * (part + 1) / n_parts;
-         at += CACHE_LINE) {
-        __builtin_prefetch(bytes + at, 0, 2);
-    }
-}
-
-/* The whole chain at once. */
-static void run_ladder(const passage *p, uint64_t elem, uint64_t n_elems) {
+/* The first steps in one kernel. False where it does not take the block. */
+static bool run_fused_steps(passage *p) {
+    const lt_fusion *fusion = p->fusion;
     const lt_span *src = &p->work->src;
     const lt_span *dst = &p->work->dst;
-    p->cpu->kernels.ladder_f32_to_i4(lt_span_bytes(src) + (elem * sizeof(float) - src->first_byte),
-                                     lt_span_bytes(dst) + (elem / 2 - dst->first_byte),
-                                     (size_t)n_elems, p->chain->rungs);
+    uint32_t last = fusion->n_steps - 1;
+    const lt_chain_step *step = &p->chain->steps[last];
+    const lt_layout *to = &step->pass.dst;
+    uint64_t first_scale = scale_index(to, p->elem);
+    uint64_t col = p->elem % to->row_elems;
+    lt_fused_block block = {
+        .src = lt_span_bytes(src) + (p->elem * p->chain->src.unit_bytes - src->first_byte),
+        .dst = value_part(p, last),
+        .scales = step->scales,
+        .col = col,
+        .n_elems = p->n_elems,
+        .n_beyond = p->end - p->elem - p->n_elems,
+    };
+    if (fusion->to_result) {
+        block.dst = lt_span_bytes(dst) + (p->elem / to->row_elems * to->row_bytes +
+                                          lt_layout_col_bytes(to, col) - dst->first_byte);
+    }
+    if (fusion->own_scales) {
+        block.scales = fusion->to_result ? lt_span_scales(dst) + (first_scale - dst->first_scale)
+                                         : block_scales(p, last);
+    }
+    if (!lt_fused_run(fusion, &block, &p->ahead)) {
+        return false;
+    }
+    if (!fusion->to_result) {
+        hold_values(p, last, block.dst, block.scales, fusion->own_scales ? first_scale : 0);
+    }
+    return true;
 }
 
 static void run_block(passage *p, uint64_t elem, uint64_t n_elems) {
     uint32_t n_steps = lt_chain_steps_left(p->chain, p->work->n_steps, elem);
+    uint32_t n_fused = p->fusion->n_steps;
     p->elem = elem;
     p->n_elems = n_elems;
-    for (uint32_t i = 0; i < n_steps; i++) {
-        if (i > 0) {
-            prefetch_next(p, i - 1, n_steps - 1);
-        }
+    if (n_steps < p->chain->n_steps || n_fused == 0 || !run_fused_steps(p)) {
+        n_fused = 0;
+    }
+    for (uint32_t i = n_fused; i < n_steps; i++) {
         if (i + 1 == p->chain->n_steps) {
             run_last_step(p);
         } else {
@@ -354,6 +395,7 @@ static void run_block(passage *p, uint64_t elem, uint64_t n_elems) {
 typedef struct spread {
     const lt_cpu_backend *cpu;
     const lt_chain_work *work;
+    const lt_fusion *fusion;   /* convert */
     atomic_uint_fast64_t next; /* claim that no thread has taken */
     uint64_t n_claims;
     uint64_t per_claim; /* blocks or tiles */
@@ -366,6 +408,7 @@ static passage passage_of(const spread *s, size_t i, bool is_final) {
         .chain = s->work->chain,
         .tile = s->work->tiles + i * s->work->chain->tile_bytes,
         .is_final = is_final,
+        .fusion = s->fusion,
     };
 }
 
@@ -389,15 +432,16 @@ static void convert_task(void *ctx, size_t i) {
     uint64_t first;
     uint64_t end;
     while (next_claim(s, blocks->n_ranges, p.chain->last_first, &first, &end)) {
+        lt_range last = lt_ranges_at(blocks, end - 1);
+        p.end = (last.row + last.n_rows - 1) * blocks->row_elems + last.col + last.n_cols;
         for (uint64_t block = first; block < end; block++) {
             lt_range range = lt_ranges_at(blocks, block);
             uint64_t elem = range.row * blocks->row_elems + range.col;
-            if (p.chain->is_ladder && p.work->n_steps == p.chain->n_steps) {
-                run_ladder(&p, elem, range.n_rows * range.n_cols);
-            } else {
-                run_block(&p, elem, range.n_rows * range.n_cols);
-            }
+            run_block(&p, elem, range.n_rows * range.n_cols);
         }
+    }
+    if (p.cpu->kernels.publish != NULL) {
+        p.cpu->kernels.publish();
     }
 }
 
@@ -432,6 +476,8 @@ lathe_status lt_cpu_submit_chain(lt_backend *backend, lt_queue *queue, const lt_
     const lt_chain *chain = work->chain;
     spread s = {
         .cpu = cpu, .work = work, .per_claim = lt_max(ELEMS_PER_CLAIM / chain->block_elems, 1)};
+    const lt_fusion fusion = lt_fusion_of(cpu, chain);
+    s.fusion = &fusion;
     s.n_claims = lt_ceil_div(chain->blocks.n_ranges, s.per_claim);
     lt_threads_run(&cpu->threads, work->n_tasks, convert_task, &s);
     return LATHE_OK;

@@ -4,6 +4,7 @@
 
 void lt_kernels_init_neon(lt_kernels *kernels) {
     kernels->isa = LATHE_ISA_NEON;
+    kernels->copy = lt_copy_prefetch_neon;
 #define SET_CONVERT_NEON(name, from, to)                                                           \
     kernels->convert[LT_HOT][from][to] = lt_##name##_hot_neon;                                     \
     kernels->convert[LT_COLD][from][to] = lt_##name##_prefetch_neon;
@@ -28,5 +29,7 @@ void lt_kernels_init_neon(lt_kernels *kernels) {
 #define SET_PACK_NEON(name) kernels->name = lt_##name##_neon;
     LT_PACK_KERNELS(SET_PACK_NEON)
     kernels->saturated_f32 = lt_saturated_f32_neon;
-    kernels->ladder_f32_to_i4 = lt_ladder_f32_to_i4_neon;
+#define SET_FUSED_NEON(name, from, as, to) kernels->fused[from][as][to] = lt_##name##_fused_neon;
+    LT_FUSED_KERNELS(SET_FUSED_NEON)
+    kernels->fused_scales = lt_fused_scales_neon;
 }

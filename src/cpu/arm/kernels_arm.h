@@ -32,7 +32,9 @@
     lt_group_decode_fn lt_##name##_hot_groups_neon;                                                \
     lt_group_decode_fn lt_##name##_stream_groups_neon;
 #define LT_NEON_PACK(name) lt_pack_fn lt_##name##_neon;
+#define LT_NEON_FUSED(name, from, as, to) lt_fused_fn lt_##name##_fused_neon;
 
+LT_NEON_CONVERT(copy, , )
 LT_CORE_KERNELS(LT_NEON_CONVERT)
 LT_DIRECT_KERNELS(LT_NEON_CONVERT)
 LT_STAT_KERNELS(LT_NEON_STAT)
@@ -41,7 +43,8 @@ LT_TERNARY_ENCODERS(LT_NEON_GROUP)
 LT_GROUP_DECODERS(LT_NEON_DECODE)
 LT_TERNARY_DECODERS(LT_NEON_DECODE)
 LT_PACK_KERNELS(LT_NEON_PACK)
+LT_FUSED_KERNELS(LT_NEON_FUSED)
 lt_saturated_fn lt_saturated_f32_neon;
-lt_ladder_fn lt_ladder_f32_to_i4_neon;
+lt_fused_scales_fn lt_fused_scales_neon;
 
 #endif

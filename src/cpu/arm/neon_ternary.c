@@ -16,7 +16,7 @@ LT_INLINE void decode_ternary_groups(scales_step_fn *step, size_t elem_bytes, po
     group_walk walk = {scales, group_elems, group_elems};
     for (; n_elems >= PACK_ELEMS; n_elems -= PACK_ELEMS) {
         const step_floats of = walk_step(&walk, PACK_ELEMS, V_BYTES);
-        prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES);
+        prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES, false);
         step(src, dst, &of, LT_STORE_PLAIN);
         src += s.src_bytes;
         dst += s.dst_bytes;

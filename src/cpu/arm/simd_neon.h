@@ -58,6 +58,10 @@ LT_INLINE vf v_add(vf a, vf b) {
     return vaddq_f32(a, b);
 }
 
+LT_INLINE vf v_add_to_sum(vf sum, vf x) {
+    return v_add(sum, x);
+}
+
 LT_INLINE vf v_abs(vf x) {
     return vabsq_f32(x);
 }

@@ -108,8 +108,10 @@ static uint32_t earliest_base(const lt_chain *chain, uint32_t index) {
     return base;
 }
 
-float lt_chain_image(const lathe_engine *engine, const lt_chain_step *step, uint64_t scope,
-                     float x) {
+/* What a step makes of a value that is not negative, in one of its scopes, as an absolute
+ * value. */
+static float image_of(const lathe_engine *engine, const lt_chain_step *step, uint64_t scope,
+                      float x) {
     const lt_kernels *kernels = &((const lt_cpu_backend *)engine->cpu)->kernels;
     const lt_layout *to = &step->pass.dst;
     uint16_t narrow;
@@ -148,7 +150,7 @@ static void advance_scopes(void *ctx, size_t task) {
     uint64_t first = (uint64_t)task * SCOPES_PER_TASK;
     uint64_t end = lt_min(first + SCOPES_PER_TASK, run->known_scopes.n_scales);
     for (uint64_t i = first; i < end; i++) {
-        run->absmax[i] = lt_chain_image(run->engine, step, i, run->absmax[i]);
+        run->absmax[i] = image_of(run->engine, step, i, run->absmax[i]);
         if (!isfinite(run->absmax[i])) {
             atomic_store(&a->is_infinite, true);
         }
@@ -187,6 +189,7 @@ static lathe_status take_absmax(lt_chain_run *run, uint32_t base, uint32_t index
         return status;
     }
     run->is_known = lt_outcome_element(&outcome) == LATHE_NO_ELEMENT;
+    run->is_of_source = base == 0;
     run->known_at = base;
     run->known_scopes = pass.dst;
     return LATHE_OK;
@@ -247,6 +250,7 @@ static lathe_status find_step_scales(lt_chain_run *run, uint32_t index) {
     status = take_stats(run, index, &pass, LATHE_I2, &step->outcome, run->absmax);
     if (status == LATHE_OK) {
         run->is_known = true;
+        run->is_of_source = index == 0 && pass.nonfinite == LATHE_NONFINITE_ERROR;
         run->known_at = index;
         run->known_scopes = pass.dst;
         for (uint64_t i = 0; i < pass.dst.n_scales; i++) {
