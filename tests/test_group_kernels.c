@@ -6,6 +6,7 @@
 #include "cpu/kernels.h"
 #include "lathe_constants.h"
 #include "support.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -299,5 +300,103 @@ Test(group_kernels, scopes) {
 #define CHECK_SCOPE(name, from, to) check_scope(#name, from, to, n_elems, &rng);
         LT_SCOPE_KERNELS(CHECK_SCOPE)
 #undef CHECK_SCOPE
+    }
+}
+
+/* ---- where codes of BITNET158 begin to be other than 0 */
+
+enum { N_NEAR = 65536 };
+
+/* Inverse scales that are none, subnormal, the least and greatest ones there are, powers of two and
+ * their neighbours, and others. */
+static float inverse_of_round(size_t round, test_rng *rng) {
+    static const float special[] = {0,        0x1p-149f, 0x1p-148f, 0x1p-128f, 0x1p-127f, 0x1p-126f,
+                                    0x1p-14f, 0x1p-1f,   1,         0x1p14f,   0x1p24f,   0x1p25f,
+                                    1e5f,     0x1p126f,  0x1p127f,  FLT_MAX};
+    enum { N_SPECIAL = sizeof special / sizeof special[0] };
+    const float base = special[round / 3 % N_SPECIAL];
+    if (round < 3 * (size_t)N_SPECIAL) {
+        return round % 3 == 0 ? base : nextafterf(base, round % 3 == 1 ? FLT_MAX : 0);
+    }
+    return ldexpf(1 + (float)test_random_below(rng, 1 << 23) * 0x1p-23f,
+                  (int)test_random_below(rng, 30) - 10);
+}
+
+/* Of 16 bits all there are; of F32 those around where the code changes, and around the greatest. */
+static void make_near(lathe_dtype from, float inverse, uint8_t *src) {
+    const float middle = inverse > 0 ? 0.5f / inverse : 1;
+    for (uint32_t i = 0; i < N_NEAR; i++) {
+        const float near = i % 3 != 0 ? middle : FLT_MAX;
+        const uint16_t half = (uint16_t)i;
+        uint32_t bits;
+        memcpy(&bits, &near, sizeof bits);
+        bits = (bits + i / 2 % 64 - 32) ^ i << 31;
+        if (from == LATHE_F32) {
+            memcpy(src + i * sizeof bits, &bits, sizeof bits);
+        } else {
+            memcpy(src + i * sizeof half, &half, sizeof half);
+        }
+    }
+}
+
+static void decode_near(lathe_dtype from, const uint8_t *src, float *values) {
+    if (from == LATHE_F32) {
+        memcpy(values, src, N_NEAR * sizeof(float));
+    } else {
+        reference.convert[LT_HOT][from][LATHE_F32](src, values, N_NEAR, NULL);
+    }
+}
+
+/* Zeros in place of what encoders of groups need not know: their scales come of their elements. */
+static void make_own(lathe_dtype from, float inverse, uint8_t *src, float *values) {
+    const size_t elem_bytes = bytes_of(from, 1);
+    for (size_t i = 0; i < N_NEAR; i++) {
+        if (!isfinite(values[i]) || !(fabsf(values[i] * inverse) < 0x1p31f)) {
+            memset(src + i * elem_bytes, 0, elem_bytes);
+            values[i] = 0;
+        }
+    }
+}
+
+static void check_near(lathe_dtype from, float inverse) {
+    static uint8_t src[N_NEAR * sizeof(float)];
+    static float values[N_NEAR];
+    static uint8_t expected[N_NEAR / LATHE_BITNET158_PER_BYTE + 1];
+    static uint8_t got[N_NEAR / LATHE_BITNET158_PER_BYTE + 1];
+    const lt_kernel_params params = {.inv_scale = inverse, .max_code = 1};
+    make_near(from, inverse, src);
+    decode_near(from, src, values);
+    for (int own = 0; own < 2; own++) {
+        if (own) {
+            make_own(from, inverse, src, values);
+        }
+        reference.convert[LT_HOT][LATHE_F32][LATHE_BITNET158](values, expected, N_NEAR, &params);
+        for (size_t t = 0; t < n_tables; t++) {
+            lt_convert_fn *convert = tables[t].convert[LT_HOT][from][LATHE_BITNET158];
+            lt_group_encode_fn *encode = tables[t].group_encode[LT_COLD][from][LATHE_BITNET158];
+            memset(got, CANARY, sizeof got);
+            if (own ? encode == NULL : convert == NULL) {
+                continue;
+            }
+            if (own) {
+                encode(src, got, N_NEAR, N_NEAR, &inverse, (lt_prefetch){src, 64});
+            } else {
+                convert(src, got, N_NEAR, &params);
+            }
+            CHECK(memcmp(got, expected, sizeof got) == 0, "%s %s: inverse %a, own %d",
+                  lathe_dtype_name(from), lathe_isa_name(tables[t].isa), (double)inverse, own);
+        }
+    }
+}
+
+Test(group_kernels, ternary_thresholds) {
+    test_rng rng = {158};
+    for (size_t round = 0; round < (TEST_SANITIZED ? 60 : 120); round++) {
+        const float inverse = inverse_of_round(round, &rng);
+        if (isfinite(inverse)) {
+            check_near(LATHE_F32, inverse);
+            check_near(LATHE_F16, inverse);
+            check_near(LATHE_BF16, inverse);
+        }
     }
 }

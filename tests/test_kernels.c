@@ -57,6 +57,7 @@ static void make_tables(void) {
         for (int variant = 0; variant < 4; variant++) {
             lt_cpu_features features = detected;
             features.stream_stores = (variant & 1) != 0;
+            features.far_prefetch = (variant & 2) != 0;
             features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
             lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
         }
@@ -272,6 +273,7 @@ Test(kernels, tables_are_complete) {
         LT_PACK_KERNELS(EXPECT)
 #undef EXPECT
         CHECK(tables[t].saturated_f32 != NULL, "saturated_f32 in table %zu", t);
+        CHECK(tables[t].copy != NULL, "copy in table %zu", t);
     }
     CHECK(tables[0].isa == LATHE_ISA_SCALAR, "the first table is the reference");
 }
@@ -320,6 +322,26 @@ Test(kernels, every_misalignment) {
                            MARGIN + place / 64, MARGIN + place % 64);
                 }
             }
+        }
+    }
+}
+
+/* Bytes as they are, of every length up to some steps and at every place in a line. */
+Test(kernels, copies) {
+    static uint8_t source[MAX_ELEMS];
+    static const size_t long_ones[] = {2047, 4096, 4097, 20999};
+    const kernel_entry entry = {"copy", LATHE_I8, LATHE_I8};
+    const lt_kernel_params params = {.ahead = 0};
+    test_rng rng = {5};
+    test_random_bytes(&rng, source, sizeof source);
+    for (size_t t = 0; t < n_tables; t++) {
+        const variant v = {(void (*)(void))tables[t].copy, tables[t].isa, LT_COLD};
+        for (size_t n = 0; n <= 4 * MAX_SHORT; n++) {
+            run_at(&entry, &v, source, source, n, &params, MARGIN + n % 61, MARGIN + n % 64);
+            run_placements(&entry, &v, source, source, n, &params, &rng);
+        }
+        for (size_t i = 0; i < sizeof long_ones / sizeof long_ones[0]; i++) {
+            run_placements(&entry, &v, source, source, long_ones[i], &params, &rng);
         }
     }
 }

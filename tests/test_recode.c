@@ -80,6 +80,8 @@ static void fill_codes(test_rng *rng, uint8_t *src, size_t n_bytes, int greatest
 /* The scales of groups, and the inverses that their codes are made with: those that their own
  * greatest code leads to, or any. */
 static void fill_scales(test_rng *rng, float max_code, float *scales, float *inverses) {
+    const bool are_alike = test_random_below(rng, 3) == 0; /* all groups have one greatest code */
+    const float of_all = (float)(1 + test_random_below(rng, 128));
     static const float some[] = {1.0F, 0.0F, 1e-5F, 0.37F, 1e36F, FLT_MAX, 1e-44F, 600.0F};
     for (size_t g = 0; g < MAX_GROUPS; g++) {
         const bool is_odd = test_random_below(rng, 4) == 0;
@@ -87,7 +89,10 @@ static void fill_scales(test_rng *rng, float max_code, float *scales, float *inv
         const float greatest = (float)(1 + test_random_below(rng, 128));
         scales[g] = is_odd ? some[test_random_below(rng, 8)] : any;
         inverses[g] = lt_inverse_scale(greatest * scales[g] / max_code);
-        if (test_random_below(rng, 3) == 0) {
+        if (are_alike) {
+            scales[g] = any;
+            inverses[g] = lt_inverse_scale(of_all * any / max_code);
+        } else if (test_random_below(rng, 3) == 0) {
             inverses[g] = (float)test_random_below(rng, 1 << 16) * 0x1p-10F / any;
         }
     }
@@ -271,6 +276,17 @@ Test(recode, unpacking) {
     }
 }
 
+/* What a lane of so many times a scale comes to. */
+static void find_lane_sums(const float *scales, size_t n_groups, float *sums) {
+    for (size_t g = 0; g < n_groups; g++) {
+        float sum = 0;
+        for (size_t k = 0; k < LATHE_STAT_LANES; k++) {
+            sum += scales[g];
+            sums[g * LATHE_STAT_LANES + k] = sum;
+        }
+    }
+}
+
 static void check_stat(const char *name, source from, lt_stat stat, size_t group, size_t n_elems,
                        test_rng *rng) {
     static _Alignas(64) uint8_t codes[MAX_ELEMS];
@@ -279,12 +295,20 @@ static void check_stat(const char *name, source from, lt_stat stat, size_t group
     static float inverses[MAX_GROUPS];
     static float expected[MAX_GROUPS];
     static float got[MAX_GROUPS + 1];
+    static float lane_sums[MAX_GROUPS * LATHE_STAT_LANES];
     size_t n_groups = (n_elems + group - 1) / group;
     size_t src_bytes = bytes_of(from.dtype, n_elems);
     uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, n_elems % 2 == 0);
-    const lt_recode how = {.scales = scales, .group_elems = group, .are_narrow = from.are_narrow};
+    const lt_recode how = {.scales = scales,
+                           .group_elems = group,
+                           .are_narrow = from.are_narrow,
+                           .lane_sums = lane_sums};
     fill_codes(rng, codes, src_bytes, from.dtype == LATHE_I8 && from.are_narrow ? 8 : 0);
+    for (size_t i = 0; from.dtype == LATHE_I2 && n_elems % 2 == 0 && i < src_bytes; i++) {
+        codes[i] &= (uint8_t)((codes[i] & 0x55) << 1 | 0x55); /* no -2 */
+    }
     fill_scales(rng, 1, scales, inverses);
+    find_lane_sums(scales, n_groups, lane_sums);
     memcpy(src, codes, src_bytes);
     for (size_t g = 0; g < n_groups; g++) {
         size_t count = n_elems - g * group < group ? n_elems - g * group : group;
@@ -296,7 +320,7 @@ static void check_stat(const char *name, source from, lt_stat stat, size_t group
     for (size_t t = 0; t < n_tables; t++) {
         lt_code_stat_fn *find = tables[t].code_stat[stat][from.dtype];
         if (find == NULL) {
-            CHECK(tables[t].isa == LATHE_ISA_NEON, "%s", name);
+            CHECK(tables[t].isa != LATHE_ISA_AVX512, "%s", name);
             continue;
         }
         memset(got, CANARY, sizeof got);
@@ -317,7 +341,130 @@ Test(recode, statistics) {
     check_stat(#name, (source){dtype, true}, stat, group_sizes[g], n_elems, &rng);                 \
     check_stat(#name, (source){dtype, (dtype) != LATHE_I8}, stat, group_sizes[g], n_elems, &rng);
             LT_CODE_STAT_KERNELS(CHECK_STAT)
+            LT_CODE_SUM_KERNELS(CHECK_STAT)
 #undef CHECK_STAT
+        }
+    }
+}
+
+/* Base-3 bytes as codes of I2, from any element of the first byte on. */
+Test(recode, repacking) {
+    enum { SKIPS = LATHE_BITNET158_PER_BYTE, ROOM = MAX_ELEMS / 4 + LT_REPACK_SLACK };
+    static uint8_t packed[MAX_ELEMS / SKIPS + 2];
+    static uint8_t crumbs[ROOM];
+    static int8_t got[MAX_ELEMS];
+    static float decoded[MAX_ELEMS + SKIPS];
+    const lt_kernel_params params = {.scale = 1};
+    test_rng rng = {36};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        size_t n_elems = length_of(round);
+        size_t skip = round % SKIPS;
+        size_t src_bytes = bytes_of(LATHE_BITNET158, skip + n_elems);
+        uint8_t *src = place(&src_memory, src_bytes, round % 61, round % 2 == 0);
+        for (size_t i = 0; i < src_bytes; i++) {
+            packed[i] = (uint8_t)test_random_below(&rng, 243);
+        }
+        memcpy(src, packed, src_bytes);
+        reference.convert[LT_HOT][LATHE_BITNET158][LATHE_F32](packed, decoded, skip + n_elems,
+                                                              &params);
+        for (size_t t = 0; t < n_tables; t++) {
+            if (tables[t].repack_bitnet158 == NULL) {
+                CHECK(tables[t].isa == LATHE_ISA_NEON, "repack_bitnet158");
+                continue;
+            }
+            tables[t].repack_bitnet158(src, crumbs, skip, n_elems);
+            tables[t].unpack[LATHE_I2](crumbs, got, n_elems);
+            for (size_t i = 0; i < n_elems; i++) {
+                CHECK((float)got[i] == decoded[skip + i], "%s: element %zu of %zu, %zu skipped",
+                      lathe_isa_name(tables[t].isa), i, n_elems, skip);
+            }
+        }
+    }
+}
+
+/* Codes of one and two bits to base-3 bytes, where all groups make the same of them. */
+static size_t check_ternary(lathe_dtype from, size_t n_elems, test_rng *rng) {
+    static uint8_t codes[MAX_ELEMS];
+    static uint8_t expected[MAX_ELEMS];
+    static float scales[MAX_GROUPS];
+    static float inverses[MAX_GROUPS];
+    const size_t group = LATHE_GROUP_MULTIPLE * LATHE_BITNET158_PER_BYTE;
+    const lt_recode how = {.scales = scales,
+                           .inverses = inverses,
+                           .group_elems = group,
+                           .max_code = LATHE_BITNET158_MAX};
+    size_t src_bytes = bytes_of(from, n_elems);
+    size_t dst_bytes = bytes_of(LATHE_BITNET158, n_elems);
+    size_t n_groups = (n_elems + group - 1) / group;
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, n_elems % 2 == 0);
+    size_t n_taken = 0;
+    fill_codes(rng, codes, src_bytes, 0);
+    fill_scales(rng, 1, scales, inverses);
+    memcpy(src, codes, src_bytes);
+    expect(from, LATHE_BITNET158, codes, n_elems, &how, expected);
+    for (size_t t = 0; t < n_tables; t++) {
+        lt_ternary_fn *kernel = tables[t].ternary[from];
+        uint8_t *dst = place(&dst_memory, dst_bytes, 1 + n_elems % 59, n_elems % 2 == 0);
+        memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+        if (kernel != NULL && kernel(src, dst, n_elems, &how, n_groups)) {
+            n_taken++;
+            CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s: %zu elements",
+                  lathe_isa_name(tables[t].isa), n_elems);
+        }
+        CHECK(dst[-1] == CANARY, "wrote outside");
+        CHECK(n_elems % 2 == 0 || dst[dst_bytes] == CANARY, "wrote outside");
+    }
+    return n_taken;
+}
+
+Test(recode, ternary) {
+    size_t n_taken = 0;
+    bool has_kernel = false;
+    test_rng rng = {37};
+    for (size_t round = 0; round < N_LENGTHS; round += ROUND_STEP) {
+        n_taken += check_ternary(LATHE_I2, length_of(round), &rng);
+        n_taken += check_ternary(LATHE_I1, length_of(round), &rng);
+    }
+    for (size_t t = 0; t < n_tables; t++) {
+        has_kernel = has_kernel || tables[t].ternary[LATHE_I2] != NULL;
+    }
+    CHECK(n_taken > 0 || !has_kernel, "no kernel ever took a case");
+}
+
+/* Scales from many statistics, against one by one. */
+Test(recode, scales) {
+    static const lathe_dtype targets[] = {LATHE_I8, LATHE_I4, LATHE_I2, LATHE_I1, LATHE_BITNET158};
+    enum { MOST = 70 };
+    float stats[MOST];
+    float scales[MOST + 1];
+    float inverses[MOST + 1];
+    test_rng rng = {38};
+    for (size_t round = 0; round < 5 * (size_t)MOST; round++) {
+        const lathe_dtype to = targets[round % 5];
+        const size_t n = round / 5;
+        const uint64_t n_elems = 1 + test_random_below(&rng, LATHE_STAT_TILE);
+        const bool is_mean = to == LATHE_I1 || to == LATHE_BITNET158;
+        const lt_scale_of how = {.max_code = is_mean ? 0 : max_code_of(to),
+                                 .n_elems = (double)n_elems,
+                                 .least = to == LATHE_BITNET158 ? LATHE_BITNET158_MIN_SCALE : 0};
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t bits = (uint32_t)test_random_below(&rng, 0x7f800000);
+            memcpy(&stats[i], &bits, sizeof bits);
+        }
+        for (size_t t = 0; t < n_tables; t++) {
+            if (tables[t].scales == NULL) {
+                CHECK(tables[t].isa == LATHE_ISA_NEON, "scales");
+                continue;
+            }
+            scales[n] = inverses[n] = -1;
+            tables[t].scales(&how, stats, n, scales, inverses);
+            for (size_t i = 0; i < n; i++) {
+                const float expected = lt_scale_from_stat(to, (double)stats[i], n_elems);
+                CHECK(scales[i] == expected && inverses[i] == lt_inverse_scale(expected),
+                      "%s to %s: %a over %llu", lathe_isa_name(tables[t].isa), lathe_dtype_name(to),
+                      (double)stats[i], (unsigned long long)n_elems);
+            }
+            CHECK(scales[n] == -1 && inverses[n] == -1, "wrote outside");
         }
     }
 }

@@ -172,7 +172,7 @@ static fit fit_few(const levels *all, double scale) {
     uint64_t bits;
     memcpy(&bits, &scale, sizeof bits);
     const int exponent = (int)(bits >> 52) - 1022;
-    if (scale < LATHE_PRECISE_LEAST_CANDIDATE / 2) {
+    if (scale < LATHE_PRECISE_LEAST_CANDIDATE / 2.0) {
         return (fit){0};
     }
     const int32_t multiplier = (int32_t)(power(14 + exponent) / scale + 0.5);

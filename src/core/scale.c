@@ -97,13 +97,41 @@ float lt_inverse_scale(float scale) {
     return inverse_of(scale);
 }
 
+/* The same as scale_of, of which compilers can make vectors. Dividing by a power of two is
+ * multiplying by its inverse; a mean beyond the greatest float rounds to that, or to infinity. */
+static void scales_of_means(const float *stats, size_t n, uint64_t n_elems, float least,
+                            float *restrict scales) {
+    const double count = (double)n_elems;
+    if ((n_elems & (n_elems - 1)) == 0) {
+        const double inverse = 1 / count;
+        for (size_t i = 0; i < n; i++) {
+            scales[i] = (float)((double)stats[i] * inverse);
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            scales[i] = (float)((double)stats[i] / count);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const float scale = scales[i] < FLT_MAX ? scales[i] : FLT_MAX;
+        scales[i] = scale > least ? scale : least;
+    }
+}
+
 void lt_scales_from_stats(lathe_dtype dtype, const float *stats, uint64_t n_scopes,
-                          uint64_t scope_elems, uint64_t last_elems, float *scales,
-                          float *inverses) {
+                          uint64_t scope_elems, uint64_t last_elems, float *restrict scales,
+                          float *restrict inverses) {
     const lt_dtype_traits traits = *lt_dtype_traits_of(dtype);
-    for (uint64_t i = 0; i < n_scopes; i++) {
-        uint64_t n_elems = i + 1 < n_scopes ? scope_elems : last_elems;
-        scales[i] = scale_of(&traits, (double)stats[i], n_elems);
+    const size_t n = (size_t)n_scopes;
+    if (traits.rule == LT_RULE_ABSMAX) {
+        for (size_t i = 0; i < n; i++) {
+            scales[i] = stats[i] / traits.max_code;
+        }
+    } else if (n > 0) {
+        scales_of_means(stats, n, scope_elems, traits.min_scale, scales);
+        scales[n - 1] = scale_of(&traits, (double)stats[n - 1], last_elems);
+    }
+    for (size_t i = 0; i < n; i++) {
         inverses[i] = inverse_of(scales[i]);
     }
 }

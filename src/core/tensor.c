@@ -124,13 +124,21 @@ static bool has_byte_from(const uint8_t *bytes, uint8_t limit) {
     return (word & carried & 0x80 * each) != 0;
 }
 
-enum { VALID_BLOCK = 64 };
+enum { VALID_BLOCK = 64, LONG_BLOCK = 8 * VALID_BLOCK };
 
-/* The greatest of VALID_BLOCK bytes: a loop that compilers turn into vector instructions. */
-static uint8_t greatest_byte(const uint8_t *bytes) {
+/* The greatest of one or more blocks of VALID_BLOCK bytes: loops that compilers turn into vector
+ * instructions. */
+static uint8_t greatest_byte(const uint8_t *bytes, size_t n_bytes) {
+    uint8_t most[VALID_BLOCK] = {0};
     uint8_t greatest = 0;
+    for (size_t block = 0; block < n_bytes; block += VALID_BLOCK) {
+        for (size_t i = 0; i < VALID_BLOCK; i++) {
+            const uint8_t byte = bytes[block + i];
+            most[i] = byte > most[i] ? byte : most[i];
+        }
+    }
     for (size_t i = 0; i < VALID_BLOCK; i++) {
-        greatest = bytes[i] > greatest ? bytes[i] : greatest;
+        greatest = most[i] > greatest ? most[i] : greatest;
     }
     return greatest;
 }
@@ -141,7 +149,10 @@ size_t lt_first_invalid_byte(lathe_dtype dtype, const uint8_t *bytes, size_t n_b
         return n_bytes;
     }
     size_t i = 0;
-    while (n_bytes - i >= VALID_BLOCK && greatest_byte(bytes + i) < limit) {
+    while (n_bytes - i >= LONG_BLOCK && greatest_byte(bytes + i, LONG_BLOCK) < limit) {
+        i += LONG_BLOCK;
+    }
+    while (n_bytes - i >= VALID_BLOCK && greatest_byte(bytes + i, VALID_BLOCK) < limit) {
         i += VALID_BLOCK;
     }
     while (n_bytes - i >= sizeof(uint64_t) && !has_byte_from(bytes + i, limit)) {

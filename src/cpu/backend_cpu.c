@@ -119,8 +119,16 @@ static void parallel_for(lt_backend *backend, size_t n_tasks, void (*task)(void 
 static lathe_status copy(lt_backend *backend, lt_queue *queue, const lt_buffer *from,
                          uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
                          uint64_t n_bytes) {
-    return upload(backend, queue, to, to_offset, (const uint8_t *)from->host + from_offset,
-                  n_bytes);
+    const lt_kernels *kernels = &cpu_of(backend)->kernels;
+    const uint8_t *src = (const uint8_t *)from->host + from_offset;
+    if (from->n_bytes + to->n_bytes <= backend->cache_bytes) {
+        return upload(backend, queue, to, to_offset, src, n_bytes);
+    }
+    kernels->copy(src, (uint8_t *)to->host + to_offset, (size_t)n_bytes, NULL);
+    if (kernels->publish != NULL) {
+        kernels->publish();
+    }
+    return LATHE_OK;
 }
 
 /* A work unit on its way to the threads. */

@@ -26,6 +26,13 @@ lathe_status lt_cpu_backend_create(const lathe_config *config, lathe_pool *pool,
  * sides. */
 enum { LT_TILE = 2560 };
 
+/* Sums of one scale with itself: of[k - 1] is that of k, added one after another in F32. */
+typedef struct lt_lane_sums {
+    bool is_set;
+    float scale;
+    float of[LATHE_STAT_LANES];
+} lt_lane_sums;
+
 /* Reads elements of a tensor. */
 typedef struct lt_reader {
     const lt_kernels *kernels;
@@ -38,6 +45,7 @@ typedef struct lt_reader {
     const float *scales;
     uint64_t first_scale;
     lt_outcome *outcome; /* receives CORRUPT_DATA */
+    lt_lane_sums *sums;  /* of the last scale; NULL: nobody keeps them between tiles */
 } lt_reader;
 
 /* True for BITNET158 in groups that do not begin bytes. */

@@ -60,7 +60,10 @@
     X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
     X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
     X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
-    X(bf16_to_i2, LATHE_BF16, LATHE_I2)
+    X(bf16_to_i2, LATHE_BF16, LATHE_I2)                                                            \
+    X(f32_to_i1, LATHE_F32, LATHE_I1)                                                              \
+    X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
+    X(bf16_to_i1, LATHE_BF16, LATHE_I1)
 
 /* Encoders that, where a level has them, also come in a form that takes the next scope's statistic
  * meanwhile: those in which computing takes about as long as reading. */
@@ -71,8 +74,7 @@
     X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
     X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
     X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
-    X(bf16_to_i2, LATHE_BF16, LATHE_I2)                                                            \
-    X(bf16_to_i1, LATHE_BF16, LATHE_I1)
+    X(bf16_to_i2, LATHE_BF16, LATHE_I2)
 
 /* The same, where a level has them, of base-3 bytes; these have a form of their own for VBMI. */
 #define LT_TERNARY_ENCODERS(X)                                                                     \
@@ -139,6 +141,29 @@
     X(abssum_codes, LATHE_I8, LT_STAT_ABSSUM)                                                      \
     X(absmax_i4, LATHE_I4, LT_STAT_ABSMAX)                                                         \
     X(absmax_i2, LATHE_I2, LT_STAT_ABSMAX)
+/* The same, where a level has them. */
+#define LT_CODE_SUM_KERNELS(X)                                                                     \
+    X(abssum_i4, LATHE_I4, LT_STAT_ABSSUM)                                                         \
+    X(abssum_i2, LATHE_I2, LT_STAT_ABSSUM)
+
+/* Several conversions at once, where a level has them: from floats, as values of that or of a
+ * narrower float, to codes with scales of their own. X(name, source, as, to). */
+#define LT_FUSED_KERNELS(X)                                                                        \
+    X(f32_to_i8, LATHE_F32, LATHE_F32, LATHE_I8)                                                   \
+    X(f32_to_i4, LATHE_F32, LATHE_F32, LATHE_I4)                                                   \
+    X(f32_to_i2, LATHE_F32, LATHE_F32, LATHE_I2)                                                   \
+    X(f32_as_f16_to_i8, LATHE_F32, LATHE_F16, LATHE_I8)                                            \
+    X(f32_as_f16_to_i4, LATHE_F32, LATHE_F16, LATHE_I4)                                            \
+    X(f32_as_f16_to_i2, LATHE_F32, LATHE_F16, LATHE_I2)                                            \
+    X(f32_as_bf16_to_i8, LATHE_F32, LATHE_BF16, LATHE_I8)                                          \
+    X(f32_as_bf16_to_i4, LATHE_F32, LATHE_BF16, LATHE_I4)                                          \
+    X(f32_as_bf16_to_i2, LATHE_F32, LATHE_BF16, LATHE_I2)                                          \
+    X(f16_to_i8, LATHE_F16, LATHE_F16, LATHE_I8)                                                   \
+    X(f16_to_i4, LATHE_F16, LATHE_F16, LATHE_I4)                                                   \
+    X(f16_to_i2, LATHE_F16, LATHE_F16, LATHE_I2)                                                   \
+    X(bf16_to_i8, LATHE_BF16, LATHE_BF16, LATHE_I8)                                                \
+    X(bf16_to_i4, LATHE_BF16, LATHE_BF16, LATHE_I4)                                                \
+    X(bf16_to_i2, LATHE_BF16, LATHE_BF16, LATHE_I2)
 
 /* Statistics of one tile. X(name, source dtype, statistic). */
 #define LT_STAT_KERNELS(X)                                                                         \

@@ -28,7 +28,8 @@ typedef struct lt_kernel_params {
     float inv_scale;
     float max_code;    /* 127, 7 or 1 */
     float extra_codes; /* 0 or 1 */
-    size_t ahead;      /* bytes of the source that COLD kernels prefetch ahead; 0: their own */
+    size_t ahead;      /* bytes of the source that COLD kernels prefetch ahead; 0: their own, and
+                          of two lines one */
 } lt_kernel_params;
 
 /* Converts n_elems consecutive elements. Both sides begin on an element's first byte, with no other
@@ -97,29 +98,82 @@ typedef struct lt_recode {
     float max_code; /* of the target, as in lt_kernel_params */
     float extra_codes;
     bool are_narrow; /* the codes lie in [-8, 7] */
+    /* Of each group LATHE_STAT_LANES numbers: its scale, added to 0 once, twice and so on, in F32.
+     * Sums of I2 in groups of more than LT_SHORT_SUM_ELEMS look at them. */
+    const float *lane_sums;
 } lt_recode;
+
+enum { LT_SHORT_SUM_ELEMS = 2 * LATHE_STAT_LANES };
 
 /* Decodes codes, a byte each or packed, and encodes what they stand for; otherwise as
  * lt_convert_fn.
  */
 typedef void lt_recode_fn(const void *codes, void *dst, size_t n_elems, const lt_recode *how);
 
+/* How scales are made of statistics: lt_scales_from_stats. */
+typedef struct lt_scale_of {
+    float max_code; /* of a dtype whose rule that is; 0: they are means */
+    double n_elems; /* of a mean: above 0 */
+    float least;
+} lt_scale_of;
+
+/* Scales and their inverses from n statistics, all finite. */
+typedef void lt_scales_fn(const lt_scale_of *how, const float *stats, size_t n, float *scales,
+                          float *inverses);
+
+/* Base-3 bytes to codes of I2, packed: n_elems of them, from element `skip` of the first byte on.
+ * The bits behind the last one are undefined, as are LT_REPACK_SLACK bytes more, for which there is
+ * room. */
+enum { LT_REPACK_SLACK = 192 };
+typedef void lt_repack_fn(const void *src, void *dst, size_t skip, size_t n_elems);
+
+/* Codes of one or two bits to base-3 bytes, as lt_recode_fn; n_groups groups of any length, which
+ * all make the same of a code. False, with nothing done, where they do not, or it is not known how.
+ */
+typedef bool lt_ternary_fn(const void *codes, void *dst, size_t n_elems, const lt_recode *how,
+                           size_t n_groups);
+
 /* A statistic of what each group of codes, a byte each or packed, stands for; sums of at most
  * LATHE_STAT_TILE. `inverses` and the target's bounds are not looked at. Infinite where it
  * overflows. */
 typedef void lt_code_stat_fn(const void *codes, size_t n_elems, const lt_recode *how, float *stats);
 
-/* How many codes above 0 there are at the most that a ladder leads to: those of I4. */
-enum { LT_LADDER_RUNGS = LATHE_I4_MAX };
+/* How floats become codes of several types, one after another, in one go. */
+typedef struct lt_fused {
+    const float *inverses; /* of each group: of the first type's scale, which its own values lead
+                              to, as lt_group_encode_fn has them */
+    size_t group_elems;    /* groups as in lt_group_encode_fn, of any length; each begins a byte of
+                              the result */
+    short factor;          /* codes of the last type are those of the first times factor / 2^15,
+                              rounded to nearest, ties upwards; 0: they are the same */
+    const void *next; /* as many elements of the source: their statistics are taken meanwhile */
+    float *next_stats;
+    size_t ahead; /* bytes: what lies so far from what is read of `next` is prefetched */
+    bool streams; /* stores pass the cache, where they can */
+} lt_fused;
 
-/* F32 to I4 where the code of x is, with its sign, the number of ascending rungs that |x| reaches;
- * NaN reaches none. Otherwise as lt_convert_fn. */
-typedef void lt_ladder_fn(const void *src, uint8_t *dst, size_t n_elems, const float *rungs);
+/* Converts n_elems floats, all finite; the values of narrower ones where the kernel says so.
+ * Statistics are greatest magnitudes, of the source as it is, as lt_group_stat_fn gives them. */
+typedef void lt_fused_fn(const void *src, void *dst, size_t n_elems, const lt_fused *how);
 
-#if defined(__x86_64__)
-lt_ladder_fn lt_ladder_f32_to_i4_avx2;
-lt_ladder_fn lt_ladder_f32_to_i4_avx512;
-#endif
+enum { LT_FUSED_TYPES = 16, LT_FUSED_SCOPES = 128 };
+
+/* Between these, products of scales and codes, and inverses, stay normal numbers. */
+#define LT_FUSED_LEAST_SCALE 0x1p-100f
+#define LT_FUSED_MOST_SCALE 0x1p100f
+
+/* What statistics lead to. */
+typedef struct lt_fused_rule {
+    lathe_dtype as; /* what the statistics are rounded to; F32: they are not */
+    unsigned n_types;
+    float max_codes[LT_FUSED_TYPES];
+} lt_fused_rule;
+
+/* From statistics of n scopes, at most LT_FUSED_SCOPES, the inverses of the first type's scales,
+ * and the last type's scales. False where one of the first type's is not finite, or neither 0 nor
+ * between the bounds above. */
+typedef bool lt_fused_scales_fn(const lt_fused_rule *rule, const float *stats, size_t n,
+                                float *inverses, float *scales);
 
 /* Where a kernel's data is expected. HOT: both sides in cache: plain loads and stores. COLD: in
  * memory: the output streams past the cache, or is prefetched for writing, whichever the CPU
@@ -127,7 +181,7 @@ lt_ladder_fn lt_ladder_f32_to_i4_avx512;
 typedef enum lt_heat { LT_HOT = 0, LT_COLD = 1 } lt_heat;
 enum { LT_HEAT_COUNT = 2 };
 
-enum { LT_DTYPE_SLOTS = LATHE_DTYPE_LAST + 1 };
+enum { LT_DTYPE_SLOTS = LATHE_DTYPE_LAST + 1, LT_FLOAT_SLOTS = LATHE_BF16 + 1 };
 
 /* NULL in convert[][] means that the pair goes through the F32 tile. Every core kernel is there. */
 typedef struct lt_kernels {
@@ -144,6 +198,9 @@ typedef struct lt_kernels {
     lt_pack_fn *unpack_bitnet158;
     /* Between quantized types; NULL where a level has none of them: they go through F32 then. */
     lt_pack_fn *unpack[LT_DTYPE_SLOTS];
+    lt_repack_fn *repack_bitnet158;
+    lt_ternary_fn *ternary[LT_DTYPE_SLOTS];
+    lt_scales_fn *scales;
     lt_recode_fn *lookup[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_recode_fn *recode[LT_HEAT_COUNT][LT_DTYPE_SLOTS]; /* of bytes */
     lt_code_stat_fn *code_stat[LT_STAT_COUNT][LT_DTYPE_SLOTS];
@@ -151,11 +208,16 @@ typedef struct lt_kernels {
     lt_quality_fn *quality;
     lt_quality_saturated_fn *quality_saturated;
     const struct lt_precise_loops *precise;
-    lt_ladder_fn *ladder_f32_to_i4; /* NULL where a level has none */
+    /* By the source, what its values become first, and the target; NULL where a level has none. */
+    lt_fused_fn *fused[LT_FLOAT_SLOTS][LT_FLOAT_SLOTS][LT_DTYPE_SLOTS];
+    lt_fused_scales_fn *fused_scales;
     /* Called once after COLD kernels, before another thread may read what they wrote: streaming
      * stores are not ordered with what follows. Waiting for them after each call would cost more
      * than short calls take. NULL: nothing to do. */
     void (*publish)(void);
+
+    /* Copies bytes, which are the elements, from COLD memory to COLD memory. */
+    lt_convert_fn *copy;
 } lt_kernels;
 
 /* Fills *kernels with the scalar reference, then upgrades it level by level up to `isa`, which the

@@ -14,7 +14,8 @@ typedef struct lt_recoder {
     lt_heat heat;       /* of the result's memory */
     uint64_t src_scope; /* elements of a row that share a scale, on either side */
     uint64_t dst_scope;
-    uint64_t unit; /* elements of a row that share both */
+    uint64_t unit;   /* elements of a row that share both */
+    bool takes_rows; /* finds_scales, by rows */
 } lt_recoder;
 
 lt_recoder lt_recoder_of(const lt_kernels *kernels, const lt_work *work, const lt_reader *src);
@@ -28,6 +29,11 @@ uint64_t lt_recode_columns(const lt_recoder *r, const lt_work *work, const lt_re
  * left; their scales are found and stored first. */
 uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_reader *src,
                           uint64_t row, uint64_t col, uint64_t n_elems);
+
+/* The same for whole rows of one scope each, up to n_rows of them, from one on that begins a byte
+ * on both sides; returns how many. */
+uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reader *src,
+                        uint64_t row, uint64_t n_rows);
 
 /* The statistic of at most LATHE_STAT_TILE elements. False where it has to be taken from their
  * decoded values. */

@@ -4,6 +4,7 @@
 #include "core/dtype.h"
 #include "core/precise.h"
 #include "core/quality.h"
+#include "cpu/groups.h"
 #include "cpu/recode.h"
 #include "cpu/scopes.h"
 #include <math.h>
@@ -18,13 +19,11 @@ typedef struct conversion {
     lt_reader dst_reader; /* strict: decodes what has been written */
     uint8_t *dst;
     float *dst_scales;
-    lt_convert_fn *direct;        /* NULL: through the tile */
-    lt_group_stat_fn *group_stat; /* NULL: scopes are converted one by one */
-    lt_group_encode_fn *group_encode;
+    lt_convert_fn *direct;            /* NULL: through the tile */
+    lt_group_encoder groups;          /* where its `stat` is NULL scopes are converted one by one */
     lt_group_decode_fn *group_decode; /* NULL: groups of the source are decoded one by one */
     lt_recoder recoder;               /* between quantized types */
-    lt_scope_encoder scopes;          /* beside group_stat */
-    bool far_prefetch;                /* reach beyond the segment that is being encoded */
+    lt_scope_encoder scopes;          /* beside `groups` */
     size_t ahead;                     /* of the direct kernel's parameters */
     float max_code;
     float extra_codes;
@@ -290,86 +289,12 @@ static void find_scale(const conversion *c, uint64_t row, uint64_t col, uint64_t
     *dst_scale_at(c, row, col) = scale;
 }
 
-/* Columns whose source is read for the statistics and again for the codes. Short scopes are taken a
- * few at a time, 2.5 KiB of the source: so little that the processor, which executes out of order,
- * reads ahead into the next ones while it encodes these. */
-enum {
-    SEGMENT_BYTES = 2560,
-    MAX_GROUP_ELEMS = LATHE_STAT_TILE,
-    MAX_SEGMENT_SCOPES = SEGMENT_BYTES / LATHE_GROUP_MULTIPLE,
-    PREFETCH_BYTES = 4096, /* at the most, or beyond the segment */
-};
-
-static uint64_t own_scale_step(const conversion *c) {
-    uint64_t scope = lt_layout_scale_run(&c->pass->dst);
-    uint64_t step = c->through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
-    uint64_t unit_bytes = c->pass->src.unit_bytes;
-    return lt_max(SEGMENT_BYTES / unit_bytes / step, 1) * step;
-}
-
-/* Columns that lie in a row, with scales of their own: where they are. */
-typedef struct segment {
-    const uint8_t *src;
-    uint8_t *dst;
-    float *scales;
-} segment;
-
-/* What the two passes over a segment prefetch. */
-typedef struct prefetches {
-    lt_prefetch by_stat;
-    lt_prefetch by_encoder;
-} prefetches;
-
-/* Far: the segment after next, the halves one after the other. Near: alternate lines of the next
- * segment, or, where that is long, of what is read soon, and then the beginning of the next. All
- * this was measured. */
-static prefetches prefetches_of(const conversion *c, const uint8_t *src, size_t n_bytes) {
-    enum { CACHE_LINE = 64 };
-    if (c->far_prefetch) {
-        const uint8_t *first = src + n_bytes + PREFETCH_BYTES;
-        return (prefetches){{first, CACHE_LINE}, {first + n_bytes / 2, CACHE_LINE}};
-    }
-    if (n_bytes > PREFETCH_BYTES) {
-        return (prefetches){{src + PREFETCH_BYTES, 2 * (size_t)CACHE_LINE},
-                            {src + n_bytes, CACHE_LINE}};
-    }
-    return (prefetches){{src + n_bytes, 2 * (size_t)CACHE_LINE},
-                        {src + n_bytes + CACHE_LINE, 2 * (size_t)CACHE_LINE}};
-}
-
-/* Converts a segment of groups by two kernel calls. Returns false, with nothing done that the
- * general way would not do again, where a statistic is not finite. */
-static bool convert_groups(const conversion *c, const segment *at, uint64_t n_elems) {
-    float stats[MAX_SEGMENT_SCOPES];
-    float inverses[MAX_SEGMENT_SCOPES];
-    lathe_dtype dtype = c->pass->dst.dtype;
-    size_t group = (size_t)lt_layout_scale_run(&c->pass->dst);
-    uint64_t n_groups = lt_ceil_div(n_elems, group);
-    uint64_t n_bytes = n_elems * c->pass->src.unit_bytes;
-    const prefetches ahead = prefetches_of(c, at->src, (size_t)n_bytes);
-    c->group_stat(at->src, (size_t)n_elems, group, stats, ahead.by_stat);
-    for (uint64_t i = 0; i < n_groups; i++) {
-        if (!isfinite(stats[i])) {
-            return false;
-        }
-    }
-    lt_scales_from_stats(dtype, stats, n_groups, group, n_elems - (n_groups - 1) * group,
-                         at->scales, inverses);
-    if (dtype == LATHE_I1) { /* signs need no scale */
-        const lt_kernel_params none = {0};
-        c->direct(at->src, at->dst, (size_t)n_elems, &none);
-    } else {
-        c->group_encode(at->src, at->dst, (size_t)n_elems, group, inverses, ahead.by_encoder);
-    }
-    return true;
-}
-
 static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col, uint64_t n_cols) {
     const lt_layout *dst = &c->pass->dst;
     uint64_t end = col + n_cols;
     uint64_t scope = lt_layout_scale_run(dst);
-    uint64_t step = own_scale_step(c);
-    segment at = {
+    uint64_t step = lt_own_scale_step(c->pass, c->through_codes);
+    lt_segment at = {
         .src = lt_reader_run(&c->src, row * dst->row_elems + col).bytes,
         .dst = dst_at(c, row, col),
         .scales = dst_scale_at(c, row, col),
@@ -383,14 +308,15 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
             }
         }
         uint64_t part = lt_min(step, end - col);
-        if (c->group_stat == NULL || !convert_groups(c, &at, part)) {
+        at.n_elems = part;
+        if (c->groups.stat == NULL || !lt_encode_groups(&c->groups, &at)) {
             for (uint64_t done = 0; done < part; done += scope) {
                 find_scale(c, row, col + done, lt_min(scope, part - done));
             }
             convert_columns(c, row, col, part);
         }
         col += part;
-        if (c->group_stat != NULL) {
+        if (c->groups.stat != NULL) {
             at.src += lt_layout_col_bytes(&c->pass->src, part);
             at.dst += lt_layout_col_bytes(dst, part);
             at.scales += lt_ceil_div(part, scope);
@@ -440,16 +366,13 @@ static void find_group_kernels(conversion *c, const lt_cpu_backend *cpu) {
     lathe_dtype from = pass->src.dtype;
     bool is_checked =
         pass->strict || pass->quality != LATHE_BALANCED || c->work->outcome->quality != NULL;
-    uint64_t scope = dst->scale_elems;
-    bool is_group = scope > 0 && (scope % LATHE_GROUP_MULTIPLE == 0 || scope == dst->row_elems);
     lt_heat heat = pass->beyond_cache ? LT_COLD : LT_HOT;
-    c->group_encode = kernels->group_encode[heat][from][dst->dtype];
-    bool has_encoder = c->group_encode != NULL || (dst->dtype == LATHE_I1 && c->direct != NULL);
-    if (pass->own_scales && !is_checked && is_group && scope <= MAX_GROUP_ELEMS && has_encoder) {
-        c->group_stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
+    if (!is_checked) {
+        c->groups = lt_group_encoder_of(cpu, pass);
+    }
+    if (c->groups.stat != NULL) {
         c->scopes = lt_scope_encoder_of(cpu, pass);
     }
-    c->far_prefetch = cpu->features.far_prefetch;
     if (pass->src.scale_elems > 0 && pass->src.scale_elems % LATHE_GROUP_MULTIPLE == 0 &&
         pass->src.row_elems == dst->row_elems) {
         c->group_decode = kernels->group_decode[heat][from][dst->dtype];
@@ -468,10 +391,14 @@ static lt_heat kernel_heat(const lt_work *work) {
     return lt_layout_col_bytes(&pass->dst, run) < SHORT_RUN_BYTES ? LT_HOT : LT_COLD;
 }
 
-/* How far kernels that narrow prefetch: they wait for reads. 0: as far as they do by themselves. */
+/* How far kernels prefetch; further if they narrow, as they wait for reads. 0: as far as they do by
+ * themselves. */
 static size_t ahead_of(const lt_cpu_backend *cpu, const lt_pass *pass) {
-    enum { FAR_BYTES = 8192 };
-    return cpu->features.far_prefetch && pass->src.n_bytes > pass->dst.n_bytes ? FAR_BYTES : 0;
+    enum { FAR_BYTES = 8192, NEAR_BYTES = 2048 };
+    if (!cpu->features.far_prefetch) {
+        return 0;
+    }
+    return pass->src.n_bytes > pass->dst.n_bytes ? FAR_BYTES : NEAR_BYTES;
 }
 
 static conversion conversion_of(const lt_cpu_backend *cpu, const lt_work *work) {
@@ -523,6 +450,14 @@ static void convert_range(conversion *c, const lt_range *range) {
         if (row * c->pass->dst.row_elems + range->col > lt_outcome_element(work->outcome)) {
             break; /* the conversion fails at an earlier element */
         }
+        if (c->recoder.takes_rows && range->n_cols == c->pass->dst.row_elems) {
+            uint64_t left = range->row + range->n_rows - row;
+            uint64_t n_done = lt_recode_rows(&c->recoder, work, &c->src, row, left);
+            if (n_done > 0) {
+                row += n_done - 1;
+                continue;
+            }
+        }
         if (work->measure_only) {
             measure_row(c, row, range->col, range->n_cols);
         } else if (c->pass->own_scales) {
@@ -547,6 +482,7 @@ static void convert_measured(conversion *c, const lt_range *range) {
     lt_quality_sums quality = {0};
     c->quality = &quality;
     convert_range(c, range);
+    c->quality = NULL;
     lt_quality_merge(c->work->outcome->quality, &quality);
 }
 

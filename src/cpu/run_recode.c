@@ -2,16 +2,14 @@
 /* Conversions between quantized types: codes are unpacked to bytes, a few thousand at a time, and
  * become the codes of the other scale without being decoded to memory. */
 #include "cpu/recode.h"
+#include "cpu/recode_chunk.h"
 
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/precise.h"
+#include "core/scale.h"
 #include <float.h>
-#include <math.h>
-
-/* Codes that are unpacked at a time: whole bytes of every dtype, five whole groups of up to 1,024
- * elements, and few enough for a first-level cache that holds them twice. */
-enum { CHUNK = 5120, MAX_UNITS = CHUNK / LATHE_GROUP_MULTIPLE, BYTE_ELEMS = 8 };
+#include <string.h>
 
 static bool is_narrow(lathe_dtype dtype) {
     return dtype != LATHE_I8;
@@ -19,93 +17,48 @@ static bool is_narrow(lathe_dtype dtype) {
 
 /* ---- codes */
 
-/* Columns that are taken at once: where their codes are, and both scales of each unit that they
- * touch. */
-typedef struct chunk {
-    lathe_dtype dtype;
-    const uint8_t *bytes; /* of the source, from the one on that has the first element */
-    uint64_t skip;        /* elements that come before it there */
-    uint64_t n_elems;
-    uint64_t first; /* elements of the first unit, of which the chunk may have the end alone */
-    float scales[MAX_UNITS + 1];
-    float inverses[MAX_UNITS + 1];
-    int8_t buffer[CHUNK + BYTE_ELEMS]; /* for codes that are unpacked */
-} chunk;
+/* BITNET158 that has been repacked. */
+static void find_crumbs(lt_chunk *c) {
+    c->dtype = LATHE_I2;
+    c->bytes = c->of_trits->bytes;
+    c->skip = 0;
+}
 
-/* Finds the chunk that begins at an element of the source. */
-static void locate(const lt_reader *src, uint64_t row, uint64_t col, chunk *c) {
+/* Finds the codes that begin at an element of the source: n_elems of them, which is set. */
+static void locate(const lt_reader *src, uint64_t row, uint64_t col, lt_chunk *c) {
     const lt_layout *layout = src->layout;
     c->dtype = layout->dtype;
     c->bytes =
         src->bytes + (row * layout->row_bytes + lt_layout_col_bytes(layout, col) - src->first_byte);
     c->skip = lt_layout_col_in_unit(layout, col);
+    if (c->dtype == LATHE_BITNET158) {
+        src->kernels->repack_bitnet158(c->bytes, c->of_trits->bytes, (size_t)c->skip,
+                                       (size_t)c->n_elems);
+        find_crumbs(c);
+    }
 }
 
 /* The same for an element of the target. */
 static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t row, uint64_t col,
-                          chunk *c) {
+                          lt_chunk *c) {
     uint64_t before = src->is_flat ? row * r->pass->dst.row_elems : 0;
     locate(src, src->is_flat ? 0 : row, before + col, c);
-}
-
-/* The chunk's codes, a byte each; at most CHUNK of them unless they are so already. */
-static const int8_t *unpack(const lt_kernels *kernels, chunk *c) {
-    if (c->dtype == LATHE_I8) {
-        return (const int8_t *)c->bytes;
-    }
-    lt_pack_fn *unpack_codes =
-        c->dtype == LATHE_BITNET158 ? kernels->unpack_bitnet158 : kernels->unpack[c->dtype];
-    unpack_codes(c->bytes, c->buffer, (size_t)(c->skip + c->n_elems));
-    return c->buffer + c->skip;
-}
-
-/* Signs: the canonical sum of n_elems times the scale. A lane's sum depends on their number alone.
- */
-static float sum_of_signs(uint64_t n_elems, float scale) {
-    float lanes[LATHE_STAT_LANES];
-    float sum = 0;
-    for (uint64_t i = 0; i < n_elems / LATHE_STAT_LANES; i++) {
-        sum += scale;
-    }
-    if (n_elems % LATHE_STAT_LANES == 0) {
-        return sum * LATHE_STAT_LANES; /* doubling does not round */
-    }
-    for (uint64_t lane = 0; lane < LATHE_STAT_LANES; lane++) {
-        lanes[lane] = lane < n_elems % LATHE_STAT_LANES ? sum + scale : sum;
-    }
-    for (uint64_t half = LATHE_STAT_LANES / 2; half > 0; half /= 2) {
-        for (uint64_t lane = 0; lane < half; lane++) {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    return lanes[0];
-}
-
-/* Signs need not be looked at. */
-static void find_sign_stats(const chunk *c, lt_stat which, const lt_recode *how, float *stats) {
-    for (uint64_t i = 0, done = 0; done < c->n_elems; i++, done += how->group_elems) {
-        uint64_t n_group = lt_min(how->group_elems, c->n_elems - done);
-        stats[i] = which == LT_STAT_ABSMAX ? how->scales[i] : sum_of_signs(n_group, how->scales[i]);
-    }
-}
-
-/* A statistic of each unit. */
-static void find_stats(const lt_kernels *kernels, chunk *c, lt_stat which, const lt_recode *how,
-                       float *stats) {
-    lt_code_stat_fn *packed = kernels->code_stat[which][c->dtype];
-    if (c->dtype == LATHE_I1) {
-        find_sign_stats(c, which, how, stats);
-    } else if (packed != NULL && c->skip == 0) {
-        packed(c->bytes, (size_t)c->n_elems, how, stats);
-    } else {
-        kernels->code_stat[which][LATHE_I8](unpack(kernels, c), (size_t)c->n_elems, how, stats);
-    }
 }
 
 /* ---- scales */
 
 static bool is_scale(float scale) {
     return scale >= 0 && scale <= FLT_MAX;
+}
+
+/* A scale for each unit. */
+static bool copy_scales(const float *from, uint64_t n_units, float *scales) {
+    bool are_scales = true;
+    for (uint64_t i = 0; i < n_units; i++) {
+        scales[i] = from[i];
+        are_scales &= is_scale(from[i]);
+    }
+    return are_scales;
 }
 
 /* The source's scales of n units, from the one on that has column `col` of the target. False if one
@@ -117,6 +70,9 @@ static bool source_scales(const lt_recoder *r, const lt_reader *src, uint64_t ro
     const float *of_row =
         is_one ? src->scales
                : src->scales + (lt_layout_scale_index(layout, row, 0) - src->first_scale);
+    if (!is_one && r->unit == r->src_scope) {
+        return copy_scales(of_row + col / r->unit, n_units, scales);
+    }
     uint64_t at = is_one ? 0 : col / r->src_scope;
     uint64_t left = is_one ? UINT64_MAX : r->src_scope - col % r->src_scope;
     bool are_scales = true;
@@ -154,9 +110,30 @@ static void target_inverses(const lt_recoder *r, const lt_work *work, uint64_t r
     }
 }
 
+/* lt_scales_from_stats. */
+static void scales_from_stats(const lt_recoder *r, const float *stats, uint64_t n_scopes,
+                              uint64_t scope_elems, uint64_t last_elems, float *scales,
+                              float *inverses) {
+    const lathe_dtype dtype = r->pass->dst.dtype;
+    const lt_dtype_traits *traits = lt_dtype_traits_of(dtype);
+    enum { FEW = 4 };
+    const bool are_alike = last_elems == scope_elems;
+    const uint64_t n_whole = n_scopes < FEW ? 0 : are_alike ? n_scopes : n_scopes - 1;
+    const lt_scale_of how = {.max_code = traits->rule == LT_RULE_ABSMAX ? traits->max_code : 0,
+                             .n_elems = (double)scope_elems,
+                             .least = traits->min_scale};
+    if (n_whole > 0) {
+        r->kernels->scales(&how, stats, (size_t)n_whole, scales, inverses);
+    }
+    if (n_whole < n_scopes) {
+        lt_scales_from_stats(dtype, stats + n_whole, n_scopes - n_whole, scope_elems, last_elems,
+                             scales + n_whole, inverses + n_whole);
+    }
+}
+
 /* ---- columns */
 
-static lt_recode how_of(const lt_recoder *r, const chunk *c, uint64_t first_unit) {
+static lt_recode how_of(const lt_recoder *r, const lt_chunk *c, uint64_t first_unit) {
     return (lt_recode){
         .scales = c->scales + first_unit,
         .inverses = c->inverses + first_unit,
@@ -167,26 +144,27 @@ static lt_recode how_of(const lt_recoder *r, const chunk *c, uint64_t first_unit
     };
 }
 
-/* True if the chunk can be looked up as it is. */
-static bool is_looked_up(const lt_recoder *r, lathe_dtype to, uint64_t skip, uint64_t head) {
-    const lt_layout *src = &r->pass->src;
-    return r->kernels->lookup[r->heat][src->dtype][to] != NULL && skip == 0 &&
-           lt_layout_col_in_unit(src, head) == 0;
+/* True if codes of a dtype can be looked up as they are. */
+static bool is_looked_up(const lt_recoder *r, lathe_dtype from, lathe_dtype to, uint64_t skip,
+                         uint64_t head) {
+    return r->kernels->lookup[r->heat][from][to] != NULL && skip == 0 &&
+           head % lt_dtype_traits_of(from)->unit_elems == 0;
 }
 
 /* Makes the target's codes of a dtype: its own, or bytes to be packed. */
-static void make_codes(const lt_recoder *r, chunk *c, lt_heat heat, lathe_dtype to, uint8_t *out) {
+static void make_codes(const lt_recoder *r, lt_chunk *c, lt_heat heat, lathe_dtype to,
+                       uint8_t *out) {
     uint64_t head = c->first < r->unit ? lt_min(c->first, c->n_elems) : 0;
     lt_recode_fn *recode = r->kernels->recode[heat][to];
     uint64_t src_per_byte = 1;
     uint64_t dst_per_byte = lt_dtype_traits_of(to)->unit_elems;
     const uint8_t *codes;
-    if (is_looked_up(r, to, c->skip, head)) {
+    if (is_looked_up(r, c->dtype, to, c->skip, head)) {
         recode = r->kernels->lookup[heat][c->dtype][to];
-        src_per_byte = r->pass->src.unit_elems;
+        src_per_byte = lt_dtype_traits_of(c->dtype)->unit_elems;
         codes = c->bytes;
     } else {
-        codes = (const uint8_t *)unpack(r->kernels, c);
+        codes = (const uint8_t *)lt_chunk_unpack(r->kernels, c);
     }
     const lt_recode of_head = how_of(r, c, 0);
     const lt_recode of_rest = how_of(r, c, head > 0 ? 1 : 0);
@@ -199,44 +177,97 @@ static void make_codes(const lt_recoder *r, chunk *c, lt_heat heat, lathe_dtype 
     }
 }
 
-static void store_codes(const lt_recoder *r, const lt_work *work, chunk *c, uint64_t row,
-                        uint64_t col) {
+/* Where the target's bytes begin. */
+static uint8_t *bytes_at(const lt_recoder *r, const lt_work *work, uint64_t row, uint64_t col) {
     const lt_layout *dst = &r->pass->dst;
-    uint8_t *out = lt_span_bytes(&work->dst) +
-                   (row * dst->row_bytes + lt_layout_col_bytes(dst, col) - work->dst.first_byte);
-    if (dst->dtype == LATHE_BITNET158) { /* a byte may hold codes of two units */
-        int8_t codes[CHUNK];
-        make_codes(r, c, LT_HOT, LATHE_I8, (uint8_t *)codes);
-        r->kernels->pack_bitnet158(codes, out, (size_t)c->n_elems);
+    return lt_span_bytes(&work->dst) +
+           (row * dst->row_bytes + lt_layout_col_bytes(dst, col) - work->dst.first_byte);
+}
+
+/* To base-3 bytes by way of codes of I2. */
+static void store_through_crumbs(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
+    const float one = 1;
+    const lt_recode as_they_are = {
+        .scales = &one, .inverses = &one, .max_code = LATHE_BITNET158_MAX};
+    lt_crumbs made;
+    make_codes(r, c, LT_HOT, LATHE_I2, made.bytes);
+    (void)r->kernels->ternary[LATHE_I2](made.bytes, out, (size_t)c->n_elems, &as_they_are, 1);
+}
+
+/* At most LT_CHUNK codes; a byte may hold codes of two units. */
+static void store_ternary_chunk(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
+    const uint64_t head = c->first < r->unit ? c->first : 0;
+    int8_t codes[LT_CHUNK];
+    if (c->dtype == LATHE_I4 && r->kernels->ternary[LATHE_I2] != NULL &&
+        is_looked_up(r, LATHE_I4, LATHE_I2, c->skip, head) &&
+        head % lt_dtype_traits_of(LATHE_I2)->unit_elems == 0) {
+        store_through_crumbs(r, c, out);
+        return;
+    }
+    make_codes(r, c, LT_HOT, LATHE_I8, (uint8_t *)codes);
+    r->kernels->pack_bitnet158(codes, out, (size_t)c->n_elems);
+}
+
+static void store_ternary(const lt_recoder *r, lt_chunk *c, uint64_t n_units, uint8_t *out) {
+    const lt_recode how = how_of(r, c, 0);
+    const uint64_t n_elems = c->n_elems;
+    lt_ternary_fn *kernel = r->kernels->ternary[c->dtype];
+    if (kernel != NULL && c->skip == 0 &&
+        kernel(c->bytes, out, (size_t)n_elems, &how, (size_t)n_units)) {
+        return;
+    }
+    for (uint64_t done = 0; done < n_elems; done += LT_CHUNK) { /* more is one unit's */
+        c->n_elems = lt_min(n_elems - done, LT_CHUNK);
+        store_ternary_chunk(r, c, out + done / LATHE_BITNET158_PER_BYTE);
+        c->bytes += LT_CHUNK / lt_dtype_traits_of(c->dtype)->unit_elems;
+    }
+    c->n_elems = n_elems;
+}
+
+static void store_codes(const lt_recoder *r, const lt_work *work, lt_chunk *c, uint64_t n_units,
+                        uint64_t row, uint64_t col) {
+    const lathe_dtype dtype = r->pass->dst.dtype;
+    uint8_t *out = bytes_at(r, work, row, col);
+    if (dtype == LATHE_BITNET158) {
+        store_ternary(r, c, n_units, out);
     } else {
-        make_codes(r, c, r->heat, dst->dtype, out);
+        make_codes(r, c, r->heat, dtype, out);
     }
 }
 
 /* How many columns can be taken at once: as many as share both scales, or as there is room for. */
 static uint64_t chunk_elems(const lt_recoder *r, uint64_t skip, uint64_t col, uint64_t n_elems) {
     lathe_dtype to = r->pass->dst.dtype;
+    lathe_dtype from = r->pass->src.dtype;
     uint64_t first = r->unit - col % r->unit;
-    bool is_in_place = to != LATHE_BITNET158 && (r->pass->src.dtype == LATHE_I8 ||
-                                                 is_looked_up(r, to, skip, lt_min(first, n_elems)));
-    return lt_min(n_elems, is_in_place && first > CHUNK ? first : CHUNK);
+    bool has_room = from == LATHE_I8 || is_looked_up(r, from, to, skip, lt_min(first, n_elems));
+    if (to == LATHE_BITNET158) { /* whose bytes do not end where a unit does */
+        has_room = r->kernels->ternary[from] != NULL && skip == 0;
+        first -= first % LT_CHUNK;
+    }
+    return lt_min(n_elems,
+                  from != LATHE_BITNET158 && has_room && first > LT_CHUNK ? first : LT_CHUNK);
 }
 
 uint64_t lt_recode_columns(const lt_recoder *r, const lt_work *work, const lt_reader *src,
                            uint64_t row, uint64_t col, uint64_t n_elems) {
-    chunk c;
+    lt_crumbs of_trits;
+    lt_chunk c;
     uint64_t done = 0;
+    c.of_trits = &of_trits;
     while (done < n_elems) {
         uint64_t at = col + done;
-        locate_target(r, src, row, at, &c);
-        c.n_elems = chunk_elems(r, c.skip, at, n_elems - done);
+        uint64_t before = src->is_flat ? row * r->pass->dst.row_elems : 0;
+        uint64_t skip = lt_layout_col_in_unit(&r->pass->src, before + at);
+        c.n_elems = chunk_elems(r, skip, at, n_elems - done);
         c.first = r->unit - at % r->unit;
         uint64_t n_units = c.n_elems <= c.first ? 1 : 1 + lt_ceil_div(c.n_elems - c.first, r->unit);
         if (!source_scales(r, src, row, at, n_units, c.scales)) {
             break;
         }
+        locate_target(r, src, row, at, &c);
         target_inverses(r, work, row, at, n_units, c.inverses);
-        store_codes(r, work, &c, row, at);
+        store_codes(r, work, &c, n_units, row, at);
         done += c.n_elems;
     }
     return done;
@@ -249,38 +280,44 @@ static uint64_t scopes_elems(const lt_recoder *r, uint64_t n_elems) {
     const lt_layout *dst = &r->pass->dst;
     bool ends_byte = lt_layout_col_in_unit(dst, r->dst_scope) == 0;
     uint64_t step = ends_byte ? r->dst_scope : r->dst_scope * dst->unit_elems;
-    return n_elems <= lt_min(step, CHUNK) ? n_elems : lt_min(n_elems, CHUNK / step * step);
+    return n_elems <= lt_min(step, LT_CHUNK) ? n_elems : lt_min(n_elems, LT_CHUNK / step * step);
 }
 
 /* The statistics of a chunk's scopes, from those of its units. False if one is not finite. */
-static bool find_scope_stats(const lt_recoder *r, chunk *c, uint64_t n_scopes, float *stats) {
-    float found[MAX_UNITS];
+static bool find_scope_stats(const lt_recoder *r, lt_chunk *c, uint64_t n_scopes, float *stats) {
+    float found[LT_CHUNK_UNITS];
     const lt_recode how = how_of(r, c, 0);
     uint64_t n_units = lt_ceil_div(c->n_elems, r->unit);
     uint64_t units_per_scope = lt_ceil_div(r->dst_scope, r->unit);
     bool is_finite = true;
-    find_stats(r->kernels, c, lt_stat_of(r->pass->dst.dtype), &how, found);
-    for (uint64_t i = 0; i < n_scopes; i++) {
-        stats[i] = 0;
+    lt_chunk_stats(r->kernels, c, lt_stat_of(r->pass->dst.dtype), &how,
+                   units_per_scope == 1 ? stats : found);
+    if (units_per_scope > 1) { /* only of greatest magnitudes */
+        memset(stats, 0, (size_t)n_scopes * sizeof(float));
+        for (uint64_t i = 0; i < n_units; i++) {
+            float *stat = &stats[i / units_per_scope];
+            *stat = found[i] > *stat || !(found[i] <= FLT_MAX) ? found[i] : *stat;
+        }
     }
-    for (uint64_t i = 0; i < n_units; i++) { /* several to a scope only of greatest magnitudes */
-        float *stat = &stats[units_per_scope == 1 ? i : i / units_per_scope];
-        *stat = found[i] > *stat ? found[i] : *stat;
-        is_finite = is_finite && found[i] <= FLT_MAX;
+    for (uint64_t i = 0; i < n_scopes; i++) {
+        is_finite &= stats[i] <= FLT_MAX;
     }
     return is_finite;
 }
 
 uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_reader *src,
                           uint64_t row, uint64_t col, uint64_t n_elems) {
-    chunk c;
-    float stats[MAX_UNITS];
-    float inverses[MAX_UNITS];
+    lt_crumbs of_trits;
+    lt_chunk c;
+    float stats[LT_CHUNK_UNITS];
+    float inverses[LT_CHUNK_UNITS];
     uint64_t scope = r->dst_scope;
+    c.of_trits = &of_trits;
     c.n_elems = scopes_elems(r, n_elems);
     c.first = r->unit;
     uint64_t n_units = lt_ceil_div(c.n_elems, r->unit);
     uint64_t n_scopes = lt_ceil_div(c.n_elems, scope);
+    uint64_t per_scope = lt_ceil_div(scope, r->unit);
     if (c.n_elems == 0 || !source_scales(r, src, row, col, n_units, c.scales)) {
         return 0;
     }
@@ -289,14 +326,78 @@ uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_rea
     if (!find_scope_stats(r, &c, n_scopes, stats)) {
         return 0;
     }
-    lt_scales_from_stats(r->pass->dst.dtype, stats, n_scopes, scope,
-                         c.n_elems - (n_scopes - 1) * scope, target_scales(work, row, col),
-                         inverses);
-    for (uint64_t i = 0, per_scope = lt_ceil_div(scope, r->unit); i < n_units; i++) {
-        c.inverses[i] = inverses[per_scope == 1 ? i : i / per_scope];
+    scales_from_stats(r, stats, n_scopes, scope, c.n_elems - (n_scopes - 1) * scope,
+                      target_scales(work, row, col), per_scope == 1 ? c.inverses : inverses);
+    for (uint64_t i = 0; per_scope > 1 && i < n_units; i++) {
+        c.inverses[i] = inverses[i / per_scope];
     }
-    store_codes(r, work, &c, row, col);
+    store_codes(r, work, &c, n_units, row, col);
     return c.n_elems;
+}
+
+/* ---- rows */
+
+/* Rows that are looked at twice while they are in the first-level cache. */
+static uint64_t rows_at_once(const lt_recoder *r, uint64_t n_rows) {
+    enum { CACHED_BYTES = 16384 };
+    uint64_t most = lt_max(CACHED_BYTES / lt_max(r->pass->src.row_bytes, 1), 1);
+    return lt_min(n_rows, lt_min(most, LT_SUMS_AT_ONCE));
+}
+
+/* The statistics of rows. False if one is not finite. */
+static bool find_row_stats(const lt_recoder *r, const lt_reader *src, uint64_t row, uint64_t n_rows,
+                           const float *scales, lt_chunk *c, lt_crumbs *of_trits, float *stats) {
+    float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES];
+    const lt_stat which = lt_stat_of(r->pass->dst.dtype);
+    const bool takes_sums = lt_takes_lane_sums(r->pass->src.dtype, which, c->n_elems);
+    bool is_finite = true;
+    if (takes_sums) {
+        lt_find_lane_sums(scales, n_rows, c->n_elems, sums);
+    }
+    for (uint64_t i = 0; i < n_rows; i++) {
+        lt_recode how = how_of(r, c, 0);
+        how.scales = &scales[i];
+        how.lane_sums = takes_sums ? sums[i] : NULL;
+        lt_reader_check(src, (row + i) * c->n_elems, c->n_elems);
+        c->of_trits = &of_trits[i];
+        locate_target(r, src, row + i, 0, c);
+        lt_chunk_stats(r->kernels, c, which, &how, &stats[i]);
+        is_finite = is_finite && stats[i] <= FLT_MAX;
+    }
+    return is_finite;
+}
+
+uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reader *src,
+                        uint64_t row, uint64_t n_rows) {
+    lt_crumbs of_trits[LT_SUMS_AT_ONCE];
+    lt_chunk c;
+    float scales[LT_SUMS_AT_ONCE];
+    float stats[LT_SUMS_AT_ONCE];
+    float inverses[LT_SUMS_AT_ONCE];
+    uint64_t n = rows_at_once(r, n_rows);
+    for (uint64_t i = 0; i < n; i++) {
+        if (!source_scales(r, src, row + i, 0, 1, &scales[i])) {
+            return 0;
+        }
+    }
+    c.n_elems = r->unit;
+    c.first = r->unit;
+    if (!find_row_stats(r, src, row, n, scales, &c, of_trits, stats)) {
+        return 0;
+    }
+    scales_from_stats(r, stats, n, r->unit, r->unit, target_scales(work, row, 0), inverses);
+    for (uint64_t i = 0; i < n; i++) {
+        c.scales[0] = scales[i];
+        c.inverses[0] = inverses[i];
+        c.of_trits = &of_trits[i];
+        if (r->pass->src.dtype == LATHE_BITNET158) {
+            find_crumbs(&c);
+        } else {
+            locate_target(r, src, row + i, 0, &c);
+        }
+        store_codes(r, work, &c, 1, row + i, 0);
+    }
+    return n;
 }
 
 /* ---- what a pass allows */
@@ -329,15 +430,32 @@ lt_recoder lt_recoder_of(const lt_kernels *kernels, const lt_work *work, const l
     bool is_plain = pass->quality == LATHE_BALANCED && !is_read_back;
     bool by_units = r.unit == r.dst_scope || lt_stat_of(to->dtype) == LT_STAT_ABSMAX;
     r.finds_scales = r.is_on && is_plain && by_units && r.dst_scope <= LATHE_STAT_TILE;
+    /* Longer ones are looked at twice one by one: memory is read meanwhile. */
+    bool is_short = from->unit_elems > 2;
+    r.takes_rows = r.finds_scales && pass->own_scales && r.unit == row_elems && is_short;
     return r;
 }
 
 /* ---- statistics of tiles */
 
+/* The lane sums of a scale, which are often those of the tile before. */
+static const float *keep_lane_sums(lt_lane_sums *kept, float scale) {
+    if (!kept->is_set || kept->scale != scale) {
+        float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES];
+        lt_find_lane_sums(&scale, 1, LATHE_STAT_TILE, sums);
+        memcpy(kept->of, sums[0], sizeof kept->of);
+        kept->scale = scale;
+        kept->is_set = true;
+    }
+    return kept->of;
+}
+
 bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t n_elems,
                     float *stat) {
     const lt_layout *layout = src->layout;
-    chunk c;
+    lt_crumbs of_trits;
+    lt_chunk c;
+    c.of_trits = &of_trits;
     *stat = 0;
     if (src->kernels->code_stat[which][LATHE_I8] == NULL || layout->n_scales == 0) {
         return false;
@@ -347,14 +465,17 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
         uint64_t row = src->is_flat ? 0 : (elem + done) / layout->row_elems;
         float found;
         c.n_elems = lt_min(run.n_elems, n_elems - done);
-        const lt_recode how = {.scales = &run.scale,
-                               .group_elems = (size_t)c.n_elems,
-                               .are_narrow = is_narrow(layout->dtype)};
+        lt_recode how = {.scales = &run.scale,
+                         .group_elems = (size_t)c.n_elems,
+                         .are_narrow = is_narrow(layout->dtype)};
         if (!is_scale(run.scale) || (which == LT_STAT_ABSSUM && c.n_elems < n_elems)) {
             return false;
         }
+        if (src->sums != NULL && lt_takes_lane_sums(layout->dtype, which, c.n_elems)) {
+            how.lane_sums = keep_lane_sums(src->sums, run.scale);
+        }
         locate(src, row, elem + done - row * layout->row_elems, &c);
-        find_stats(src->kernels, &c, which, &how, &found);
+        lt_chunk_stats(src->kernels, &c, which, &how, &found);
         *stat = found > *stat ? found : *stat;
         done += c.n_elems;
     }

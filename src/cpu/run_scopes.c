@@ -23,7 +23,6 @@ lt_scope_encoder lt_scope_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
             .encode = kernels->scope_encode[src->dtype][dst->dtype],
             .stat = kernels->group_stat[LT_COLD][lt_stat_of(dst->dtype)][src->dtype],
             .last = kernels->group_encode[LT_COLD][src->dtype][dst->dtype],
-            .signs = kernels->convert[LT_COLD][src->dtype][dst->dtype],
             .to = dst->dtype,
             .n_elems = (size_t)scope,
             .src_bytes = (size_t)src_bytes,
@@ -31,18 +30,6 @@ lt_scope_encoder lt_scope_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
         };
     }
     return encoder;
-}
-
-/* The last scope of a run, after which there may be nothing. */
-static void encode_last(const lt_scope_encoder *e, const uint8_t *src, uint8_t *dst,
-                        float inverse) {
-    if (e->last != NULL) {
-        const lt_prefetch beyond = {src + e->src_bytes, CACHE_LINE};
-        e->last(src, dst, e->n_elems, e->n_elems, &inverse, beyond);
-    } else {
-        const lt_kernel_params none = {0};
-        e->signs(src, dst, e->n_elems, &none);
-    }
 }
 
 uint64_t lt_encode_scopes(const lt_scope_encoder *encoder, const lt_scope_run *run) {
@@ -63,7 +50,8 @@ uint64_t lt_encode_scopes(const lt_scope_encoder *encoder, const lt_scope_run *r
         if (i + 1 < run->n_scopes) {
             stat = e.encode(src, dst, e.n_elems, inverse, PREFETCH_BYTES);
         } else {
-            encode_last(&e, src, dst, inverse);
+            const lt_prefetch beyond = {src + e.src_bytes, CACHE_LINE};
+            e.last(src, dst, e.n_elems, e.n_elems, &inverse, beyond);
         }
         src += e.src_bytes;
         dst += e.dst_bytes;

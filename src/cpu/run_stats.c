@@ -68,6 +68,8 @@ void lt_cpu_stats_tiles(const lt_cpu_backend *cpu, const lt_work *work, uint64_t
                         uint64_t n_tiles) {
     const lt_pass *pass = work->pass;
     lt_reader reader = lt_reader_of(cpu, pass, &pass->src, &work->src, work->outcome);
+    lt_lane_sums sums = {.is_set = false};
+    reader.sums = &sums;
     for (uint64_t tile = first_tile; tile < first_tile + n_tiles; tile++) {
         uint64_t elem;
         uint64_t n_elems;

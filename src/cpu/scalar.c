@@ -272,8 +272,14 @@ static uint64_t saturated_f32(const float *src, size_t n_elems, const lt_kernel_
     return count;
 }
 
+static void copy(const void *src, void *dst, size_t n_elems, const lt_kernel_params *params) {
+    (void)params;
+    memcpy(dst, src, n_elems);
+}
+
 void lt_kernels_init_scalar(lt_kernels *kernels) {
     kernels->isa = LATHE_ISA_SCALAR;
+    kernels->copy = copy;
     for (int heat = 0; heat < LT_HEAT_COUNT; heat++) {
 #define SET_CONVERT(name, from, to) kernels->convert[heat][from][to] = name;
         LT_CORE_KERNELS(SET_CONVERT)

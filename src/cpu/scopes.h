@@ -9,8 +9,7 @@
 typedef struct lt_scope_encoder {
     lt_scope_encode_fn *encode; /* NULL: not for this pass */
     lt_group_stat_fn *stat;     /* of the first scope */
-    lt_group_encode_fn *last;   /* NULL, to I1: `signs` */
-    lt_convert_fn *signs;
+    lt_group_encode_fn *last;
     lathe_dtype to;
     size_t n_elems; /* of a scope */
     size_t src_bytes;

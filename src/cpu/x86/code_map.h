@@ -52,6 +52,29 @@ LT_INLINE vi map_codes(const code_map *map, const float codes[16]) {
     return encode_values(x, map);
 }
 
+/* True if a code below 0 becomes the same with all of n groups' scales; what its negative becomes
+ * then is the same, too. */
+LT_INLINE bool map_alike(const lt_recode *how, size_t n_groups, float code) {
+    const code_map map = code_map_of(how, 0);
+    vi first = v_zero();
+    for (size_t group = 0; group < n_groups; group += V_BYTES) {
+        vf x[4];
+        LT_UNROLL
+        for (int i = 0; i < 4; i++) {
+            const size_t at = group + (size_t)i * V_FLOATS;
+            const size_t left = at < n_groups ? n_groups - at : 0;
+            const vf scales = v_load_floats(how->scales + at, left, how->scales[0]);
+            x[i] = v_mul(v_mul(v_set1(code), scales),
+                         v_load_floats(how->inverses + at, left, how->inverses[0]));
+        }
+        const vi codes = v_min_bytes(v_to_code_bytes(x, map.bound), map.most);
+        first = group == 0 ? v_first_to_all(codes) : first;
+        if (!v_are_equal(codes, first))
+            return false;
+    }
+    return true;
+}
+
 /* The codes that 1, 2 and 4 bits stand for. */
 _Alignas(64) static const
     float codes_of_i1[16] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};

@@ -4,6 +4,7 @@
 #define LT_CPU_X86_CODES_H
 
 #include "cpu/x86/simd_avx2.h"
+#include <float.h>
 
 /* Codes of -8 to 7 by a table of 16 bytes, which is there twice. */
 LT_INLINE vi v_lookup_codes(vi codes, vi table) {
@@ -12,6 +13,10 @@ LT_INLINE vi v_lookup_codes(vi codes, vi table) {
 
 LT_INLINE vi v_and(vi a, vi b) {
     return _mm256_and_si256(a, b);
+}
+
+LT_INLINE vi v_set1_i8(char x) {
+    return _mm256_set1_epi8(x);
 }
 
 LT_INLINE vi v_all_if(bool condition) {
@@ -128,18 +133,82 @@ LT_INLINE __m128i v_first_16(vi bytes) {
     return _mm256_castsi256_si128(bytes);
 }
 
+/* The first byte in all places. */
+LT_INLINE vi v_first_to_all(vi x) {
+    return _mm256_broadcastb_epi8(_mm256_castsi256_si128(x));
+}
+
+LT_INLINE bool v_are_equal(vi a, vi b) {
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b)) == -1;
+}
+
+/* n floats, and then others. */
+LT_INLINE vf v_load_floats(const float *src, size_t n, float others) {
+    const int n_there = n < V_FLOATS ? (int)n : V_FLOATS;
+    const vi is_there =
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n_there), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_blendv_ps(v_set1(others), _mm256_maskload_ps(src, is_there),
+                            _mm256_castsi256_ps(is_there));
+}
+
+/* Scales. */
+
+LT_INLINE vf v_divide(vf a, vf b) {
+    return _mm256_div_ps(a, b);
+}
+
+LT_INLINE vf v_min(vf a, vf b) {
+    return _mm256_min_ps(a, b);
+}
+
+LT_INLINE vf v_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+
+LT_INLINE float v_greatest(vf x) {
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
+LT_INLINE float v_least(vf x) {
+    return -v_greatest(_mm256_sub_ps(_mm256_setzero_ps(), x));
+}
+
+/* Each divided in double, and rounded. */
+LT_INLINE vf v_means(vf x, double n) {
+    const __m256d low =
+        _mm256_div_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_set1_pd(n));
+    const __m256d high =
+        _mm256_div_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)), _mm256_set1_pd(n));
+    return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+}
+
+LT_INLINE vf v_finite_or_0(vf x) {
+    return _mm256_and_ps(x, _mm256_cmp_ps(x, _mm256_set1_ps(FLT_MAX), _CMP_LE_OQ));
+}
+
 /* Statistics. */
 
 LT_INLINE vi v_max_abs_8(vi max, vi codes) {
     return _mm256_max_epu8(max, _mm256_abs_epi8(codes));
 }
 
-LT_INLINE uint32_t v_reduce_max_8(vi x) {
-    __m128i z = _mm_max_epu8(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    z = _mm_max_epu8(z, _mm_srli_epi16(z, 8));
-    /* There is an instruction for the least of eight. */
-    const __m128i least = _mm_minpos_epu16(_mm_andnot_si128(z, _mm_set1_epi16(0xff)));
-    return ~(uint32_t)_mm_cvtsi128_si32(least) & 0xff;
+LT_INLINE vi v_max_bytes(vi a, vi b) {
+    return _mm256_max_epu8(a, b);
+}
+
+/* The greatest byte of each of four vectors. */
+LT_INLINE __m128i v_reduce_max_8_each(const vi x[4]) {
+    const vi a =
+        _mm256_max_epu8(_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
+    const vi b =
+        _mm256_max_epu8(_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
+    const vi c = _mm256_max_epu8(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    __m128i z = _mm_max_epu8(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    z = _mm_max_epu8(z, _mm_srli_epi32(z, 16));
+    z = _mm_max_epu8(z, _mm_srli_epi32(z, 8));
+    return _mm_and_si128(z, _mm_set1_epi32(0xff));
 }
 
 /* 16 values do not fit in a vector: narrow codes are converted as others are. */

@@ -4,6 +4,7 @@
 #define LT_CPU_X86_CODES_H
 
 #include "cpu/x86/simd_avx512.h"
+#include <float.h>
 
 /* Codes of -8 to 7 by a table of 16 bytes, which is there four times. */
 LT_INLINE vi v_lookup_codes(vi codes, vi table) {
@@ -12,6 +13,10 @@ LT_INLINE vi v_lookup_codes(vi codes, vi table) {
 
 LT_INLINE vi v_and(vi a, vi b) {
     return _mm512_and_si512(a, b);
+}
+
+LT_INLINE vi v_set1_i8(char x) {
+    return _mm512_set1_epi8(x);
 }
 
 LT_INLINE vi v_all_if(bool condition) {
@@ -128,19 +133,84 @@ LT_INLINE __m128i v_first_16(vi bytes) {
     return _mm512_castsi512_si128(bytes);
 }
 
+/* The first byte in all places. */
+LT_INLINE vi v_first_to_all(vi x) {
+    return _mm512_broadcastb_epi8(_mm512_castsi512_si128(x));
+}
+
+LT_INLINE bool v_are_equal(vi a, vi b) {
+    return _mm512_cmpneq_epi8_mask(a, b) == 0;
+}
+
+/* n floats, and then others. */
+LT_INLINE vf v_load_floats(const float *src, size_t n, float others) {
+    const __mmask16 is_there = (__mmask16)(n < V_FLOATS ? (1u << n) - 1 : 0xffff);
+    return _mm512_mask_loadu_ps(v_set1(others), is_there, src);
+}
+
+/* Scales. */
+
+LT_INLINE vf v_divide(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+
+LT_INLINE vf v_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
+
+LT_INLINE vf v_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+
+LT_INLINE float v_least(vf x) {
+    return _mm512_reduce_min_ps(x);
+}
+
+LT_INLINE float v_greatest(vf x) {
+    return _mm512_reduce_max_ps(x);
+}
+
+/* Each divided in double, and rounded. */
+LT_INLINE vf v_means(vf x, double n) {
+    const __m512d low =
+        _mm512_div_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_set1_pd(n));
+    const __m512d high =
+        _mm512_div_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), _mm512_set1_pd(n));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high),
+                              1);
+}
+
+LT_INLINE vf v_finite_or_0(vf x) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ), x);
+}
+
 /* Statistics. */
 
 LT_INLINE vi v_max_abs_8(vi max, vi codes) {
     return _mm512_max_epu8(max, _mm512_abs_epi8(codes));
 }
 
-LT_INLINE uint32_t v_reduce_max_8(vi x) {
-    const __m256i y = _mm256_max_epu8(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
-    __m128i z = _mm_max_epu8(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
-    z = _mm_max_epu8(z, _mm_srli_epi16(z, 8));
-    /* There is an instruction for the least of eight. */
-    const __m128i least = _mm_minpos_epu16(_mm_andnot_si128(z, _mm_set1_epi16(0xff)));
-    return ~(uint32_t)_mm_cvtsi128_si32(least) & 0xff;
+LT_INLINE vi v_max_bytes(vi a, vi b) {
+    return _mm512_max_epu8(a, b);
+}
+
+/* The greatest byte of each of four vectors. */
+LT_INLINE __m128i v_reduce_max_8_each(const vi x[4]) {
+    vi y[2];
+    LT_UNROLL
+    for (int i = 0; i < 2; i++) {
+        y[i] = _mm512_max_epu8(_mm512_shuffle_i32x4(x[2 * i], x[2 * i + 1], 0x88),
+                               _mm512_shuffle_i32x4(x[2 * i], x[2 * i + 1], 0xdd));
+    }
+    vi z = _mm512_max_epu8(_mm512_shuffle_i32x4(y[0], y[1], 0x88),
+                           _mm512_shuffle_i32x4(y[0], y[1], 0xdd));
+    z = _mm512_max_epu8(z, _mm512_unpackhi_epi64(z, z));
+    z = _mm512_max_epu8(z, _mm512_srli_epi64(z, 32));
+    z = _mm512_max_epu8(z, _mm512_srli_epi64(z, 16));
+    z = _mm512_max_epu8(z, _mm512_srli_epi64(z, 8));
+    const vi first = _mm512_maskz_permutexvar_epi32(
+        0xf, _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), z);
+    return _mm_and_si128(_mm512_castsi512_si128(first), _mm_set1_epi32(0xff));
 }
 
 /* The magnitudes of what 16 narrow codes and a scale stand for, to look codes up in. */

@@ -2,6 +2,9 @@
 /* Kernels that unpack codes to bytes, and statistics of what bytes stand for.
  *
  * Parameters: the including file has included one of codes_*.h. */
+#ifndef LT_CPU_X86_CODES_TEMPLATE_H
+#define LT_CPU_X86_CODES_TEMPLATE_H
+
 #include "cpu/x86/convert_template.h"
 
 #define UNPACK_KERNEL(name, bits)                                                                  \
@@ -81,6 +84,22 @@ void LT_NAME_PLAIN(unpack_bitnet158)(const void *src, void *dst, size_t n_elems)
     convert(s, HOT, src, dst, n_elems, NULL, (relatives){0});
 }
 
+void LT_NAME_PLAIN(repack_bitnet158)(const void *src, void *dst, size_t skip, size_t n_elems) {
+    enum { BLOCK = 5 * 256, BYTE_ELEMS = LATHE_BITNET158_PER_BYTE };
+    _Alignas(64) uint8_t codes[BLOCK + V_BYTES + BYTE_ELEMS] = {0};
+    const uint8_t *in = src;
+    uint8_t *out = dst;
+    while (n_elems > 0) {
+        const size_t n_part = n_elems < BLOCK ? n_elems : BLOCK;
+        LT_NAME_PLAIN(unpack_bitnet158)(in, codes, skip + n_part);
+        for (size_t i = 0; i < n_part; i += V_BYTES)
+            v_store_crumbs(out + i / 4, v_load(codes + skip + i), LT_STORE_PLAIN);
+        in += BLOCK / BYTE_ELEMS;
+        out += BLOCK / 4;
+        n_elems -= n_part;
+    }
+}
+
 /* The last codes, fewer than a block of 64, among zeros, which change no statistic. */
 LT_INLINE const uint8_t *fill_block(uint8_t block[LATHE_STAT_LANES], const uint8_t *src,
                                     size_t n_elems) {
@@ -89,15 +108,32 @@ LT_INLINE const uint8_t *fill_block(uint8_t block[LATHE_STAT_LANES], const uint8
     return block;
 }
 
-/* The greatest magnitude is the greatest code's, as the scale is not below 0. */
-LT_INLINE float absmax_of(const uint8_t *src, size_t n_elems, float scale) {
+/* The greatest magnitude of codes, in any byte. */
+LT_INLINE vi max_of_bytes(const uint8_t *src, size_t n_elems) {
     _Alignas(64) uint8_t last[LATHE_STAT_LANES];
     vi max = v_zero();
     for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES)
         max = v_max_abs_8(max, v_load(src));
     if (n_elems > 0)
         max = v_max_abs_8(max, v_load(fill_block(last, src, n_elems)));
-    return (float)v_reduce_max_8(max) * scale;
+    return max;
+}
+
+/* Greatest magnitudes of groups, of which each bytes: those of the greatest codes, as no scale is
+ * below 0. */
+enum { MAX_AT_ONCE = 4 };
+
+LT_INLINE void store_maxima(const vi max[MAX_AT_ONCE], const float *scales, size_t n,
+                            float *stats) {
+    const __m128 codes = _mm_cvtepi32_ps(v_reduce_max_8_each(max));
+    if (n >= MAX_AT_ONCE) {
+        _mm_storeu_ps(stats, _mm_mul_ps(codes, _mm_loadu_ps(scales)));
+    } else {
+        float some[MAX_AT_ONCE];
+        _mm_storeu_ps(some, codes);
+        for (size_t i = 0; i < n; i++)
+            stats[i] = some[i] * scales[i];
+    }
 }
 
 enum { CODE_SUMS = LATHE_STAT_LANES / V_FLOATS };
@@ -135,15 +171,32 @@ LT_INLINE float abssum_of(const uint8_t *src, size_t n_elems, float scale, bool 
     return v_fold(sum[0]);
 }
 
+/* What finds the greatest of a group that has n_elems elements. */
+typedef vi max_fn(const uint8_t *src, size_t n_elems);
+
+LT_INLINE void absmax_groups(max_fn *max_of, unsigned bits, const uint8_t *src, size_t n_elems,
+                             const lt_recode *how, float *stats) {
+    for (size_t group = 0; n_elems > 0; group += MAX_AT_ONCE) {
+        vi max[MAX_AT_ONCE];
+        size_t n = 0;
+        LT_UNROLL
+        for (int i = 0; i < MAX_AT_ONCE; i++) {
+            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+            max[i] = v_zero();
+            if (n_group > 0) {
+                max[i] = max_of(src, n_group);
+                n++;
+            }
+            src += n_group * bits / 8;
+            n_elems -= n_group;
+        }
+        store_maxima(max, how->scales + group, n, stats + group);
+    }
+}
+
 void LT_NAME_PLAIN(absmax_codes)(const void *codes, size_t n_elems, const lt_recode *how,
                                  float *stats) {
-    const uint8_t *src = codes;
-    for (size_t group = 0; n_elems > 0; group++) {
-        const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
-        stats[group] = absmax_of(src, n_group, how->scales[group]);
-        src += n_group;
-        n_elems -= n_group;
-    }
+    absmax_groups(max_of_bytes, 8, codes, n_elems, how, stats);
 }
 
 void LT_NAME_PLAIN(abssum_codes)(const void *codes, size_t n_elems, const lt_recode *how,
@@ -160,10 +213,41 @@ void LT_NAME_PLAIN(abssum_codes)(const void *codes, size_t n_elems, const lt_rec
     }
 }
 
+/* A vector of scales from one of statistics, and their inverses. */
+LT_INLINE vf scales_of(const lt_scale_of *how, vf stats, vf *inverses) {
+    vf scales;
+    if (how->max_code > 0) {
+        scales = v_divide(stats, v_set1(how->max_code));
+    } else {
+        const vf means = v_min(v_means(stats, how->n_elems), v_set1(FLT_MAX));
+        scales = v_max(means, v_set1(how->least));
+    }
+    *inverses = v_finite_or_0(v_divide(v_set1(1), scales));
+    return scales;
+}
+
+void LT_NAME_PLAIN(scales)(const lt_scale_of *how, const float *stats, size_t n, float *scales,
+                           float *inverses) {
+    vf inverse;
+    for (; n >= V_FLOATS; n -= V_FLOATS) {
+        v_store_f32(scales, scales_of(how, v_load_f32(stats), &inverse), LT_STORE_PLAIN);
+        v_store_f32(inverses, inverse, LT_STORE_PLAIN);
+        stats += V_FLOATS;
+        scales += V_FLOATS;
+        inverses += V_FLOATS;
+    }
+    if (n > 0) {
+        float some[2][V_FLOATS];
+        v_store_f32(some[0], scales_of(how, v_load_floats(stats, n, 0), &inverse), LT_STORE_PLAIN);
+        v_store_f32(some[1], inverse, LT_STORE_PLAIN);
+        memcpy(scales, some[0], n * sizeof(float));
+        memcpy(inverses, some[1], n * sizeof(float));
+    }
+}
+
 /* Packed codes, by a table of what half a byte holds at the most. Bits behind the last code do not
  * count. */
-LT_INLINE float absmax_of_halves(const uint8_t *src, size_t n_elems, unsigned bits, vi table,
-                                 float scale) {
+LT_INLINE vi max_of_halves(const uint8_t *src, size_t n_elems, unsigned bits, vi table) {
     _Alignas(64) uint8_t last[V_BYTES] = {0};
     size_t n_bytes = (n_elems * bits + 7) / 8;
     const unsigned n_over = (unsigned)(n_elems * bits % 8);
@@ -171,38 +255,35 @@ LT_INLINE float absmax_of_halves(const uint8_t *src, size_t n_elems, unsigned bi
     n_bytes -= n_over != 0;
     for (; n_bytes >= V_BYTES; n_bytes -= V_BYTES, src += V_BYTES) {
         const vi x = v_load(src);
-        max = v_max_abs_8(max, v_shuffle_bytes(table, v_low_halves(x)));
-        max = v_max_abs_8(max, v_shuffle_bytes(table, v_high_halves(x)));
+        max = v_max_bytes(max, v_shuffle_bytes(table, v_low_halves(x)));
+        max = v_max_bytes(max, v_shuffle_bytes(table, v_high_halves(x)));
     }
     if (n_bytes > 0 || n_over != 0) {
         memcpy(last, src, n_bytes);
         if (n_over != 0)
             last[n_bytes] = src[n_bytes] & (uint8_t)((1u << n_over) - 1);
         const vi x = v_load(last);
-        max = v_max_abs_8(max, v_shuffle_bytes(table, v_low_halves(x)));
-        max = v_max_abs_8(max, v_shuffle_bytes(table, v_high_halves(x)));
+        max = v_max_bytes(max, v_shuffle_bytes(table, v_low_halves(x)));
+        max = v_max_bytes(max, v_shuffle_bytes(table, v_high_halves(x)));
     }
-    return (float)v_reduce_max_8(max) * scale;
+    return max;
 }
 
 /* Groups that end inside a vector are left to the smallest ones. */
 #define PACKED_ABSMAX(name, bits, ...)                                                             \
+    LT_INLINE vi name##_max(const uint8_t *src, size_t n_elems) {                                  \
+        return max_of_halves(src, n_elems, bits, v_table_to_all(_mm_setr_epi8(__VA_ARGS__)));      \
+    }                                                                                              \
     void LT_NAME_PLAIN(name)(const void *codes, size_t n_elems, const lt_recode *how,              \
                              float *stats) {                                                       \
-        const vi table = v_table_to_all(_mm_setr_epi8(__VA_ARGS__));                               \
-        const uint8_t *src = codes;                                                                \
         if (V_BYTES > 32 && n_elems > how->group_elems &&                                          \
-            how->group_elems * (bits) / 8 % V_BYTES != 0) {                                        \
+            how->group_elems * (bits) / 8 % V_BYTES != 0)                                          \
             lt_##name##_avx2(codes, n_elems, how, stats);                                          \
-            return;                                                                                \
-        }                                                                                          \
-        for (size_t group = 0; n_elems > 0; group++) {                                             \
-            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;        \
-            stats[group] = absmax_of_halves(src, n_group, bits, table, how->scales[group]);        \
-            src += n_group * (bits) / 8;                                                           \
-            n_elems -= n_group;                                                                    \
-        }                                                                                          \
+        else                                                                                       \
+            absmax_groups(name##_max, bits, codes, n_elems, how, stats);                           \
     }
 
 PACKED_ABSMAX(absmax_i4, 4, 0, 1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1)
 PACKED_ABSMAX(absmax_i2, 2, 0, 1, 2, 1, 1, 1, 2, 1, 2, 2, 2, 2, 1, 1, 2, 1)
+
+#endif

@@ -2,6 +2,7 @@
 /* Kernels from codes to floats.
  *
  * Parameters: the including file has included one of simd_*.h. */
+#include "cpu/numerics.h"
 #include "cpu/x86/groups_template.h"
 #include "cpu/x86/values_template.h"
 #ifndef LT_OWN_TERNARY
@@ -100,7 +101,7 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
     group_walk walk = {scales, group_elems, group_elems};
     for (; n_elems >= GROUPS_STEP_ELEMS; n_elems -= GROUPS_STEP_ELEMS) {
         const step_floats of = walk_step(&walk, GROUPS_STEP_ELEMS, LATHE_GROUP_MULTIPLE);
-        prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES);
+        prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES, false);
         step(src, dst, &of, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
         src += s.src_bytes;
         dst += s.dst_bytes;
@@ -128,7 +129,7 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
 
 /* Most steps lie in one group. */
 LT_INLINE bool same_bits(float a, float b) {
-    return memcmp(&a, &b, sizeof a) == 0;
+    return lt_f32_bits(a) == lt_f32_bits(b);
 }
 
 /* Makes a vector of pair_bytes, or two, out of vector v of digits; `table` is what table_of makes

@@ -27,6 +27,10 @@ void LT_NAME_PLAIN(pack_bitnet158)(const void *src, void *dst, size_t n_elems) {
     convert(s, HOT, src, dst, n_elems, NULL, (relatives){0});
 }
 
+#if LT_HAS_VBMI
+#include "cpu/x86/trit_planes_vbmi.h"
+#else
+
 /* A step whose five vectors of codes have an inverse scale each. */
 typedef void own_step_fn(const uint8_t *src, uint8_t *dst, const step_floats *inverses,
                          lt_store store);
@@ -104,5 +108,7 @@ LT_INLINE void encode_ternary_groups(own_step_fn *step, size_t elem_bytes, polic
 TERNARY_KERNEL(f32, 4)
 TERNARY_KERNEL(f16, 2)
 TERNARY_KERNEL(bf16, 2)
+
+#endif
 
 #endif

@@ -28,3 +28,10 @@ FLOATS_KERNEL(f16, 2, f32, 4, F32_PAIR_BYTES)
 FLOATS_KERNEL(bf16, 2, f32, 4, F32_PAIR_BYTES)
 FLOATS_KERNEL(f16, 2, bf16, 2, BF16_PAIR_BYTES)
 FLOATS_KERNEL(bf16, 2, f16, 2, F16_PAIR_BYTES)
+
+/* Copying: elements are bytes. */
+FLOATS_STEP(f32, f32, F32_PAIR_BYTES)
+LT_CONVERT_KERNEL(copy, ((shape){.step = f32_to_f32_step,
+                                 .n_elems = sizeof(float) * STEP_ELEMS,
+                                 .src_bytes = sizeof(float) * STEP_ELEMS,
+                                 .dst_bytes = sizeof(float) * STEP_ELEMS}))

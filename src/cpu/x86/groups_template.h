@@ -24,7 +24,7 @@ LT_INLINE void convert_groups(shape s, policy how, direction which, const uint8_
         *(which == ENCODE ? &params.inv_scale : &params.scale) = *of_each++;
         for (; left >= s.n_elems; left -= s.n_elems) {
             if (which == DECODE)
-                prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES);
+                prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES, false);
             else if (how == STREAM)
                 prefetch_beside(&ahead, s.src_bytes);
             s.step(src, dst, &params, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);

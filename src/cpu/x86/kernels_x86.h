@@ -33,7 +33,8 @@
     lt_group_stat_fn lt_##name##_stream_groups_##isa;
 #define LT_X86_STAT(name, dtype, statistic)                                                        \
     LT_X86_STAT_PROTOTYPES(name, avx2)                                                             \
-    LT_X86_STAT_PROTOTYPES(name, avx512)
+    LT_X86_STAT_PROTOTYPES(name, avx512)                                                           \
+    lt_stat_fn lt_##name##_pairs_avx512;
 
 #define LT_X86_GROUP_PROTOTYPES(name, isa)                                                         \
     lt_group_encode_fn lt_##name##_hot_groups_##isa;                                               \
@@ -77,6 +78,13 @@
     lt_code_stat_fn lt_##name##_avx2;                                                              \
     lt_code_stat_fn lt_##name##_avx512;
 
+#define LT_X86_FUSED(name, from, as, to)                                                           \
+    lt_fused_fn lt_##name##_fused_avx2;                                                            \
+    lt_fused_fn lt_##name##_fused_avx512;
+
+#define LT_X86_CODE_SUM(name, dtype, statistic) lt_code_stat_fn lt_##name##_avx512;
+
+LT_X86_CONVERT(copy, , )
 LT_CORE_KERNELS(LT_X86_CONVERT)
 LT_DIRECT_KERNELS(LT_X86_CONVERT)
 LT_GROUP_KERNELS(LT_X86_GROUP)
@@ -91,6 +99,18 @@ LT_LOOKUP_KERNELS(LT_X86_LOOKUP)
 LT_UNPACK_KERNELS(LT_X86_UNPACK)
 LT_RECODE_KERNELS(LT_X86_RECODE)
 LT_CODE_STAT_KERNELS(LT_X86_CODE_STAT)
+LT_CODE_SUM_KERNELS(LT_X86_CODE_SUM)
+lt_code_stat_fn lt_abssum_codes_vbmi;
+lt_ternary_fn lt_i2_to_ternary_vbmi;
+lt_ternary_fn lt_i1_to_ternary_vbmi;
+lt_scales_fn lt_scales_avx2;
+lt_scales_fn lt_scales_avx512;
+lt_repack_fn lt_repack_bitnet158_avx2;
+lt_repack_fn lt_repack_bitnet158_avx512;
+lt_repack_fn lt_repack_bitnet158_vbmi;
+LT_FUSED_KERNELS(LT_X86_FUSED)
+lt_fused_scales_fn lt_fused_scales_avx2;
+lt_fused_scales_fn lt_fused_scales_avx512;
 lt_pack_fn lt_pack_bitnet158_vbmi;
 lt_saturated_fn lt_saturated_f32_avx2;
 lt_saturated_fn lt_saturated_f32_avx512;

@@ -86,6 +86,25 @@ LT_INLINE __m128i lookup_table(const lookup *l, const lt_recode *how, size_t gro
     return join_codes(l, _mm_and_si128(codes, mask));
 }
 
+/* Of groups whose codes are looked up one by one: as many tables as vectors of four times V_FLOATS
+ * values have room for. Returns how many. */
+LT_INLINE size_t lookup_tables(const lookup *l, const lt_recode *how, size_t group, size_t n_groups,
+                               uint8_t tables[V_BYTES]) {
+    enum { VECTORS = 16 / V_FLOATS, TABLES = 4 / VECTORS };
+    const code_map map = code_map_of(how, group);
+    const size_t n = n_groups < TABLES ? n_groups : TABLES;
+    vf x[4];
+    LT_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        const size_t at = group + (i / VECTORS < n ? i / VECTORS : 0);
+        const vf codes = v_load_f32(l->codes + i % VECTORS * V_FLOATS);
+        x[i] = v_mul(v_mul(codes, v_set1(how->scales[at])), v_set1(how->inverses[at]));
+    }
+    const vi made = v_min_bytes(v_to_code_bytes(x, map.bound), map.most);
+    v_store(tables, v_and(made, v_set1_i8((char)((1u << l->dst_bits) - 1))), LT_STORE_PLAIN);
+    return n;
+}
+
 /* ---- kernels */
 
 /* Fewer elements than a step's, among zeros. */
@@ -147,20 +166,52 @@ LT_INLINE void lookup_lanes(const lookup *l, policy how, const uint8_t *src, uin
     }
 }
 
+/* True if all groups have the same table, which then is a longer group's: often codes of one or two
+ * bits have it whose scales are made from those that they had. */
+LT_INLINE bool have_one_table(const lookup *l, const lt_recode *how, size_t n_groups) {
+    const bool is_above = how->scales[0] > 0;
+    if (l->dst_bits == 1) {
+        for (size_t i = 0; i < n_groups; i++) {
+            if ((how->scales[i] > 0) != is_above)
+                return false;
+        }
+        return true;
+    }
+    return l->src_bits <= 2 && map_alike(how, n_groups, -1) &&
+           (l->src_bits == 1 || map_alike(how, n_groups, -2));
+}
+
 LT_INLINE void look_up(const lookup *l, policy how, const uint8_t *src, uint8_t *dst,
                        size_t n_elems, const lt_recode *recode) {
     const size_t step = l->src_bytes * 8 / l->src_bits;
     const size_t lane_elems = 16 * 8 / l->src_bits;
-    const size_t group_elems = recode->group_elems;
+    size_t group_elems = recode->group_elems;
 
+    if (n_elems > group_elems &&
+        have_one_table(l, recode, (n_elems + group_elems - 1) / group_elems))
+        group_elems = n_elems;
     if (l->lanes_differ && n_elems > group_elems && group_elems % step != 0 &&
         group_elems % lane_elems == 0 && group_elems / lane_elems <= 16) {
         lookup_lanes(l, how, src, dst, n_elems, recode);
         return;
     }
+    const size_t n_groups = (n_elems + group_elems - 1) / group_elems;
+    const bool are_single = l->n_together == 1 && l->dst_bits != 1;
+    _Alignas(64) uint8_t tables[V_BYTES];
+    size_t first = 0; /* group whose table is the first there */
+    size_t end = 0;
     for (size_t group = 0; n_elems > 0; group++) {
         const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
-        const vi table = v_table_to_all(lookup_table(l, recode, group));
+        vi table;
+        if (are_single) {
+            if (group == end) {
+                first = group;
+                end += lookup_tables(l, recode, group, n_groups - group, tables);
+            }
+            table = v_load_128_to_all(tables + (group - first) * 16);
+        } else {
+            table = v_table_to_all(lookup_table(l, recode, group));
+        }
         lookup_run(l, how, src, dst, n_group, table, NULL);
         src += n_group * l->src_bits / 8;
         dst += n_group * l->dst_bits / 8;

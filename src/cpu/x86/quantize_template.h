@@ -64,9 +64,32 @@ QUANTIZE_KERNEL(f16, 2, i4, 4)
 QUANTIZE_KERNEL(bf16, 2, i8, 8)
 QUANTIZE_KERNEL(bf16, 2, i4, 4)
 QUANTIZE_KERNEL(f16, 2, i2, 2)
-QUANTIZE_KERNEL(f16, 2, i1, 1)
 QUANTIZE_KERNEL(bf16, 2, i2, 2)
+
+#if LT_V_BYTES == 64
+
+/* Signs of 16 bits need no decoding. */
+#define SIGNS_KERNEL(from, infinity)                                                               \
+    LT_INLINE void from##_to_i1_step(const uint8_t *src, uint8_t *dst,                             \
+                                     const lt_kernel_params *params, lt_store store) {             \
+        (void)params;                                                                              \
+        v_store_word_signs(dst, v_load(src), v_load(src + V_BYTES), infinity, store);              \
+    }                                                                                              \
+    LT_CONVERT_KERNEL(from##_to_i1, ((shape){.step = from##_to_i1_step,                            \
+                                             .n_elems = STEP_ELEMS,                                \
+                                             .src_bytes = 2 * STEP_ELEMS,                          \
+                                             .dst_bytes = STEP_ELEMS / 8,                          \
+                                             .clear_unused_bits = true}))
+
+SIGNS_KERNEL(f16, 0x7c00)
+SIGNS_KERNEL(bf16, 0x7f80)
+
+#else
+
+QUANTIZE_KERNEL(f16, 2, i1, 1)
 QUANTIZE_KERNEL(bf16, 2, i1, 1)
+
+#endif
 
 /* For groups with scales of their own, of which nothing has to be clamped. */
 
@@ -107,6 +130,19 @@ GROUP_KERNEL(bf16, 2, i4, 4)
 GROUP_KERNEL(f16, 2, i2, 2)
 GROUP_KERNEL(bf16, 2, i2, 2)
 
+/* Signs need no scale. */
+#define SIGN_GROUP_KERNEL(from, from_bytes)                                                        \
+    LT_GROUP_KERNEL(from##_to_i1,                                                                  \
+                    ((shape){.step = from##_to_i1_step,                                            \
+                             .n_elems = STEP_ELEMS,                                                \
+                             .src_bytes = from_bytes * STEP_ELEMS,                                 \
+                             .dst_bytes = STEP_ELEMS / 8}),                                        \
+                    0)
+
+SIGN_GROUP_KERNEL(f32, 4)
+SIGN_GROUP_KERNEL(f16, 2)
+SIGN_GROUP_KERNEL(bf16, 2)
+
 #if LT_HAS_SCOPES
 
 #define SCOPE_STEP(from, to)                                                                       \
@@ -121,19 +157,6 @@ GROUP_KERNEL(bf16, 2, i2, 2)
         (src, dst, n_elems, n_elems, &inv_scale, (lt_prefetch){0});                                \
     }
 
-/* Signs need no scale. */
-#define SCOPE_STEP_I1(from)                                                                        \
-    LT_INLINE void from##_to_i1_scope_step(const uint8_t *src, uint8_t *dst, float inv_scale,      \
-                                           lt_store store) {                                       \
-        (void)inv_scale;                                                                           \
-        from##_to_i1_step(src, dst, NULL, store);                                                  \
-    }                                                                                              \
-    LT_INLINE void from##_to_i1_scope_rest(const uint8_t *src, uint8_t *dst, size_t n_elems,       \
-                                           float inv_scale) {                                      \
-        (void)inv_scale;                                                                           \
-        LT_NAME(from##_to_i1, hot)(src, dst, n_elems, NULL);                                       \
-    }
-
 #define SCOPE_KERNEL(from, from_bytes, to, to_bits, statistic)                                     \
     LT_SCOPE_KERNEL(from##_to_##to, statistic##_##from, from_bytes, STEP_ELEMS,                    \
                     STEP_ELEMS *to_bits / 8, from##_to_##to##_scope_step,                          \
@@ -143,14 +166,27 @@ GROUP_KERNEL(bf16, 2, i2, 2)
     SCOPE_STEP(from, i8)                                                                           \
     SCOPE_STEP(from, i4)                                                                           \
     SCOPE_STEP(from, i2)                                                                           \
-    SCOPE_STEP_I1(from)                                                                            \
     SCOPE_KERNEL(from, from_bytes, i8, 8, absmax)                                                  \
     SCOPE_KERNEL(from, from_bytes, i4, 4, absmax)                                                  \
-    SCOPE_KERNEL(from, from_bytes, i2, 2, absmax)                                                  \
-    SCOPE_KERNEL(from, from_bytes, i1, 1, abssum)
+    SCOPE_KERNEL(from, from_bytes, i2, 2, absmax)
 
 SCOPE_KERNELS(f16, 2)
 SCOPE_KERNELS(bf16, 2)
+
+/* Signs need no scale. Sums of BF16 take so little that two passes are faster. */
+LT_INLINE void f16_to_i1_scope_step(const uint8_t *src, uint8_t *dst, float inv_scale,
+                                    lt_store store) {
+    (void)inv_scale;
+    f16_to_i1_step(src, dst, NULL, store);
+}
+
+LT_INLINE void f16_to_i1_scope_rest(const uint8_t *src, uint8_t *dst, size_t n_elems,
+                                    float inv_scale) {
+    (void)inv_scale;
+    LT_NAME(f16_to_i1, hot)(src, dst, n_elems, NULL);
+}
+
+SCOPE_KERNEL(f16, 2, i1, 1, abssum)
 
 #endif
 

@@ -90,6 +90,32 @@ LT_INLINE bool find_factor(const lt_recode *how, size_t group, code_map *map) {
     return m % 2 != 0 && fabsf(greatest - (float)m) < 0x1p-12f;
 }
 
+/* True if all groups make the same of a code: to I1 with scales above 0; and where find_factor
+ * holds for all of them with the same m, as f(q) is the integer next to max_code * q / m then. */
+LT_INLINE bool are_alike(unsigned bits, const lt_recode *how, size_t n_groups) {
+    code_map first;
+    vf least = v_set1(how->scales[0]);
+    vf most = least;
+    vf distance = v_set1(0);
+    const bool is_odd = bits != 1 && find_factor(how, 0, &first);
+    const float m = is_odd ? nearbyintf(how->max_code / (how->scales[0] * how->inverses[0])) : 0;
+    if (bits != 1 && !is_odd)
+        return false;
+    for (size_t group = 0; group < n_groups; group += V_FLOATS) {
+        const size_t left = n_groups - group;
+        const vf scales = v_load_floats(how->scales + group, left, how->scales[0]);
+        const vf inverses = v_load_floats(how->inverses + group, left, how->inverses[0]);
+        const vf greatest = v_divide(v_set1(how->max_code), v_mul(scales, inverses));
+        least = v_min(least, scales);
+        most = v_max(most, scales);
+        distance = v_max(distance, v_abs(v_add(greatest, v_set1(-m))));
+    }
+    if (bits == 1)
+        return v_least(least) > 0;
+    return v_least(least) > 0x1p-100f && v_greatest(most) < 0x1p100f &&
+           v_greatest(distance) < 0x1p-12f;
+}
+
 #if LT_HAS_VBMI
 
 enum { LONG_RUN = 1024 };
@@ -159,8 +185,12 @@ LT_INLINE void recode_group(recoder r, map_fn *step, const code_map *map, const 
 
 LT_INLINE void recode(recoder r, const uint8_t *src, uint8_t *dst, size_t n_elems,
                       const lt_recode *how) {
+    size_t group_elems = how->group_elems;
+    if (n_elems > group_elems && !how->are_narrow &&
+        are_alike(r.bits, how, (n_elems + group_elems - 1) / group_elems))
+        group_elems = n_elems;
     for (size_t group = 0; n_elems > 0; group++) {
-        const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+        const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
         code_map map = code_map_of(how, group);
         if (r.bits == 1) {
             recode_group(r, map_signs, &map, src, dst, n_group);

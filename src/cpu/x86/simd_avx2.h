@@ -61,6 +61,10 @@ LT_INLINE vf v_add(vf a, vf b) {
     return _mm256_add_ps(a, b);
 }
 
+LT_INLINE vf v_add_to_sum(vf sum, vf x) {
+    return v_add(sum, x);
+}
+
 LT_INLINE vf v_abs(vf x) {
     return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
 }

@@ -65,6 +65,11 @@ LT_INLINE vf v_add(vf a, vf b) {
     return _mm512_add_ps(a, b);
 }
 
+/* An addition, in the units that multiply: those that add also convert what is added. */
+LT_INLINE vf v_add_to_sum(vf sum, vf x) {
+    return _mm512_fmadd_ps(x, _mm512_set1_ps(1), sum);
+}
+
 LT_INLINE vf v_abs(vf x) {
     return _mm512_abs_ps(x);
 }
@@ -80,6 +85,15 @@ LT_INLINE vf v_load_f16(const void *src) {
 LT_INLINE vf v_load_bf16(const void *src) {
     const vi wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)src));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+/* Every other one of 32 elements. */
+LT_INLINE vf v_even_bf16(vi words) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+LT_INLINE vf v_odd_bf16(vi words) {
+    return _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(-0x10000)));
 }
 
 /* Signed bytes to floats. */
@@ -205,6 +219,21 @@ LT_INLINE void v_store_signs(void *dst, const vf x[4], lt_store store) {
         const __mmask16 not_below = _mm512_cmp_ps_mask(x[i], _mm512_setzero_ps(), _CMP_NLT_UQ);
         bits |= (uint64_t)not_below << (16 * i);
     }
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si64((long long *)dst, (long long)bits);
+    else
+        memcpy(dst, &bits, sizeof bits);
+}
+
+/* The same of 16-bit floats: x < 0 where the bits are above those of -0 and not above those of
+ * minus infinity. */
+LT_INLINE void v_store_word_signs(void *dst, vi first, vi second, uint16_t infinity,
+                                  lt_store store) {
+    const vi down = _mm512_set1_epi16(0x7fff); /* -0 and what precedes it come last */
+    const vi n_below = _mm512_set1_epi16((short)infinity);
+    const __mmask32 low = _mm512_cmpge_epu16_mask(_mm512_add_epi16(first, down), n_below);
+    const __mmask32 high = _mm512_cmpge_epu16_mask(_mm512_add_epi16(second, down), n_below);
+    const uint64_t bits = (uint64_t)high << 32 | low;
     if (store == LT_STORE_STREAM)
         _mm_stream_si64((long long *)dst, (long long)bits);
     else

@@ -56,12 +56,15 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
     }                                                                                              \
     STAT_BLOCK(name, vi, BLOCK_ELEMS *(elem_bytes) / V_BYTES, elem_bytes, V_BYTES / (elem_bytes),  \
                v_zero(), name##_add)                                                               \
-    LT_INLINE float name##_end(name##_sums *sums) {                                                \
+    LT_INLINE vi name##_join(const name##_sums *sums) {                                            \
         vi max = sums->of[0];                                                                      \
         LT_UNROLL                                                                                  \
         for (int i = 1; i < BLOCK_ELEMS * (elem_bytes) / V_BYTES; i++)                             \
             max = max_abs(max, sums->of[i]);                                                       \
-        return lt_f32_one_nan(lt_f32_from_bits(to_f32(reduce(max))));                              \
+        return max;                                                                                \
+    }                                                                                              \
+    LT_INLINE float name##_end(name##_sums *sums) {                                                \
+        return lt_f32_one_nan(lt_f32_from_bits(to_f32(reduce(name##_join(sums)))));                \
     }
 
 #define SAME_BITS(bits) (bits)
@@ -70,27 +73,77 @@ ABSMAX_BLOCK(absmax_f32, 4, v_max_abs_32, v_reduce_max_32, SAME_BITS)
 ABSMAX_BLOCK(absmax_f16, 2, v_max_abs_16, v_reduce_max_16, lt_f32_from_f16)
 ABSMAX_BLOCK(absmax_bf16, 2, v_max_abs_16, v_reduce_max_16, lt_f32_from_bf16)
 
-LT_INLINE float fold_lanes(vf sum[SUM_VECTORS]) {
+LT_INLINE vf join_lanes(vf sum[SUM_VECTORS]) {
     LT_UNROLL
     for (int half = SUM_VECTORS / 2; half > 0; half /= 2) {
         LT_UNROLL
         for (int i = 0; i < half; i++)
             sum[i] = v_add(sum[i], sum[i + half]);
     }
-    return lt_f32_one_nan(v_fold(sum[0]));
+    return sum[0];
 }
 
 #define ABSSUM_BLOCK(name, elem_bytes, load)                                                       \
     LT_INLINE vf name##_add(vf sum, const uint8_t *in) {                                           \
-        return v_add(sum, v_abs(load(in)));                                                        \
+        return v_add_to_sum(sum, v_abs(load(in)));                                                 \
     }                                                                                              \
     STAT_BLOCK(name, vf, SUM_VECTORS, elem_bytes, V_FLOATS, v_set1(0), name##_add)                 \
     LT_INLINE float name##_end(name##_sums *sums) {                                                \
-        return fold_lanes(sums->of);                                                               \
+        return lt_f32_one_nan(v_fold(join_lanes(sums->of)));                                       \
     }
 
 ABSSUM_BLOCK(abssum_f32, 4, v_load_f32)
 ABSSUM_BLOCK(abssum_f16, 2, v_load_f16)
+
+#if LT_V_BYTES == 64
+
+/* BF16 apart, even elements from odd ones, which takes no widening: of[0] and of[1] hold those of
+ * the first half of a block, of[2] and of[3] those of the second. */
+typedef struct abssum_bf16_sums {
+    vf of[4];
+} abssum_bf16_sums;
+
+LT_INLINE void abssum_bf16_begin(abssum_bf16_sums *sums) {
+    LT_UNROLL
+    for (int i = 0; i < 4; i++)
+        sums->of[i] = v_set1(0);
+}
+
+LT_INLINE void abssum_bf16_block(abssum_bf16_sums *sums, const uint8_t *in) {
+    LT_UNROLL
+    for (int half = 0; half < 2; half++) {
+        vf *sum = &sums->of[2 * half];
+        const vi words = v_load(in + half * V_BYTES);
+        sum[0] = v_add_to_sum(sum[0], v_abs(v_even_bf16(words)));
+        sum[1] = v_add_to_sum(sum[1], v_abs(v_odd_bf16(words)));
+    }
+}
+
+LT_INLINE void abssum_bf16_rest(abssum_bf16_sums *sums, const uint8_t *in, size_t n_elems) {
+    if (n_elems > 0) {
+        _Alignas(64) uint8_t last[2 * V_BYTES] = {0};
+        memcpy(last, in, 2 * n_elems);
+        abssum_bf16_block(sums, last);
+    }
+}
+
+/* What is left of the lanes when they have been folded down to 32: of even elements, and of odd
+ * ones. They meet in the last fold. */
+LT_INLINE void join_even_and_odd(const vf sum[4], vf joined[2]) {
+    joined[0] = v_add(sum[0], sum[2]);
+    joined[1] = v_add(sum[1], sum[3]);
+}
+
+LT_INLINE float abssum_bf16_end(abssum_bf16_sums *sums) {
+    vf joined[2];
+    join_even_and_odd(sums->of, joined);
+    return lt_f32_one_nan(v_fold(joined[0]) + v_fold(joined[1]));
+}
+
+#else
+
 ABSSUM_BLOCK(abssum_bf16, 2, v_load_bf16)
+
+#endif
 
 #endif

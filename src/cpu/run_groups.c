@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Encodes groups, segment by segment: statistics, scales, codes, while what comes next is being
+ * fetched. */
+#include "core/checked.h"
+#include "core/scale.h"
+#include "cpu/groups.h"
+#include <math.h>
+
+enum {
+    /* Of the source: enough groups for kernels that take four at a time, and so little that the
+     * processor, which executes out of order, reads ahead into the next ones meanwhile. */
+    SEGMENT_BYTES = 5120,
+    MAX_SEGMENT_SCOPES = SEGMENT_BYTES / LATHE_GROUP_MULTIPLE,
+    FAR_BYTES = 4096, /* beyond a segment */
+    NEAR_BYTES = 2048,
+    CACHE_LINE = 64,
+};
+
+lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *pass) {
+    const lt_kernels *kernels = &cpu->kernels;
+    const lt_layout *dst = &pass->dst;
+    const lathe_dtype from = pass->src.dtype;
+    const uint64_t scope = dst->scale_elems;
+    const lt_heat heat = pass->beyond_cache ? LT_COLD : LT_HOT;
+    const bool is_group =
+        scope > 0 && (scope % LATHE_GROUP_MULTIPLE == 0 || scope == dst->row_elems);
+    lt_group_encoder encoder = {
+        .encode = kernels->group_encode[heat][from][dst->dtype],
+        .to = dst->dtype,
+        .group_elems = (size_t)lt_layout_scale_run(dst),
+        .elem_bytes = (size_t)pass->src.unit_bytes,
+        .far_prefetch = cpu->features.far_prefetch,
+    };
+    if (pass->own_scales && is_group && scope <= LATHE_STAT_TILE && encoder.encode != NULL) {
+        encoder.stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
+    }
+    return encoder;
+}
+
+uint64_t lt_own_scale_step(const lt_pass *pass, bool through_codes) {
+    const uint64_t scope = lt_layout_scale_run(&pass->dst);
+    const uint64_t step = through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
+    return lt_max(SEGMENT_BYTES / pass->src.unit_bytes / step, 1) * step;
+}
+
+/* What the two passes over a segment prefetch. */
+typedef struct prefetches {
+    lt_prefetch by_stat;
+    lt_prefetch by_encoder;
+} prefetches;
+
+/* Far: the segment after next, the halves one after the other. Near: every other line, beginning
+ * with an even one, as the processor fetches lines in pairs; where the segment is long both passes
+ * do so a little ahead, else they take turns. All this was measured. */
+static prefetches prefetches_of(const lt_group_encoder *e, const uint8_t *src, size_t n_bytes) {
+    const size_t pair = 2 * (size_t)CACHE_LINE;
+    if (e->far_prefetch) {
+        const uint8_t *first = src + n_bytes + FAR_BYTES;
+        return (prefetches){{first, CACHE_LINE}, {first + n_bytes / 2, CACHE_LINE}};
+    }
+    if (n_bytes > SEGMENT_BYTES) {
+        const uint8_t *first = src + NEAR_BYTES;
+        return (prefetches){{first, pair}, {first + n_bytes, pair}};
+    }
+    const uint8_t *first = src + n_bytes + NEAR_BYTES;
+    return (prefetches){{first, 2 * pair}, {first + pair, 2 * pair}};
+}
+
+bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
+    float stats[MAX_SEGMENT_SCOPES];
+    float inverses[MAX_SEGMENT_SCOPES];
+    const lt_group_encoder e = *encoder;
+    const size_t n_elems = (size_t)at->n_elems;
+    const uint64_t n_groups = lt_ceil_div(n_elems, e.group_elems);
+    const uint64_t n_last = n_elems - (n_groups - 1) * e.group_elems;
+    const prefetches ahead = prefetches_of(&e, at->src, n_elems * e.elem_bytes);
+    e.stat(at->src, n_elems, e.group_elems, stats, ahead.by_stat);
+    for (uint64_t i = 0; i < n_groups; i++) {
+        if (!isfinite(stats[i])) {
+            return false;
+        }
+    }
+    lt_scales_from_stats(e.to, stats, n_groups, e.group_elems, n_last, at->scales, inverses);
+    e.encode(at->src, at->dst, n_elems, e.group_elems, inverses, ahead.by_encoder);
+    return true;
+}

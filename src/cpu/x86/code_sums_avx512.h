@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Canonical sums of what packed codes stand for, without unpacking them, in AVX-512: see
+ * "From codes to codes" in docs/numerics.md. */
+#ifndef LT_CPU_X86_CODE_SUMS_AVX512_H
+#define LT_CPU_X86_CODE_SUMS_AVX512_H
+
+#include "cpu/x86/fold_avx512.h"
+
+#include "cpu/x86/codes_template.h"
+
+/* ---- I4 */
+
+/* Blocks of 64 codes are 32 bytes. A vector holds them twice, the second time shifted by half a
+ * lane of 32 bits; multiplied, which takes other units than lookups do, it has four sets of 16
+ * codes in the lowest bits of its lanes. So lane p of sum m is that of element 8 * (p % 8) + 4 * (p
+ * / 8) + m of a block. */
+LT_INLINE void add_i4_block(vf sum[4], vi block, vf values) {
+    const vi shift = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 16, 16, 16, 16, 16, 16, 16, 16);
+    const vi codes = _mm512_srlv_epi32(block, shift);
+    sum[0] = v_add(sum[0], v_lookup(codes, values));
+    sum[1] = v_add(sum[1], v_lookup(v_mul_high_u16(codes, v_set1_i16(1 << 12)), values));
+    sum[2] = v_add(sum[2], v_lookup(v_mul_high_u16(codes, v_set1_i16(1 << 8)), values));
+    sum[3] = v_add(sum[3], v_lookup(v_mul_high_u16(codes, v_set1_i16(1 << 4)), values));
+}
+
+/* Elements 32 and 16 apart: in 128-bit lane 2 * i + h, elements 4 * h + i, with i + 2, of the first
+ * and the second 8 of 16. */
+LT_INLINE vf half_fold_i4(const vf sum[4]) {
+    return add_distant(add_lane_pairs(sum[0], sum[1]), add_lane_pairs(sum[2], sum[3]));
+}
+
+/* Elements 8, 4, 2 and 1 apart: the sums of four groups. */
+LT_INLINE __m128 fold_i4_groups(vf a, vf b, vf c, vf d) {
+    const vi order = _mm512_setr_epi32(0, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    const vf ab = v_add(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)),
+                        _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+    const vf cd = v_add(_mm512_shuffle_ps(c, d, _MM_SHUFFLE(2, 0, 2, 0)),
+                        _mm512_shuffle_ps(c, d, _MM_SHUFFLE(3, 1, 3, 1)));
+    const vf x = add_neighbours(add_lane_pairs(ab, cd));
+    const vf y = v_add(x, _mm512_shuffle_f32x4(x, x, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(order, y));
+}
+
+LT_INLINE vf sum_i4_group(const uint8_t *src, size_t n_elems, float scale) {
+    const vf values = v_values_of(v_set1(scale));
+    vf sum[4] = {v_set1(0), v_set1(0), v_set1(0), v_set1(0)};
+    for (; n_elems >= LATHE_STAT_LANES; n_elems -= LATHE_STAT_LANES, src += LATHE_STAT_LANES / 2)
+        add_i4_block(sum, _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)src)), values);
+    if (n_elems > 0) { /* among zeros */
+        const size_t n_bytes = (n_elems + 1) / 2;
+        _Alignas(32) uint8_t last[LATHE_STAT_LANES / 2] = {0};
+        memcpy(last, src, n_bytes);
+        if (n_elems % 2 != 0)
+            last[n_bytes - 1] &= 0xf;
+        add_i4_block(sum, _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)last)), values);
+    }
+    return half_fold_i4(sum);
+}
+
+void LT_NAME_PLAIN(abssum_i4)(const void *codes, size_t n_elems, const lt_recode *how,
+                              float *stats) {
+    const uint8_t *src = codes;
+    for (size_t group = 0; n_elems > 0; group += SUMS_AT_ONCE) {
+        vf sums[SUMS_AT_ONCE];
+        size_t n = 0;
+        LT_UNROLL
+        for (size_t i = 0; i < SUMS_AT_ONCE; i++) {
+            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+            sums[i] = v_set1(0);
+            if (n_group > 0) {
+                sums[i] = sum_i4_group(src, n_group, how->scales[group + i]);
+                n++;
+            }
+            src += n_group / 2;
+            n_elems -= n_group;
+        }
+        store_sums(stats + group, fold_i4_groups(sums[0], sums[1], sums[2], sums[3]), n);
+    }
+}
+
+/* ---- I2, as long as no code is -2: a lane's sum depends on how many of its codes are not 0 */
+
+enum { CRUMBS = 4 }; /* codes of a byte */
+
+/* The lowest bits of codes that are 1 or -1. */
+LT_INLINE vi ones_of(vi codes) {
+    return v_and(codes, _mm512_set1_epi8(0x55));
+}
+
+/* Not 0 in bytes with codes of -2. */
+LT_INLINE vi twos_of(vi codes) {
+    return _mm512_andnot_si512(codes, v_and(_mm512_srli_epi16(codes, 1), _mm512_set1_epi8(0x55)));
+}
+
+/* Codes of I2 with zeros behind them, at most a vector of bytes. */
+LT_INLINE vi load_crumbs(const uint8_t *src, size_t n_elems) {
+    const size_t n_bytes = n_elems / CRUMBS;
+    const __mmask64 whole = n_bytes < 64 ? ((uint64_t)1 << n_bytes) - 1 : UINT64_MAX;
+    if (n_elems % CRUMBS == 0)
+        return _mm512_maskz_loadu_epi8(whole, src);
+    const char last = (char)(src[n_bytes] & ((1u << 2 * (n_elems % CRUMBS)) - 1));
+    return _mm512_mask_mov_epi8(_mm512_maskz_loadu_epi8(whole, src), (uint64_t)1 << n_bytes,
+                                _mm512_set1_epi8(last));
+}
+
+/* Counts, in fields of four bits, then in bytes: those of codes p of a byte are bytes[p]. */
+typedef struct crumb_counts {
+    vi even; /* codes 0 and 2 */
+    vi odd;
+    vi bytes[CRUMBS];
+    vi twos;
+} crumb_counts;
+
+LT_INLINE void widen_counts(crumb_counts *counts) {
+    counts->bytes[0] = _mm512_add_epi8(counts->bytes[0], v_low_halves(counts->even));
+    counts->bytes[1] = _mm512_add_epi8(counts->bytes[1], v_low_halves(counts->odd));
+    counts->bytes[2] = _mm512_add_epi8(counts->bytes[2], v_high_halves(counts->even));
+    counts->bytes[3] = _mm512_add_epi8(counts->bytes[3], v_high_halves(counts->odd));
+    counts->even = v_zero();
+    counts->odd = v_zero();
+}
+
+/* Fields of two bits, up to 3 each. */
+LT_INLINE void count_fields(crumb_counts *counts, vi fields) {
+    const vi mask = _mm512_set1_epi8(0x33);
+    counts->even = _mm512_add_epi8(counts->even, v_and(fields, mask));
+    counts->odd = _mm512_add_epi8(counts->odd, v_and(_mm512_srli_epi16(fields, 2), mask));
+}
+
+/* At most LATHE_STAT_TILE codes. Byte i of the result's 128-bit lane p is the count of the
+ * statistic's lane 4 * i + p. False if a code is -2. */
+LT_INLINE bool count_crumbs(const uint8_t *src, size_t n_elems, vi *found) {
+    enum { VECTOR = CRUMBS * V_BYTES, MOST = 15 };
+    const vi zero = v_zero();
+    crumb_counts counts = {zero, zero, {zero, zero, zero, zero}, zero};
+    int n_fields = 0;
+    for (; n_elems >= 3 * VECTOR; n_elems -= 3 * VECTOR, src += 3 * V_BYTES) {
+        const vi a = v_load(src);
+        const vi b = v_load(src + V_BYTES);
+        const vi c = v_load(src + 2 * V_BYTES);
+        const vi two = v_or(v_or(twos_of(a), twos_of(b)), twos_of(c));
+        counts.twos = v_or(counts.twos, two);
+        count_fields(&counts, _mm512_add_epi8(_mm512_add_epi8(ones_of(a), ones_of(b)), ones_of(c)));
+        n_fields += 3;
+        if (n_fields == MOST - 3) { /* up to three more follow */
+            widen_counts(&counts);
+            n_fields = 0;
+        }
+    }
+    while (n_elems > 0) {
+        const size_t n_part = n_elems < VECTOR ? n_elems : VECTOR;
+        const vi x = n_part == VECTOR ? v_load(src) : load_crumbs(src, n_part);
+        counts.twos = v_or(counts.twos, twos_of(x));
+        count_fields(&counts, ones_of(x));
+        src += V_BYTES;
+        n_elems -= n_part;
+    }
+    widen_counts(&counts);
+    vi sum[2];
+    LT_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const vi a = counts.bytes[2 * i];
+        const vi b = counts.bytes[2 * i + 1];
+        sum[i] =
+            _mm512_add_epi8(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    }
+    *found = _mm512_add_epi8(_mm512_shuffle_i32x4(sum[0], sum[1], 0x88),
+                             _mm512_shuffle_i32x4(sum[0], sum[1], 0xdd));
+    return _mm512_test_epi8_mask(counts.twos, counts.twos) == 0;
+}
+
+/* The sums of lanes of so many codes that are not 0; sums[k - 1] is that of k. */
+LT_INLINE vf look_up_sums(__m128i counts, const vf sums[4]) {
+    const vi wide = _mm512_cvtepu8_epi32(counts);
+    const vi index = _mm512_sub_epi32(wide, _mm512_set1_epi32(1));
+    const vf low = _mm512_permutex2var_ps(sums[0], index, sums[1]);
+    const vf high = _mm512_permutex2var_ps(sums[2], index, sums[3]);
+    const vf both =
+        _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(index, _mm512_set1_epi32(32)), high);
+    return _mm512_maskz_mov_ps(_mm512_test_epi32_mask(wide, wide), both);
+}
+
+/* The canonical sum where lane 4 * i + p has byte i of 128-bit lane p; folded by i, then by p. */
+LT_INLINE float fold_counts(vi counts, const float *lane_sums) {
+    const vf sums[4] = {v_load_f32(lane_sums), v_load_f32(lane_sums + 16),
+                        v_load_f32(lane_sums + 32), v_load_f32(lane_sums + 48)};
+    const vf a = look_up_sums(_mm512_castsi512_si128(counts), sums);
+    const vf b = look_up_sums(_mm512_extracti32x4_epi32(counts, 1), sums);
+    const vf c = look_up_sums(_mm512_extracti32x4_epi32(counts, 2), sums);
+    const vf d = look_up_sums(_mm512_extracti32x4_epi32(counts, 3), sums);
+    /* 8 apart, then 4; a to d are a 128-bit lane each then. */
+    const vf eight = add_lane_pairs(add_lane_halves(a, b), add_lane_halves(c, d));
+    const vf x = add_neighbours(add_over_next(eight));
+    const __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+}
+
+/* Groups of LT_SHORT_SUM_ELEMS, two blocks, or fewer: lanes are 0, 1 or 2 times the scale, and
+ * exact, and so are two of them together, up to 4 times it, but for 3, whose sum is rounded once.
+ * These are looked up, then added as floats.
+ * Sums of lanes j, j + 16, j + 32 and j + 48, for j below 16: 32-bit lane t is that of
+ * j = 2 * t for t below 8, and 2 * (t - 8) + 1. */
+LT_INLINE vf short_group_lanes(vi codes, float scale) {
+    const vf multiples = _mm512_setr_ps(0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    const vi shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const vi first = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
+    const vi second = _mm512_setr_epi32(1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m128i mask = _mm_set1_epi8(0x33);
+    const __m256i ones = _mm512_castsi512_si256(ones_of(codes));
+    const __m128i both =
+        _mm_add_epi8(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+    const __m128i even = _mm_and_si128(both, mask);
+    const __m128i odd = _mm_and_si128(_mm_srli_epi16(both, 2), mask);
+    const vi counts = _mm512_castsi128_si512(
+        _mm_add_epi8(_mm_unpacklo_epi64(even, odd), _mm_unpackhi_epi64(even, odd)));
+    const vf values = v_mul(multiples, v_set1(scale));
+    const vf low = v_lookup(_mm512_srlv_epi32(v_permute_lanes(counts, first), shift), values);
+    const vf high = v_lookup(_mm512_srlv_epi32(v_permute_lanes(counts, second), shift), values);
+    return v_add(low, high);
+}
+
+/* The sums of four groups. */
+LT_INLINE __m128 fold_short_groups(vf a, vf b, vf c, vf d) {
+    const vi order = _mm512_setr_epi32(0, 8, 2, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    const vf x = add_neighbours(add_distant(add_lane_pairs(a, b), add_lane_pairs(c, d)));
+    const vf y = v_add(x, _mm512_shuffle_f32x4(x, x, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(order, y));
+}
+
+/* False if a code is -2. */
+LT_INLINE bool abssum_short_groups(const uint8_t *src, size_t n_elems, const lt_recode *how,
+                                   float *stats) {
+    vi twos = v_zero();
+    for (size_t group = 0; n_elems > 0; group += SUMS_AT_ONCE) {
+        vf lanes[SUMS_AT_ONCE] = {v_set1(0), v_set1(0), v_set1(0), v_set1(0)};
+        size_t n_groups = 0;
+        LT_UNROLL
+        for (int i = 0; i < SUMS_AT_ONCE; i++) {
+            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+            if (n_group == 0)
+                break;
+            const vi codes = load_crumbs(src, n_group);
+            twos = v_or(twos, twos_of(codes));
+            lanes[i] = short_group_lanes(codes, how->scales[group + n_groups]);
+            src += n_group / CRUMBS;
+            n_elems -= n_group;
+            n_groups++;
+        }
+        const __m128 sums = fold_short_groups(lanes[0], lanes[1], lanes[2], lanes[3]);
+        store_sums(stats + group, sums, n_groups);
+    }
+    return _mm512_test_epi8_mask(twos, twos) == 0;
+}
+
+/* The general way, for a group with a code of -2. */
+static float abssum_of_wide_i2(const uint8_t *src, size_t n_elems, float scale) {
+    _Alignas(64) uint8_t codes[LATHE_STAT_TILE];
+    LT_NAME_PLAIN(unpack_i2)(src, codes, n_elems);
+    return abssum_of(codes, n_elems, scale, true);
+}
+
+void LT_NAME_PLAIN(abssum_i2)(const void *codes, size_t n_elems, const lt_recode *how,
+                              float *stats) {
+    const uint8_t *src = codes;
+    const bool are_short = how->group_elems <= LT_SHORT_SUM_ELEMS;
+    if (are_short && abssum_short_groups(src, n_elems, how, stats))
+        return;
+    for (size_t group = 0; n_elems > 0; group++) {
+        const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+        vi counts;
+        if (!are_short && count_crumbs(src, n_group, &counts))
+            stats[group] = fold_counts(counts, how->lane_sums + group * LATHE_STAT_LANES);
+        else
+            stats[group] = abssum_of_wide_i2(src, n_group, how->scales[group]);
+        src += n_group / CRUMBS;
+        n_elems -= n_group;
+    }
+}
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernels from floats to base-3 bytes by way of planes of bits, one that says which elements are
+ * not 0, and one that says which are negative. A comparison of bytes makes 64 bits at a time; of
+ * each plane five bits are what it adds to a byte, and VBMI looks that up for 64 bytes at once.
+ *
+ * Elements of 16 bits are never decoded: as codes do not fall where magnitudes rise, those that are
+ * not 0 are those of at least some magnitude, which the scale leads to.
+ *
+ * Parameters: as convert_template.h; the level has VBMI. */
+#ifndef LT_CPU_X86_TRIT_PLANES_VBMI_H
+#define LT_CPU_X86_TRIT_PLANES_VBMI_H
+
+#include "cpu/numerics.h"
+#include "cpu/x86/groups_template.h"
+#include "cpu/x86/ternary_template.h"
+#include "cpu/x86/values_template.h"
+
+enum {
+    BLOCK = 64,                     /* elements whose bits are made at a time: 8 bytes of a plane */
+    PLANES_ELEMS = 12 * PACK_ELEMS, /* that planes hold: whole blocks, and whole steps of packing */
+    PLANE_STEP = PACK_ELEMS / 8,
+};
+
+/* A vector is read where a step's bytes begin. */
+typedef struct planes {
+    uint8_t used[PLANES_ELEMS / 8 + V_BYTES];
+    uint8_t negative[PLANES_ELEMS / 8 + V_BYTES];
+} planes;
+
+/* Where in its block byte c of a plane lies: in order, or where packing two vectors of words lane
+ * by lane leaves it. */
+#define IN_ORDER(c) (c)
+#define BY_LANES(c) ((c) % 4 * 2 + (c) / 4)
+#define PLANE_BYTE(order, e) (uint8_t)((e) / 8 * 8 + order((e) % 8))
+/* The five bytes with the bits of eight base-3 bytes. */
+#define PLANE_BYTES(order, q)                                                                      \
+    PLANE_BYTE(order, 5 * (q)), PLANE_BYTE(order, 5 * (q) + 1), PLANE_BYTE(order, 5 * (q) + 2),    \
+        PLANE_BYTE(order, 5 * (q) + 3), PLANE_BYTE(order, 5 * (q) + 4), 0, 0, 0
+#define PLANE_ORDER(order)                                                                         \
+    {                                                                                              \
+        PLANE_BYTES(order, 0), PLANE_BYTES(order, 1), PLANE_BYTES(order, 2),                       \
+            PLANE_BYTES(order, 3), PLANE_BYTES(order, 4), PLANE_BYTES(order, 5),                   \
+            PLANE_BYTES(order, 6), PLANE_BYTES(order, 7)                                           \
+    }
+
+_Alignas(64) static const uint8_t plane_in_order[64] = PLANE_ORDER(IN_ORDER);
+_Alignas(64) static const uint8_t plane_by_lanes[64] = PLANE_ORDER(BY_LANES);
+
+/* What five bits come to in base 3. Those above them, of which one is looked at, belong to others.
+ */
+#define BASE_3(b)                                                                                  \
+    (((b)&1) + ((b) >> 1 & 1) * 3 + ((b) >> 2 & 1) * 9 + ((b) >> 3 & 1) * 27 + ((b) >> 4 & 1) * 81)
+#define USED(b) (uint8_t)(LATHE_BITNET158_BYTE_ZERO + BASE_3(b))
+#define NEGATIVE(b) (uint8_t)(256 - 2 * BASE_3(b))
+#define OF_4(F, b) F(b), F((b) + 1), F((b) + 2), F((b) + 3)
+#define OF_16(F, b) OF_4(F, b), OF_4(F, (b) + 4), OF_4(F, (b) + 8), OF_4(F, (b) + 12)
+#define OF_5_BITS(F)                                                                               \
+    { OF_16(F, 0), OF_16(F, 16), OF_16(F, 0), OF_16(F, 16) }
+
+_Alignas(64) static const uint8_t used_values[64] = OF_5_BITS(USED);
+_Alignas(64) static const uint8_t negative_values[64] = OF_5_BITS(NEGATIVE);
+
+/* PACK_BYTES bytes of PLANE_STEP of each plane. */
+LT_INLINE vi pack_step_of_planes(const uint8_t *used, const uint8_t *negative, vi order) {
+    const vi fives = _mm512_set1_epi64(0x231e19140f0a0500);
+    const vi all = v_load(used);
+    const vi minus = _mm512_and_si512(all, v_load(negative));
+    const vi a = _mm512_multishift_epi64_epi8(fives, _mm512_permutexvar_epi8(order, all));
+    const vi b = _mm512_multishift_epi64_epi8(fives, _mm512_permutexvar_epi8(order, minus));
+    return _mm512_add_epi8(_mm512_permutexvar_epi8(a, v_load(used_values)),
+                           _mm512_permutexvar_epi8(b, v_load(negative_values)));
+}
+
+LT_INLINE void pack_planes(const planes *p, vi order, uint8_t *dst, size_t n_elems) {
+    const uint8_t *used = p->used;
+    const uint8_t *negative = p->negative;
+    size_t n_bytes = part_bytes(n_elems, PACK_BYTES, PACK_ELEMS);
+    for (; n_bytes >= PACK_BYTES; n_bytes -= PACK_BYTES) {
+        _mm512_storeu_si512(dst, pack_step_of_planes(used, negative, order));
+        used += PLANE_STEP;
+        negative += PLANE_STEP;
+        dst += PACK_BYTES;
+    }
+    if (n_bytes > 0)
+        _mm512_mask_storeu_epi8(dst, ((uint64_t)1 << n_bytes) - 1,
+                                pack_step_of_planes(used, negative, order));
+}
+
+/* What tells codes: the inverse of the scale, or one less than the least magnitude whose code is
+ * not 0, in each word. */
+typedef union trit_rule {
+    vf inverse;
+    vi below;
+} trit_rule;
+
+/* The least F32, as bits, whose product with the inverse rounds to more than 1/2; more than those
+ * of infinity if there is none. It is at most two numbers above 1/2 over the inverse, rounded:
+ * their product is then above 1/2 by more than half a unit in its last place. */
+LT_INLINE uint32_t least_used(float inverse) {
+    if (!(inverse > 0))
+        return 0x7fc00000;
+    const uint32_t near = lt_f32_bits(0.5f / inverse);
+    const uint32_t first = !(lt_f32_from_bits(near) * inverse > 0.5f);
+    const uint32_t second = !(lt_f32_from_bits(near + 1) * inverse > 0.5f);
+    return near + first + (first & second); /* beyond infinity nothing rises */
+}
+
+LT_INLINE trit_rule f32_rule(float inverse) {
+    return (trit_rule){.inverse = v_set1(inverse)};
+}
+
+LT_INLINE trit_rule f16_rule(float inverse) {
+    enum { UPWARDS = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC };
+    const __m128 least = _mm_castsi128_ps(_mm_cvtsi32_si128((int)least_used(inverse)));
+    const __m128i words = _mm_sub_epi16(_mm_cvtps_ph(least, UPWARDS), _mm_set1_epi16(1));
+    return (trit_rule){.below = _mm512_broadcastw_epi16(words)};
+}
+
+LT_INLINE trit_rule bf16_rule(float inverse) {
+    const uint32_t least = (least_used(inverse) + 0xffff) >> 16;
+    return (trit_rule){.below = _mm512_set1_epi16((short)(least - 1))};
+}
+
+LT_INLINE void store_bits(uint8_t *dst, __mmask64 bits) {
+    const uint64_t word = bits;
+    memcpy(dst, &word, sizeof word);
+}
+
+/* Makes the bits of a block. `any`: of elements that may be anything, while others are finite, and
+ * no product is above 2^31. */
+typedef void block_fn(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+                      uint8_t *negative);
+
+LT_INLINE void f32_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+                         uint8_t *negative) {
+    vf x[4];
+    load_f32(src, x);
+    LT_UNROLL
+    for (int i = 0; i < 4; i++)
+        x[i] = v_mul(x[i], rule.inverse);
+    const vi codes = any ? v_to_code_bytes(x, v_set1(1)) : v_to_near_bytes(x);
+    store_bits(used, _mm512_test_epi8_mask(codes, codes));
+    store_bits(negative, _mm512_movepi8_mask(codes));
+}
+
+LT_INLINE void words_block(const uint8_t *src, trit_rule rule, bool any, short infinity,
+                           uint8_t *used, uint8_t *negative) {
+    const vi bits = _mm512_set1_epi16(0x7fff);
+    const vi a = v_load(src);
+    const vi b = v_load(src + V_BYTES);
+    vi first = _mm512_and_si512(a, bits);
+    vi second = _mm512_and_si512(b, bits);
+    if (any) {
+        const vi most = _mm512_set1_epi16(infinity);
+        if (_mm512_cmpgt_epu16_mask(_mm512_max_epu16(first, second), most) != 0) { /* NaN gives 0 */
+            first = _mm512_maskz_mov_epi16(_mm512_cmple_epu16_mask(first, most), first);
+            second = _mm512_maskz_mov_epi16(_mm512_cmple_epu16_mask(second, most), second);
+        }
+    }
+    const vi above = _mm512_packus_epi16(_mm512_subs_epu16(first, rule.below),
+                                         _mm512_subs_epu16(second, rule.below));
+    store_bits(used, _mm512_test_epi8_mask(above, above));
+    store_bits(negative, _mm512_movepi8_mask(_mm512_packs_epi16(a, b)));
+}
+
+LT_INLINE void f16_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+                         uint8_t *negative) {
+    words_block(src, rule, any, 0x7c00, used, negative);
+}
+
+LT_INLINE void bf16_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+                          uint8_t *negative) {
+    words_block(src, rule, any, 0x7f80, used, negative);
+}
+
+/* A kind of float. */
+typedef struct trit_source {
+    trit_rule (*rule_of)(float inverse);
+    block_fn *block;
+    size_t elem_bytes;
+    const uint8_t *order;
+} trit_source;
+
+/* What is left of the last group, or of the elements. */
+LT_INLINE void last_block(trit_source from, const uint8_t *src, size_t n_elems, trit_rule rule,
+                          bool any, uint8_t *used, uint8_t *negative) {
+    _Alignas(64) uint8_t in[BLOCK * sizeof(float)] = {0}; /* zeros give code 0 */
+    memcpy(in, src, n_elems * from.elem_bytes);
+    from.block(in, rule, any, used, negative);
+}
+
+/* What a kernel prefetches: nothing, beside what it reads, or ahead of itself, with or without what
+ * it writes. */
+typedef enum fetching { FETCH_NONE, FETCH_BESIDE, FETCH_AHEAD, FETCH_BOTH } fetching;
+
+typedef struct fetch {
+    fetching which;
+    lt_prefetch beside;
+    size_t ahead;
+} fetch;
+
+LT_INLINE void fetch_block(fetch *f, const uint8_t *src, const uint8_t *dst, size_t n_bytes) {
+    if (f->which == FETCH_BESIDE)
+        prefetch_beside(&f->beside, n_bytes);
+    if (f->which == FETCH_AHEAD)
+        prefetch_lines(src + (f->ahead != 0 ? f->ahead : STREAM_PREFETCH_BYTES), n_bytes,
+                       f->ahead == 0);
+    if (f->which == FETCH_BOTH) {
+        LT_UNROLL
+        for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
+            __builtin_prefetch(src + PREFETCH_BYTES + i);
+        prefetch_for_write(dst + PREFETCH_BYTES);
+    }
+}
+
+/* Each group but the last one is whole blocks. */
+LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8_t *src,
+                                uint8_t *dst, size_t n_elems, size_t group_elems,
+                                const float *inverses) {
+    const vi order = v_load(from.order);
+    const size_t block_bytes = BLOCK * from.elem_bytes;
+    planes p;
+    trit_rule rule = from.rule_of(0);
+    size_t of_group = 0; /* that are left of it */
+    while (n_elems > 0) {
+        const size_t n_chunk = n_elems < PLANES_ELEMS ? n_elems : PLANES_ELEMS;
+        for (size_t done = 0; done < n_chunk;) {
+            if (of_group == 0) {
+                rule = from.rule_of(*inverses++);
+                of_group = group_elems;
+            }
+            const size_t n = n_chunk - done < of_group ? n_chunk - done : of_group;
+            const size_t end = done + n;
+            for (; end - done >= BLOCK; done += BLOCK) {
+                fetch_block(&f, src, dst + done / LATHE_BITNET158_PER_BYTE, block_bytes);
+                from.block(src, rule, any, p.used + done / 8, p.negative + done / 8);
+                src += block_bytes;
+            }
+            if (done < end) {
+                last_block(from, src, end - done, rule, any, p.used + done / 8,
+                           p.negative + done / 8);
+                done = end;
+            }
+            of_group -= n;
+        }
+        /* The last byte may want bits behind them. */
+        memset(p.used + (n_chunk + BLOCK - 1) / BLOCK * (BLOCK / 8), 0, BLOCK / 8);
+        pack_planes(&p, order, dst, n_chunk);
+        dst += n_chunk / LATHE_BITNET158_PER_BYTE;
+        n_elems -= n_chunk;
+    }
+}
+
+#define PLANES_CONVERT(name, from, variant, fetching_of)                                           \
+    void LT_NAME(name, variant)(const void *src, void *dst, size_t n_elems,                        \
+                                const lt_kernel_params *params) {                                  \
+        const fetch f = {.which = fetching_of, .ahead = params->ahead};                            \
+        encode_by_planes(from, true, f, src, dst, n_elems, n_elems, &params->inv_scale);           \
+    }
+
+#define PLANES_GROUPS(name, from, variant, fetching_of)                                            \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *inv_scales,              \
+                                         lt_prefetch ahead) {                                      \
+        const fetch f = {.which = fetching_of, .beside = ahead};                                   \
+        lt_group_encode_fn *const smallest = LT_SMALLEST_GROUPS(name, variant);                    \
+        if (groups_fit(BLOCK, n_elems, group_elems))                                               \
+            encode_by_planes(from, false, f, src, dst, n_elems, group_elems, inv_scales);          \
+        else                                                                                       \
+            smallest(src, dst, n_elems, group_elems, inv_scales, ahead);                           \
+    }
+
+#define PLANES_KERNELS(name, from)                                                                 \
+    PLANES_CONVERT(name, from, hot, FETCH_NONE)                                                    \
+    PLANES_CONVERT(name, from, stream, FETCH_AHEAD)                                                \
+    PLANES_CONVERT(name, from, prefetch, FETCH_BOTH)                                               \
+    PLANES_GROUPS(name, from, hot, FETCH_NONE)                                                     \
+    PLANES_GROUPS(name, from, stream, FETCH_BESIDE)
+
+#define F32_TRITS ((trit_source){f32_rule, f32_block, sizeof(float), plane_in_order})
+#define F16_TRITS ((trit_source){f16_rule, f16_block, sizeof(uint16_t), plane_by_lanes})
+#define BF16_TRITS ((trit_source){bf16_rule, bf16_block, sizeof(uint16_t), plane_by_lanes})
+
+PLANES_KERNELS(f32_to_bitnet158, F32_TRITS)
+PLANES_KERNELS(f16_to_bitnet158, F16_TRITS)
+PLANES_KERNELS(bf16_to_bitnet158, BF16_TRITS)
+
+#endif
