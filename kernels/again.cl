@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernels of plain.cl: the plain kernel, and the one that does anew what that has marked. */
-#include "plain_mean.cl"
+/* The kernels of plain.cl and what includes it, and the one that does anew what these have marked.
+ */
+#include "plain_own.cl"
 
 #if LT_HAS_PLAIN
 
@@ -10,8 +11,37 @@ lathe_plain(__global const uchar *restrict src, __global const float *restrict s
             lathe_launch launch) {
     __local lt_plain_memory memory;
     const lt_plain plain = lt_plain_of(src, dst, dst_scales, &launch, (uint)get_group_id(0));
-    lt_plain_block(&launch, &plain, (uint)get_local_id(0), &memory);
+#if LT_SRC == LATHE_CL_F32
+    /* Some work-items do more than others. That these are not the first ones of all groups saves
+     * 2% from F32 to BITNET158 on an H200; with smaller groups it takes longer. */
+    const uint item = ((uint)get_local_id(0) + 32 * (uint)get_group_id(0)) % LT_ITEMS;
+#else
+    const uint item = (uint)get_local_id(0);
+#endif
+    lt_plain_block(&launch, &plain, item, &memory);
 }
+
+#if LT_HAS_TRITS
+
+__kernel __attribute__((reqd_work_group_size(LT_ITEMS, 1, 1))) void
+lathe_own(__global const uchar *restrict src, __global const float *restrict src_scales,
+          __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+          lathe_launch launch) {
+    __local lt_own_memory memory;
+    const lt_plain plain = lt_plain_of(src, dst, dst_scales, &launch, (uint)get_group_id(0));
+    lt_own_block(&plain, (uint)get_local_id(0), &memory);
+}
+
+__kernel __attribute__((reqd_work_group_size(LT_ITEMS, 1, 1))) void
+lathe_trits(__global const uchar *restrict src, __global const float *restrict src_scales,
+            __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+            lathe_launch launch) {
+    __local lt_digits digits;
+    const lt_plain plain = lt_plain_of(src, dst, dst_scales, &launch, (uint)get_group_id(0));
+    lt_given_block(&plain, (uint)get_local_id(0), &digits);
+}
+
+#endif
 
 /* A work-group looks at LT_GROUP blocks. */
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void

@@ -63,6 +63,7 @@ typedef struct lathe_side {
 
 #define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
 #define LATHE_CL_PLAIN 2048  /* block, with LINEAR: the plain kernel can go first */
+#define LATHE_CL_OWN 4096    /* with PLAIN: the own kernel in its place */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
@@ -103,11 +104,16 @@ typedef struct lathe_launch {
 typedef struct lathe_entry {
     lathe_u64 first_group; /* work-groups before its own */
     lathe_u64 launch;      /* index */
+    lathe_u64 home;        /* which of the launch's buffers it lies in */
     lathe_u64 src_data;    /* bytes */
     lathe_u64 src_scales;  /* floats */
     lathe_u64 dst_data;
     lathe_u64 dst_scales;
 } lathe_entry;
+
+/* Buffers that a table's tensors may lie in: so many for each side, and for its scales. Arguments
+ * stay below the 1024 bytes that every device takes. */
+#define LATHE_CL_HOMES 16
 
 /* What a launch reports, in 32-bit words. Word 0: the least (element - fault_base) *
  * LATHE_CL_FAULT_KINDS + fault kind, LATHE_CL_NO_FAULT if there is none. Word 1: saturated
@@ -156,6 +162,12 @@ typedef struct lathe_entry {
          ? 0                                                                                       \
          : ((src) == LATHE_CL_F32 ? 256 : 128))
 
+/* Whether a pair has the trits kernel and the own kernel, which finds the scales of scopes of
+ * LATHE_CL_OWN_SCOPE elements, LATHE_CL_PLAIN_ITEMS / 4 to a block. */
+#define LATHE_CL_HAS_TRITS(src, dst)                                                               \
+    (((src) == LATHE_CL_F16 || (src) == LATHE_CL_BF16) && (dst) == LATHE_CL_BITNET158)
+#define LATHE_CL_OWN_SCOPE 128
+
 /* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
  * side, because wider ones are taken apart into accesses that do not lie side by side. */
 #define LATHE_CL_UNIT(src, dst)                                                                    \
@@ -189,22 +201,28 @@ typedef struct lathe_entry {
          ? 16                                                                                      \
          : ((src) == LATHE_CL_I4 || (dst) == LATHE_CL_I4 ? 32 : 64))
 
-/* Work-items of a team of the recode kernels, which has a part of a row, or a tile. */
-#define LATHE_CL_TEAM 64
+/* Work-items of a team of the recode kernels, which has a part of a row: fewer where a tile of them
+ * is few bytes, so that each has more to do. */
+#define LATHE_CL_TEAM(src, dst)                                                                    \
+    ((src) == LATHE_CL_BITNET158 ||                                                                \
+             ((src) >= LATHE_CL_I2 && ((dst) == LATHE_CL_I1 || (dst) == LATHE_CL_BITNET158))       \
+         ? 32                                                                                      \
+         : 64)
 
 /* The most elements of a team's part: four vectors for each work-item; no more than a tile where
  * local memory has to hold them. */
 #define LATHE_CL_TEAM_ELEMS(src, dst)                                                              \
     ((src) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_I1            \
          ? LATHE_STAT_TILE                                                                         \
-         : 4 * LATHE_CL_TEAM * LATHE_CL_RECODE_VECTOR(src, dst))
+         : 4 * LATHE_CL_TEAM(src, dst) * LATHE_CL_RECODE_VECTOR(src, dst))
 
 /* And the most scopes. */
 #define LATHE_CL_RECODE_SCOPES(src, dst) (LATHE_CL_TEAM_ELEMS(src, dst) / LATHE_CL_RECODE_SCOPE)
 #define LATHE_CL_RECODE_SCOPE 128
 
-/* Tiles of a work-group of `group` work-items of the recode_stats kernel. */
-#define LATHE_CL_RECODE_TILES(group) ((group) / LATHE_CL_TEAM * 4)
+/* Work-items that share a tile of the recode_stats kernel, and tiles of a work-group of `group`. */
+#define LATHE_CL_RECODE_SHARERS 16
+#define LATHE_CL_RECODE_TILES(group) ((group) / LATHE_CL_RECODE_SHARERS)
 
 /* Scopes of up to so many elements have sums of I2's and BITNET158's codes by counting; others, of
  * LATHE_CL_LONG_ELEMS and more, one to a part. */

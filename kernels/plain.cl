@@ -92,17 +92,63 @@ uint lt_least_of_code_1(float scale) {
     return least;
 }
 
-/* What elements of 16 bits are multiplied with for such codes: the bounds between them become
- * halves. Elements are sparse, and the bound that is taken lies half-way between two of them, so
- * that no product is near a half, however it is rounded. */
 #if LT_SRC != LATHE_CL_F32
 
 #define LT_ELEM_STEP (LT_SRC == LATHE_CL_F16 ? 0x2000u : 0x10000u) /* as F32's bits */
 
+#if LT_DST == LATHE_CL_I2
+
+/* What elements of 16 bits are multiplied with for such codes: the bounds between them become
+ * halves. Elements are sparse, and the bound that is taken lies half-way between two of them, so
+ * that no product is near a half, however it is rounded. */
 float lt_bound_factor(float scale) {
     const uint bits = lt_least_of_code_1(scale) + LT_ELEM_STEP - 1;
     return 0.5f / as_float((bits & ~(LT_ELEM_STEP - 1)) - LT_ELEM_STEP / 2);
 }
+
+#elif LT_DST == LATHE_CL_BITNET158
+
+/* To BITNET158 the bits of magnitudes are compared, which order like these: a sum with what the
+ * least element whose code is 1 lacks to the highest bit tells, for both halves of a word. To I2
+ * that would take more registers than it is worth. */
+
+#define LT_ELEM_INFINITY (LT_SRC == LATHE_CL_F16 ? 0x7c00u : 0x7f80u)
+#define LT_BOTH_HALVES 0x10001u
+
+/* The bits of the least element whose code is 1. Its bound need seldom be known exactly, as no
+ * element lies near. */
+uint lt_least_elem(float scale) {
+    const uint half_scale = as_uint(0.5f * scale);
+    const bool is_near = (half_scale & (LT_ELEM_STEP - 1)) >= LT_ELEM_STEP - 2;
+    const uint least = is_near ? lt_least_of_code_1(scale) : half_scale + 1;
+#if LT_SRC == LATHE_CL_F16
+    if (least < 0x38800000u) { /* among the subnormal ones, which count units */
+        return (uint)ceil(as_float(least) * 0x1p24f);
+    }
+    return min(((least + 0x1fff) >> 13) - (112u << 10), LT_ELEM_INFINITY);
+#else
+    return (least + 0xffff) >> 16;
+#endif
+}
+
+uint lt_rest_to(uint elem) {
+    return (0x8000 - elem) * LT_BOTH_HALVES;
+}
+
+/* Four bytes, of ones where the highest bit of a half is 1, else of zeros. */
+uint lt_high_bits4(uint2 halves) {
+#if LT_HAS_PTX
+    uint bytes;
+    __asm__("prmt.b32 %0, %1, %2, 0xfdb9;" : "=r"(bytes) : "r"(halves.x), "r"(halves.y));
+    return bytes;
+#else
+    const uint2 bits = halves >> 15 & LT_BOTH_HALVES;
+    const uint2 two = (bits | bits >> 8) & 0x0101;
+    return (two.x | two.y << 16) * 0xff;
+#endif
+}
+
+#endif
 
 #endif
 

@@ -9,9 +9,8 @@
 #define LT_LONG_STEPS 16
 
 /* Registers decide how many blocks are on their way: with two rows of a short scope at a time,
- * NVIDIA's compiler takes 32 in place of 39 from F16 to BITNET158 (rows: 0.98 of a copy's speed in
- * place of 0.94, groups 0.80 in place of 0.82), but I1 loses by it (groups: 0.97 in place of 1.03).
- */
+ * NVIDIA's compiler takes 31 in place of 39 from F16 to BITNET158, but I1 loses by it (groups: 0.97
+ * of a copy's speed in place of 1.03). */
 #define LT_PAIRS_ROWS (LT_SRC != LATHE_CL_F32 && LT_DST == LATHE_CL_BITNET158)
 
 /* Four elements of the source. */
@@ -71,7 +70,7 @@ float2 lt_two_magnitudes(lt_two two) {
 #if LT_SRC == LATHE_CL_F32
 typedef float2 lt_cut;
 #else
-typedef float lt_cut;
+typedef uint lt_cut;
 #endif
 
 typedef struct lt_plain_memory {
@@ -217,13 +216,11 @@ void lt_encode_plain(const lathe_launch *launch, const lt_plain *plain, uint ite
 
 #else
 
-/* A digit is a code plus 1: in the low byte of the result, of which the rest is anything. */
+#if LT_SRC == LATHE_CL_F32
 
 float4 lt_cut_to_1(float4 x) {
     return fmin(fmax(x, 0.0f), 1.0f);
 }
-
-#if LT_SRC == LATHE_CL_F32
 
 /* A digit is how many of the bounds on either side an element has reached: its distance from the
  * number before them, times a power of two that makes the next one's 1, and cut to between 0 and 1.
@@ -234,21 +231,33 @@ lt_cut lt_cut_of(float scale) {
     return (float2)(factor, as_float(before) * factor);
 }
 
+/* A digit is a code plus 1: in the low byte of the result, of which the rest is anything. */
 uint4 lt_digits_of(lt_cell cell, lt_cut cut) {
     const float4 upper = lt_cut_to_1(mad(cell, cut.x, -cut.y));
     const float4 lower = lt_cut_to_1(mad(cell, cut.x, cut.y + 1.0f));
     return as_uint4((upper + 0x1p23f) + lower);
 }
 
-#else
-
-/* The bounds become a half and one and a half. */
-lt_cut lt_cut_of(float scale) {
-    return 0.5f * lt_bound_factor(scale);
+/* In the low byte. */
+uint lt_byte_of_digits(uint4 four, uint fifth) {
+    return (((fifth * 3 + four.w) * 3 + four.z) * 3 + four.y) * 3 + four.x;
 }
 
-uint4 lt_digits_of(lt_cell cell, lt_cut cut) {
-    return as_uint4(mad(lt_cut_to_1(mad(lt_cell_floats(cell), cut, 0.5f)), 2.0f, 0x1.8p23f));
+#else
+
+lt_cut lt_cut_of(float scale) {
+    return lt_rest_to(lt_least_elem(scale));
+}
+
+/* Digits are codes plus 1. */
+uint lt_digits_of_bits(uint2 raw, uint2 reaches) {
+    const uint not_0 = lt_high_bits4(reaches);
+    return (~not_0 & 0x01010101) | (not_0 & ~lt_high_bits4(raw) & 0x02020202);
+}
+
+/* Of four numbers. */
+uint lt_number_digits4(uint2 raw, uint rest) {
+    return lt_digits_of_bits(raw, (raw & 0x7fff7fff) + rest);
 }
 
 #endif
@@ -263,13 +272,9 @@ void lt_keep_scale(const lt_plain *plain, uint scope, float stat, __local lt_pla
     memory->cuts[scope] = lt_cut_of(scale);
 }
 
-/* In the low byte. */
-uint lt_byte_of_digits(uint4 four, uint fifth) {
-    return (((fifth * 3 + four.w) * 3 + four.z) * 3 + four.y) * 3 + four.x;
-}
-
 /* The bytes of a unit, whose fours from column `next` on are of the second scope. */
 uint lt_unit_bytes(__local const lt_cell *cells, uint col, uint next, lt_cut first, lt_cut second) {
+#if LT_SRC == LATHE_CL_F32
     uint4 digits[5];
 #pragma unroll
     for (uint k = 0; k < 5; k++) {
@@ -280,6 +285,14 @@ uint lt_unit_bytes(__local const lt_cell *cells, uint col, uint next, lt_cut fir
     const uint c = lt_byte_of_digits((uint4)(digits[2].zw, digits[3].xy), digits[3].z);
     const uint d = lt_byte_of_digits((uint4)(digits[3].w, digits[4].xyz), digits[4].w);
     return (a & 0xff) | (b & 0xff) << 8 | (c & 0xff) << 16 | d << 24;
+#else
+    uint digits[5];
+#pragma unroll
+    for (uint k = 0; k < 5; k++) {
+        digits[k] = lt_number_digits4(cells[k], col + 4 * k < next ? first : second);
+    }
+    return lt_pack_trits(digits[0], digits[1], digits[2], digits[3], digits[4]);
+#endif
 }
 
 /* A unit's bytes, of which the last one in a row, 4, 8, 12 or 16 elements, has one for each. */

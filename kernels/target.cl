@@ -261,13 +261,24 @@ uint lt_trits4(uint4 codes) {
     return lt_pack4(codes + 1, 8);
 }
 
-/* Four bytes from twenty digits. */
+/* The highest bytes of four words. */
+uint lt_top_bytes(uint a, uint b, uint c, uint d) {
+#if LT_HAS_PTX
+    uint low, high, all;
+    __asm__("prmt.b32 %0, %1, %2, 0x73;" : "=r"(low) : "r"(a), "r"(b));
+    __asm__("prmt.b32 %0, %1, %2, 0x73;" : "=r"(high) : "r"(c), "r"(d));
+    __asm__("prmt.b32 %0, %1, %2, 0x5410;" : "=r"(all) : "r"(low), "r"(high));
+    return all;
+#else
+    return a >> 24 | (b >> 16 & 0xff00) | (c >> 8 & 0xff0000) | (d & 0xff000000u);
+#endif
+}
+
+/* Four bytes from twenty digits: each in the upper byte of a sum of products, in which digit i of a
+ * word meets byte 3 - i of its factor: a power of 3, or 0. No lower byte carries. */
 uint lt_pack_trits(uint a, uint b, uint c, uint d, uint e) {
-    const uint first = lt_trits_byte(a, b & 0xff);
-    const uint second = lt_trits_byte(b >> 8 | c << 24, c >> 8 & 0xff);
-    const uint third = lt_trits_byte(c >> 16 | d << 16, d >> 16 & 0xff);
-    const uint fourth = lt_trits_byte(d >> 24 | e << 8, e >> 24);
-    return first | second << 8 | third << 16 | fourth << 24;
+    return lt_top_bytes(a * 0x0103091bu + b * 0x51000000u, b * 0x00010309u + c * 0x1b510000u,
+                        c * 0x00000103u + d * 0x091b5100u, d + e * 0x03091b51u);
 }
 
 /* The bytes that hold `count` of a unit's elements, all of them at once where they may be. */

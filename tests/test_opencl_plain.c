@@ -12,14 +12,18 @@ typedef struct plain_shape {
 } plain_shape;
 
 /* Rows of a block, shorter and odd ones, several in a block, and rows that are cut; groups of every
- * kind of sum, and such as end with a row before they are full. */
+ * kind of sum, and such as end with a row before they are full; scales that are found before. */
 static const plain_shape shapes[] = {
     {{2, {3, 4096}}, {LATHE_PER_ROW, 0}},      {{2, {3, 4064}}, {LATHE_PER_ROW, 0}},
     {{2, {5, 992}}, {LATHE_PER_ROW, 0}},       {{2, {37, 160}}, {LATHE_PER_ROW, 0}},
     {{2, {67, 32}}, {LATHE_PER_ROW, 0}},       {{2, {2, 4096}}, {LATHE_PER_GROUP, 32}},
     {{2, {3, 4096}}, {LATHE_PER_GROUP, 128}},  {{2, {3, 32000}}, {LATHE_PER_GROUP, 96}},
     {{2, {2, 20480}}, {LATHE_PER_GROUP, 512}}, {{2, {2, 4128}}, {LATHE_PER_GROUP, 2048}},
-    {{1, {4096}}, {LATHE_PER_TENSOR, 0}},
+    {{1, {4096}}, {LATHE_PER_TENSOR, 0}},      {{2, {3, 4096}}, {LATHE_PER_TENSOR, 0}},
+    {{2, {2, 4120}}, {LATHE_PER_TENSOR, 0}},   {{2, {3, 12200}}, {LATHE_PER_ROW, 0}},
+    {{1, {20488}}, {LATHE_PER_TENSOR, 0}},     {{2, {3, 7680}}, {LATHE_PER_GROUP, 128}},
+    {{2, {2, 7808}}, {LATHE_PER_GROUP, 128}},  {{2, {3, 5056}}, {LATHE_PER_TENSOR, 0}},
+    {{2, {3, 4500}}, {LATHE_PER_ROW, 0}},      {{1, {9004}}, {LATHE_PER_TENSOR, 0}},
 };
 
 static const lathe_dtype sources[] = {LATHE_F32, LATHE_F16, LATHE_BF16};

@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The trits kernel loads sixteen bytes at a time. Columns that rows are cut at for it are whole
+ * bytes on the other side, too. Of shorter rows a block for each would cost more than it saves. */
+enum { TRITS_VECTOR = 8, TRITS_QUANTUM = 40, LEAST_TRITS_ROW = 1024 };
+
 static uint64_t unit_elems(const lt_pass *pass) {
     return LATHE_CL_UNIT((int)pass->src.dtype, (int)pass->dst.dtype);
 }
@@ -163,6 +167,14 @@ static bool blocks_are_plain(const convert *c) {
            is_even && begins && is_aligned;
 }
 
+/* Such blocks for the own kernel. */
+static bool blocks_are_own(const convert *c) {
+    const lt_pass *pass = c->pass;
+    return LATHE_CL_HAS_TRITS((int)pass->src.dtype, (int)pass->dst.dtype) &&
+           pass->dst.scale_elems == LATHE_CL_OWN_SCOPE &&
+           c->launch.args.n_cols % LATHE_CL_OWN_SCOPE == 0;
+}
+
 static void cut_blocks(convert *c) {
     const lt_pass *pass = c->pass;
     lathe_launch *args = &c->launch.args;
@@ -188,8 +200,7 @@ static void cut_blocks(convert *c) {
 }
 
 /* Blocks go by the target's rows, its own or one that they make together. */
-static void make_blocks(convert *c, const lt_range *range) {
-    const lt_pass *pass = c->pass;
+static void shape_blocks(convert *c, const lt_range *range) {
     lathe_launch *args = &c->launch.args;
     bool one_row = lt_cl_in_one_row(&c->joined_dst);
     args->n_rows = one_row ? 1 : range->n_rows;
@@ -202,17 +213,52 @@ static void make_blocks(convert *c, const lt_range *range) {
     (void)lt_cl_shape_side(&c->dst, args->n_rows, args->n_cols);
     args->src = c->src.args;
     args->dst = c->dst.args;
+}
+
+static void make_blocks(convert *c, const lt_range *range) {
+    const lt_pass *pass = c->pass;
+    lathe_launch *args = &c->launch.args;
+    shape_blocks(c, range);
     cut_blocks(c);
     args->flags |= blocks_are_vectors(c, vector_elems(pass)) ? LATHE_CL_SRC_VECTOR : 0;
     args->flags |= target_is_aligned(pass, &c->dst, args->n_rows == 1) ? LATHE_CL_DST_VECTOR : 0;
     bool is_linear = blocks_are_linear(c);
     args->flags |= is_linear ? LATHE_CL_LINEAR : 0;
     if (is_linear && blocks_are_plain(c)) {
-        args->flags |= LATHE_CL_PLAIN;
+        args->flags |= LATHE_CL_PLAIN | (blocks_are_own(c) ? LATHE_CL_OWN : 0);
         args->block_bytes = lt_layout_col_bytes(&pass->dst, args->block_cols);
         args->block_scopes = lt_ceil_div(args->block_cols, pass->dst.scale_elems);
     }
     c->launch.kernel = is_linear ? LT_CL_LINEAR : LT_CL_BLOCK;
+    c->launch.n_groups = args->n_units;
+}
+
+/* True if rows of a shape of blocks can be cut for the trits kernel, each part with one scale. */
+static bool rows_are_trits(const convert *c) {
+    const lathe_launch *args = &c->launch.args;
+    const lathe_side *dst = &args->dst;
+    bool one_scale = dst->scale_elems.by == 0;
+    bool row_scales = args->n_rows > 1 && dst->scales_per_row == 1 && dst->scale_phase == 0;
+    return (one_scale || row_scales) && (args->n_rows == 1 || args->n_cols >= LEAST_TRITS_ROW) &&
+           args->n_cols % TRITS_VECTOR == 0 && args->src.first_col == 0 && dst->first_col == 0 &&
+           lt_cl_in_one_row(&c->src) && lt_cl_is_aligned(&c->src, true, TRITS_VECTOR) &&
+           trits_are_aligned(&c->dst, args->n_rows == 1);
+}
+
+static void cut_trits(convert *c) {
+    lathe_launch *args = &c->launch.args;
+    bool one_scale = args->dst.scale_elems.by == 0;
+    args->block_rows = 1;
+    args->block_cols = args->n_cols <= LATHE_CL_BLOCK_ELEMS
+                           ? args->n_cols
+                           : LATHE_CL_BLOCK_ELEMS / TRITS_QUANTUM * TRITS_QUANTUM;
+    const uint64_t row_blocks = lt_ceil_div(args->n_cols, args->block_cols);
+    args->row_units = lt_cl_div_by(row_blocks);
+    args->block_bytes = lt_layout_col_bytes(&c->pass->dst, args->block_cols);
+    args->block_scopes = row_blocks == 1 && !one_scale ? 1 : 0;
+    args->dst.scales_per_row = one_scale ? 0 : 1;
+    args->n_units = args->n_rows * row_blocks;
+    c->launch.kernel = LT_CL_TRITS;
     c->launch.n_groups = args->n_units;
 }
 
@@ -231,14 +277,11 @@ uint64_t lt_cl_convert_flags(const lt_pass *pass) {
     return flags;
 }
 
-static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool by_blocks) {
+static convert convert_of(const lt_work *work, const lt_range *range) {
     const lt_pass *pass = work->pass;
     uint64_t elem = range->row * pass->dst.row_elems + range->col;
     uint64_t n_elems = range->n_rows * range->n_cols;
-    if (n_elems == 0) {
-        return (lt_cl_launch){0};
-    }
-    convert c = {
+    return (convert){
         .pass = pass,
         .src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, false),
         .dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, false),
@@ -250,6 +293,13 @@ static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool b
                 .fault_base = elem - LATHE_CL_FAULT_MARGIN,
             },
     };
+}
+
+static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool by_blocks) {
+    if (range->n_rows * range->n_cols == 0) {
+        return (lt_cl_launch){0};
+    }
+    convert c = convert_of(work, range);
     if (by_blocks || !make_stream(&c, range)) {
         make_blocks(&c, range);
     }
@@ -260,15 +310,43 @@ lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range) {
     return launch_of(work, range, false);
 }
 
+bool lt_cl_launch_trits(const lt_work *work, const lt_range *range, uint32_t group_size,
+                        lt_cl_launch *launch) {
+    const lt_pass *pass = work->pass;
+    if (!LATHE_CL_HAS_TRITS((int)pass->src.dtype, (int)pass->dst.dtype) || pass->own_scales ||
+        pass->strict || pass->quality == LATHE_FAST || group_size != LATHE_CL_GROUP ||
+        range->n_rows * range->n_cols == 0) {
+        return false;
+    }
+    convert c = convert_of(work, range);
+    shape_blocks(&c, range);
+    if (!rows_are_trits(&c)) {
+        return false;
+    }
+    cut_trits(&c);
+    *launch = c.launch;
+    return true;
+}
+
 lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range) {
     return launch_of(work, range, true);
 }
 
+/* True if fours of the launch's elements can be loaded at once, each in one row. */
+static bool fours_are_vectors(const lt_cl_side *s) {
+    bool one_row = lt_cl_in_one_row(s);
+    return (one_row || s->row_elems % 4 == 0) && lt_cl_is_aligned(s, one_row, 4);
+}
+
 lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_elems) {
     const lt_pass *pass = work->pass;
+    const lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true);
+    const lt_cl_side dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true);
     return (lathe_launch){
-        .src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true).args,
-        .dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true).args,
+        .src = src.args,
+        .dst = dst.args,
+        .flags = (fours_are_vectors(&src) ? LATHE_CL_SRC_VECTOR : 0) |
+                 (fours_are_vectors(&dst) ? LATHE_CL_DST_VECTOR : 0),
     };
 }
 

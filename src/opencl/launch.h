@@ -15,10 +15,14 @@ typedef struct lt_cl_launch {
 } lt_cl_launch;
 
 /* The launch of one range, of at most LATHE_CL_MAX_ELEMS elements, of a convert pass. */
+lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range);
+
 /* The same by the block kernel, whatever the elements: for tables. */
 lt_cl_launch lt_cl_launch_blocks(const lt_work *work, const lt_range *range);
 
-lt_cl_launch lt_cl_launch_convert(const lt_work *work, const lt_range *range);
+/* The same by the trits kernel. Returns false where it does not do that. */
+bool lt_cl_launch_trits(const lt_work *work, const lt_range *range, uint32_t group_size,
+                        lt_cl_launch *launch);
 
 /* How both sides of n_elems consecutive elements lie, from element `elem` of the tensor on. */
 lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_elems);

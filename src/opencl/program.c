@@ -32,6 +32,8 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_RECODE_STATS] = "lathe_recode_stats",
         [LT_CL_PLAIN] = "lathe_plain",
         [LT_CL_AGAIN] = "lathe_again",
+        [LT_CL_OWN] = "lathe_own",
+        [LT_CL_TRITS] = "lathe_trits",
     };
     return names[kernel];
 }

@@ -262,14 +262,19 @@ static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lathe_la
                                : error;
 }
 
+/* Kernels for blocks without anything odd, which share their work-groups' size. */
+static bool is_plain(lt_cl_kernel kernel) {
+    return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN || kernel == LT_CL_TRITS;
+}
+
 /* False for launches that meet nothing to report: fetching a report takes longer than converting a
  * megabyte. */
 static bool can_report(const lt_work *work, const lt_cl_launch *launch) {
     uint64_t flags = launch->args.flags;
     bool looks = (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER)) != 0;
     bool meets_all = launch->kernel != LT_CL_STREAM && (flags & LATHE_CL_NONFINITE_ERROR) != 0;
-    if (launch->kernel == LT_CL_PLAIN) {
-        return false; /* LT_CL_AGAIN does */
+    if (is_plain(launch->kernel)) {
+        return false; /* LT_CL_AGAIN does, or the pass that has found the scales */
     }
     looks = looks || launch->kernel == LT_CL_RECODE; /* for what LT_CL_RECODE_ODD does */
     return looks || meets_all || work->pass->src.dtype == LATHE_BITNET158;
@@ -298,7 +303,7 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
     size_t local =
-        launch->kernel == LT_CL_PLAIN ? plain_items(work->pass) : queue->backend->device.group_size;
+        is_plain(launch->kernel) ? plain_items(work->pass) : queue->backend->device.group_size;
     size_t global = (size_t)launch->n_groups * local;
     cl_event event = NULL;
     error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
@@ -324,6 +329,18 @@ static lathe_status enqueue_recode(lt_queue *queue, const lt_work *work, const l
     return status == LATHE_OK ? enqueue_launch(queue, work, &odd, args) : status;
 }
 
+/* The same for such a kernel, which rows that are blocks spare a division. */
+static lt_cl_launch plain_launch(const lt_cl_launch *launch, lt_cl_kernel kernel) {
+    lt_cl_launch plain = *launch;
+    plain.kernel = kernel;
+    if (plain.args.row_units.by == 1) {
+        plain.args.block_bytes = plain.args.dst.row_bytes;
+        plain.args.n_cols *= plain.args.n_rows;
+        plain.args.n_rows = 1;
+    }
+    return plain;
+}
+
 /* A convert launch: by the plain kernel and the one that does the rest, where that can be. */
 static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
                                     const lt_cl_launch *launch, const kernel_args *args) {
@@ -331,16 +348,15 @@ static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
     if (launch->kernel == LT_CL_RECODE) {
         return enqueue_recode(queue, work, launch, args);
     }
+    if (launch->kernel == LT_CL_TRITS) {
+        const lt_cl_launch trits = plain_launch(launch, LT_CL_TRITS);
+        return enqueue_launch(queue, work, &trits, args);
+    }
     if ((launch->args.flags & LATHE_CL_PLAIN) == 0 || group_size != LATHE_CL_GROUP) {
         return enqueue_launch(queue, work, launch, args);
     }
-    lt_cl_launch plain = *launch;
-    plain.kernel = LT_CL_PLAIN;
-    if (plain.args.row_units.by == 1) { /* rows are blocks, which spares it a division */
-        plain.args.block_bytes = plain.args.dst.row_bytes;
-        plain.args.n_cols *= plain.args.n_rows;
-        plain.args.n_rows = 1;
-    }
+    const bool is_own = (launch->args.flags & LATHE_CL_OWN) != 0;
+    const lt_cl_launch plain = plain_launch(launch, is_own ? LT_CL_OWN : LT_CL_PLAIN);
     lt_cl_launch again = *launch;
     again.kernel = LT_CL_AGAIN;
     again.n_groups = lt_ceil_div(launch->n_groups, group_size);
@@ -371,7 +387,9 @@ static lathe_status convert_part(lt_queue *queue, const lt_work *work, const lt_
         .n_buffers = 5,
     };
     lt_cl_launch launch;
-    if (!lt_cl_launch_recode(work, part, queue->backend->device.group_size, &launch)) {
+    const uint32_t group_size = queue->backend->device.group_size;
+    if (!lt_cl_launch_recode(work, part, group_size, &launch) &&
+        !lt_cl_launch_trits(work, part, group_size, &launch)) {
         launch = lt_cl_launch_convert(work, part);
     }
     lathe_status status = launch.n_groups == 0 || work->measure_only
