@@ -50,12 +50,6 @@ uint lt_codes_of_trits(uint bytes) {
     return (fields + 0x01550155) ^ 0x02aa02aa;
 }
 
-/* Five digits, 0 to 2, in bytes of which the first is the lowest of `four`. The product's upper
- * byte is the sum of four digits times 1, 3, 9 and 27; no lower byte carries. */
-uint lt_trits_byte(uint four, uint fifth) {
-    return (four * 0x0103091bu >> 24) + 81 * fifth;
-}
-
 /* The nearest integers, ties to even, in the low bytes of the result; x no more than 127. Between
  * 2^23 and 2^24 floats are exactly the integers, so that the addition itself rounds. */
 uint4 lt_nearest(float4 x) {
@@ -76,4 +70,20 @@ uint4 lt_quantized(float4 x, float inverse, float bound) {
 /* 0 where x < 0, else 1: the patterns from the least negative number's to minus infinity's. */
 uint4 lt_sign_codes(float4 x) {
     return LT_SELECT(as_uint4(x) - 0x80000001u <= 0x7f7fffffu, (uint4)(0), (uint4)(1));
+}
+
+/* Four bytes of eight: four bits of `picks`, from the lowest on, are the number of a byte, or that
+ * and 8, which picks its sign for all bits. */
+uint lt_pick_bytes(uint low, uint high, uint picks) {
+#if LT_HAS_PTX
+    uint bytes;
+    __asm__("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(low), "r"(high), "r"(picks));
+    return bytes;
+#else
+    const uint4 numbers = (uint4)(picks, picks >> 4, picks >> 8, picks >> 12);
+    const char4 bytes =
+        as_char4(shuffle(as_uchar8((uint2)(low, high)), convert_uchar4(numbers & 7)));
+    return as_uint(
+        select(bytes, bytes >> (char4)(7), as_char4(convert_uchar4((numbers & 8) << 4))));
+#endif
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The recode kernels: conversions between quantized types whose scopes have one source scale each,
- * and the statistics of tiles that have. What is odd (a scale that is not plain, an I2 of -2 in a
- * sum) is left to the block kernel's functions, in a kernel that follows. */
-#include "recode_stat.cl"
+/* The recode kernels: conversions between quantized types whose scopes have one source scale each.
+ * What is odd (a scale that is not plain, an I2 of -2 in a sum) is left to the block kernel's
+ * functions, in a kernel that follows. */
+#include "recode_tiles.cl"
 
 #if LT_HAS_RECODE
 
@@ -19,10 +19,6 @@ typedef struct lt_team {
 lt_block lt_part_at(const lathe_launch *launch, uint index) {
     lt_block part = {0, 0, 0, 0, 0, 0, 0};
     return index < (uint)launch->n_units ? lt_block_of(launch, index) : part;
-}
-
-uint lt_n_scopes(uint n_cols, uint scope_elems) {
-    return (n_cols + scope_elems - 1) / scope_elems;
 }
 
 __global const uchar *lt_part_from(const lathe_launch *launch, __global const uchar *src,
@@ -42,68 +38,80 @@ void lt_read_part(lt_team *team, __local lt_recode_memory *memory, __global uint
         const uint vector = i * LT_TEAM + team->member;
         if (vector * LT_VECTOR < team->block.n_cols) {
             team->codes[i] = lt_load_codes(team->from + vector * (LT_VECTOR * LT_SRC_BITS / 8));
+        } else {
+            team->codes[i] = lt_no_codes();
         }
     }
 #if LT_STAGES
+    /* Zeros behind the part's end are added to sums like the rest. */
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
         const uint vector = i * LT_TEAM + team->member;
-        if (vector * LT_VECTOR < team->block.n_cols) {
-            lt_stage_codes((__local uint *)memory->codes[team->team], vector, team->codes[i]);
+        lt_stage_codes((__local uint *)memory->codes[team->team], vector, team->codes[i]);
 #if LT_SRC == LATHE_CL_I2
-            uint twos = 0;
-            for (uint k = 0; k < LT_SRC_WORDS; k++) {
-                twos |= team->codes[i].words[k] & ~(team->codes[i].words[k] << 1) & 0xaaaaaaaa;
-            }
-            if (twos != 0) {
-                memory->is_odd = 1;
-            }
-#endif
+        uint twos = 0;
+        for (uint k = 0; k < LT_SRC_WORDS; k++) {
+            twos |= team->codes[i].words[k] & ~(team->codes[i].words[k] << 1) & 0xaaaaaaaa;
         }
+        if (twos != 0) {
+            memory->is_odd = 1;
+        }
+#endif
     }
 #endif
 #endif
 }
 
-/* Looks up the source's scale of each scope, leaves it in the maps, and looks whether it is plain.
- */
+/* Looks up the source's scale of each scope, leaves it in the maps, which for I1 is all of them,
+ * and looks whether it is plain. */
 void lt_read_scales(const lt_team *team, __global const float *src_scales,
                     const lathe_launch *launch, __local lt_recode_memory *memory) {
-    const uint n_scopes = lt_n_scopes(team->block.n_cols, team->scope_elems);
-    for (uint i = team->member; i < n_scopes; i += LT_TEAM) {
+    for (uint i = team->member; i * team->scope_elems < team->block.n_cols; i += LT_TEAM) {
         const lt_spot spot = lt_spot_of(&launch->src, team->block.elem + i * team->scope_elems);
         const float scale = lt_source_scale(&launch->src, src_scales, spot);
+#if LT_DST == LATHE_CL_I1
+        memory->maps[team->team][i] = lt_map_of(scale, 0);
+#else
         memory->maps[team->team][i].scale = scale;
+#endif
         if (!lt_is_plain(scale)) {
             memory->is_odd = 1;
         }
     }
-#if LT_COUNTS
-    /* The sums of a long scope's lanes, one of which there is. */
-    if (team->member == 0 && team->scope_elems > LT_SHORT_ELEMS) {
-        const float scale = memory->maps[team->team][0].scale;
-        float sum = 0;
-        for (uint i = 0; i <= LT_TEAM_ELEMS / LATHE_STAT_LANES; i++) {
-            memory->steps[team->team][i] = sum;
-            sum += scale;
-        }
-    }
-#endif
 }
 
+#if LT_COUNTS
+
+/* The sums of lanes of the teams' long scopes, one of which there is in a part: the teams' by
+ * work-items that follow each other. */
+void lt_prepare_steps(const lathe_launch *launch, __global const float *src_scales, uint group,
+                      uint item, __local lt_recode_memory *memory) {
+    if (item < LT_TEAMS && lt_is_long((uint)launch->scope_elems)) {
+        const lt_block part = lt_part_at(launch, group * LT_TEAMS + item);
+        const lt_spot spot = lt_spot_of(&launch->src, part.elem);
+        if (part.n_cols > 0) {
+            lt_fill_steps(memory->steps[item], LT_TEAM_ELEMS / LATHE_STAT_LANES,
+                          lt_source_scale(&launch->src, src_scales, spot));
+        }
+    }
+}
+
+#endif
+
 /* Finds what the scopes' statistics are made of. Barriers before and after it. */
-void lt_find_stats(lt_team *team, __local lt_recode_memory *memory) {
+void lt_find_stats(const lt_team *team, const lathe_launch *launch,
+                   __local lt_recode_memory *memory) {
     const uint n_cols = team->block.n_cols;
     __local uint4 *shared = memory->shared[team->team];
 #if LT_COUNTS
-    if (team->scope_elems > LT_SHORT_ELEMS) {
+    if (lt_is_long(team->scope_elems)) {
         lt_count_long(n_cols, team->member, (__local const uint *)memory->codes[team->team],
                       shared);
     }
 #elif LT_IS_MEAN && LT_STAGES
     lt_sum_scopes(n_cols, team->scope_elems, team->member,
                   (__local const uint *)memory->codes[team->team], memory->maps[team->team],
-                  (__local float4 *)shared);
+                  lt_opaque(LT_BIASED, launch), (__local float4 *)shared);
 #elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
@@ -112,9 +120,9 @@ void lt_find_stats(lt_team *team, __local lt_recode_memory *memory) {
 #if LT_SRC == LATHE_CL_BITNET158
             const lt_codes codes =
                 lt_staged_codes((__local const uint *)memory->codes[team->team], vector);
-            ((__local uint *)shared)[vector] = lt_vector_top(codes.words);
+            ((__local uint *)shared)[vector] = lt_words_top(codes.words, LT_SRC_WORDS);
 #else
-            ((__local uint *)shared)[vector] = lt_vector_top(team->codes[i].words);
+            ((__local uint *)shared)[vector] = lt_words_top(team->codes[i].words, LT_SRC_WORDS);
 #endif
         }
     }
@@ -131,7 +139,7 @@ bool lt_joins_twice(uint scope_elems) {
 /* A barrier is before it, and one after it. */
 void lt_join_stats(const lt_team *team, __local lt_recode_memory *memory) {
 #if LT_COUNTS
-    if (team->scope_elems > LT_SHORT_ELEMS) {
+    if (lt_is_long(team->scope_elems)) {
         __local uint *words = (__local uint *)memory->shared[team->team];
         lt_sum_long(team->member, words, memory->steps[team->team],
                     (__local float *)(words + 4 * LT_TEAM));
@@ -150,7 +158,7 @@ void lt_join_stats(const lt_team *team, __local lt_recode_memory *memory) {
 float lt_scope_stat(uint n_elems, uint scope, uint scope_elems, uint team, float scale,
                     __local const lt_recode_memory *memory) {
 #if LT_COUNTS
-    if (scope_elems <= LT_SHORT_ELEMS) {
+    if (!lt_is_long(scope_elems)) {
         return lt_sum_short((__local const uint *)memory->codes[team] +
                                 lt_padded_word(scope * scope_elems / 16),
                             n_elems, scale);
@@ -199,7 +207,9 @@ void lt_make_maps(const lathe_launch *launch, uint group, uint item, uint scope_
             } else {
                 target = dst_scales[index];
             }
+#if LT_DST != LATHE_CL_I1
             memory->maps[team][scope] = lt_map_of(source, lt_scale_of(target).inverse);
+#endif
         }
     }
 }
@@ -246,8 +256,8 @@ lt_team lt_team_of(const lathe_launch *launch, lt_block part, uint item,
 
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_recode_parts(__global const uchar *restrict src, __global const float *restrict src_scales,
-             __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
-             lathe_launch launch) {
+                   __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+                   lathe_launch launch) {
     __local lt_recode_memory memory_of_group;
     __local lt_recode_memory *memory = &memory_of_group;
     const uint item = (uint)get_local_id(0);
@@ -267,21 +277,30 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_read_part(&team, memory, report);
     lt_read_scales(&team, src_scales, &launch, memory);
+#if LT_COUNTS
+    lt_prepare_steps(&launch, src_scales, group, item, memory);
+#endif
     barrier(CLK_LOCAL_MEM_FENCE);
     if (memory->is_odd != 0) {
         if (item == 0) {
             report[1] = 1;
         }
     } else {
+#if LT_DST == LATHE_CL_I1
+        /* Bits are signs, whatever the scale, and codes in registers are done with. */
+        lt_recode_part(&team, &launch, to, memory);
+#endif
         if ((launch.flags & LATHE_CL_OWN_SCALES) != 0) {
-            lt_find_stats(&team, memory);
+            lt_find_stats(&team, &launch, memory);
             barrier(CLK_LOCAL_MEM_FENCE);
             lt_join_stats(&team, memory);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         lt_make_maps(&launch, group, item, team.scope_elems, dst_scales, memory);
+#if LT_DST != LATHE_CL_I1
         barrier(CLK_LOCAL_MEM_FENCE);
         lt_recode_part(&team, &launch, to, memory);
+#endif
 #if LT_DST == LATHE_CL_BITNET158
         barrier(CLK_LOCAL_MEM_FENCE);
         lt_pack_part(&team.block, to, team.member, (__local const uint *)memory->shared[team.team]);
@@ -359,124 +378,6 @@ lathe_recode_odd(__global const uchar *restrict src, __global const float *restr
                 lt_store_block_trits(&block, dst, &launch, item, &memory);
                 barrier(CLK_LOCAL_MEM_FENCE);
 #endif
-            }
-        }
-    }
-}
-
-/* ---- statistics of tiles */
-
-/* Tiles that a work-group takes, as many at a time as it has teams: what they come to is added to
- * the sum of all once. */
-#define LT_RECODE_TILES LATHE_CL_RECODE_TILES(LT_GROUP)
-
-typedef struct lt_tile_memory {
-    uint lanes[LT_GROUP];
-    uint eighths[LT_TEAMS * 8];
-    uint found[LT_TEAMS];
-    uint again;
-} lt_tile_memory;
-
-/* The stats kernel's way, for a tile of each team: lane by lane. Leaves what is stored for a tile.
- */
-void lt_odd_tiles(__global const uchar *src, __global const float *scales,
-                  const lathe_launch *launch, lt_tile tile, uint item,
-                  __local lt_tile_memory *memory, __global uint *report) {
-    bool is_found = item >= LT_TEAMS;
-    bool again = true;
-    for (uint attempt = LT_AS_IS; again; attempt++) {
-        memory->lanes[item] =
-            lt_tile_lane(src, scales, launch, tile, item % LT_TEAM, attempt, report);
-        if (item == 0) {
-            memory->again = 0;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < LT_TEAMS * 8) {
-            memory->eighths[item] =
-                lt_fold8_local(memory->lanes + item / 8 * LT_TEAM + item % 8, 8);
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (!is_found) {
-            const uint stat = lt_fold8_local(memory->eighths + 8 * item, 1);
-            is_found = lt_is_finite(stat);
-            if (is_found) {
-                memory->found[item] = attempt == LT_SHRUNK ? stat | 0x80000000u : stat;
-            } else {
-                memory->again = 1;
-            }
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        again = memory->again != 0;
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-}
-
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_recode_stats(__global const uchar *restrict src, __global const float *restrict src_scales,
-                   __global float *restrict stats, __global uint *reports, lathe_launch launch) {
-    __local lt_recode_memory memory;
-    __local lt_tile_memory tiles;
-    __local uint firsts[LT_RECODE_TILES];
-    __local uint seconds[LT_RECODE_TILES];
-    const uint item = (uint)get_local_id(0);
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory.table, item);
-#endif
-    for (uint round = 0; round < LT_RECODE_TILES; round += LT_TEAMS) {
-        const uint first = (uint)get_group_id(0) * LT_RECODE_TILES + round;
-        const lt_tile tile = lt_tile_of(&launch, first + item / LT_TEAM);
-        const bool is_whole = tile.n_elems % LATHE_CL_RECODE_COLS == 0;
-        lt_block part = {0, 0, 0, 0, 0, 0, 0};
-        part.elem = tile.elem;
-        part.n_cols = is_whole ? tile.n_elems : 0;
-        lt_team team = lt_team_of(&launch, part, item, src);
-        team.scope_elems = LATHE_STAT_TILE;
-        if (item == 0) {
-            memory.is_odd = 0;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        lt_read_part(&team, &memory, report);
-        lt_read_scales(&team, src_scales, &launch, &memory);
-        if (!is_whole) {
-            memory.is_odd = 1;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        const bool is_odd = memory.is_odd != 0;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (is_odd) {
-            lt_odd_tiles(src, src_scales, &launch, tile, item, &tiles, report);
-        } else {
-            lt_find_stats(&team, &memory);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            lt_join_stats(&team, &memory);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        if (item < LT_TEAMS) {
-            const lt_tile mine = lt_tile_of(&launch, first + item);
-            uint stat = 0;
-            if (mine.n_elems > 0) {
-                stat = is_odd ? tiles.found[item]
-                              : as_uint(lt_scope_stat(mine.n_elems, 0, LATHE_STAT_TILE, item,
-                                                      memory.maps[item][0].scale, &memory));
-            }
-            if (first + item < launch.n_tiles) {
-                stats[first + item] = as_float(stat);
-            }
-            const uint2 words = lt_to_gather(stat);
-            firsts[round + item] = words.x;
-            seconds[round + item] = words.y;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    if ((launch.flags & LATHE_CL_GATHER) != 0) {
-        if (item == 0) {
-            lt_gather(reports + launch.sums, firsts, seconds, LT_RECODE_TILES);
-        }
-        if (get_group_id(0) == 0) {
-            for (uint i = item; i < LATHE_CL_SUM_WORDS; i += LT_GROUP) {
-                reports[launch.next_sums + i] = 0;
             }
         }
     }

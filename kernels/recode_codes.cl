@@ -38,6 +38,32 @@ typedef struct lt_map {
     uint second;
 } lt_map;
 
+/* A constant that the compiler does not know (the flag is never set), so that it has it in a
+ * register: one instruction does for a mask and a constant, but not for two constants. */
+uint lt_opaque(uint number, const lathe_launch *launch) {
+    return number | (uint)(launch->flags >> 63);
+}
+
+#if LT_SRC <= LATHE_CL_I4
+
+/* lt_numbers_of_i8 and lt_numbers_of_i4 with LT_BIASED in `biased`. */
+float4 lt_numbers4(uint bits, uint biased) {
+#if LT_SRC == LATHE_CL_I8
+    const uint low = bits ^ 0x80808080;
+    const uint high = low >> 16;
+    const uint4 held = (uint4)(low & 0xff, low & 0xff00, high & 0xff, high & 0xff00) | biased;
+    return mad(as_float4(held), (float4)(1, 0x1p-8f, 1, 0x1p-8f),
+               -(float4)(0x800080, 0x8080, 0x800080, 0x8080));
+#else
+    const uint low = bits ^ 0x88888888;
+    const uint4 held = (uint4)(low & 0xf, low & 0xf0, low & 0xf00, low & 0xf000) | biased;
+    return mad(as_float4(held), (float4)(1, 0x1p-4f, 0x1p-8f, 0x1p-12f),
+               -(float4)(0x800008, 0x80008, 0x8008, 0x808));
+#endif
+}
+
+#endif
+
 /* The magnitudes of a word's codes. */
 uint lt_magnitudes(uint word) {
     const uint minus = word >> (LT_SRC_BITS - 1) & LT_SRC_ONES;
@@ -78,35 +104,54 @@ lt_map lt_map_of(float scale, float inverse) {
 
 #elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
 
-/* A target of three codes: first is what carries magnitudes that are coded into a field's upper
- * bit, second keeps these bits, if any is. */
+/* A target of three codes: what is added to codes without their signs to have a carry into the
+ * sign's place, where it says: first, of a code that is not negative, that it becomes 1; second, of
+ * a negative one, that it becomes 0. */
 lt_map lt_map_of(float scale, float inverse) {
     const uint least = lt_least_coded(scale, inverse);
-    const lt_map map = {scale, inverse, ((LT_SRC_TOP - least) & (LT_SRC_TOP - 1)) * LT_SRC_ONES,
-                        least > LT_SRC_TOP ? 0 : LT_SRC_SIGNS};
+    const uint some = min(least, LT_SRC_TOP);
+    const lt_map map = {scale, inverse, (LT_SRC_TOP - some) * LT_SRC_ONES,
+                        least > LT_SRC_TOP ? LT_SRC_SIGNS : (some - 1) * LT_SRC_ONES};
     return map;
 }
 
-#elif LT_SRC <= LATHE_CL_I4
+#elif LT_SRC == LATHE_CL_I8
 
-/* I4 to I8 and back, where elements are decoded after all. First: whether codes might be beyond the
- * bound, which they are not where the greatest of them gave the scale. */
+/* To I4: elements are decoded after all. First: whether codes might be beyond the bound, which they
+ * are not where the greatest of them gave the scale. Second: what lt_numbers4 wants. */
 lt_map lt_map_of(float scale, float inverse) {
     const bool is_within = (float)LT_SRC_TOP * scale * inverse < LT_BOUND + 0.5f;
-    const lt_map map = {scale, inverse, is_within ? 0 : 1, 0};
+    const lt_map map = {scale, inverse, is_within ? 0 : 1, LT_BIASED};
+    return map;
+}
+
+#elif LT_SRC == LATHE_CL_I4
+
+/* To I8: the codes of 1 to 4 in bytes, and those of 5 to 8. */
+lt_map lt_map_of(float scale, float inverse) {
+    uint words[2] = {0, 0};
+#pragma unroll
+    for (uint i = 0; i < LT_SRC_TOP; i++) {
+        words[i / 4] |= (uint)lt_code_of((float)(i + 1), scale, inverse) << 8 * (i % 4);
+    }
+    const lt_map map = {scale, inverse, words[0], words[1]};
     return map;
 }
 
 #else
 
 /* A source of few codes: first is what 1 becomes, second what -1 does, and in the next field of
- * LT_DST_BITS bits what I2's -2 does. 0 stays 0. */
+ * LT_DST_BITS bits what I2's -2 does. 0 stays 0. To I8: first has the codes of 0, 1, -2 and -1. */
 lt_map lt_map_of(float scale, float inverse) {
     const uint mask = (1u << LT_DST_BITS) - 1;
     const uint plus = (uint)(int)lt_code_of(1, scale, inverse) & mask;
     const uint minus = (uint)(int)lt_code_of(-1, scale, inverse) & mask;
     const uint twice = (uint)(int)lt_code_of(-2, scale, inverse) & mask;
+#if LT_SRC != LATHE_CL_I1 && LT_DST == LATHE_CL_I8
+    const lt_map map = {scale, inverse, plus << 8 | twice << 16 | minus << 24, 0};
+#else
     const lt_map map = {scale, inverse, plus, minus | twice << LT_DST_BITS};
+#endif
     return map;
 }
 
@@ -120,11 +165,7 @@ uint lt_bits_of_nibbles(uint word) {
     return two * 0x01041040u >> 24;
 }
 
-/* The two lowest bits of each of four bytes, and of eight fields of four bits. */
-uint lt_twos_of_bytes(uint word) {
-    return word * 0x01041040u >> 24;
-}
-
+/* The two lowest bits of each of eight fields of four bits. */
 uint lt_twos_of_nibbles(uint word) {
     const uint four = (word | word >> 2) & 0x0f0f0f0f;
     const uint eight = (four | four >> 4) & 0x00ff00ff;
@@ -184,27 +225,32 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 
 #elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
 
-/* A word's codes as 1, 0 and -1, in the two lowest bits of the fields. */
+/* A word's codes as 1, 0 and -1, in the two upper bits of the fields. Where no code becomes other
+ * than 0, `second` has the signs' places themselves, and the negative ones' carries, too. */
 uint lt_three_codes(uint word, lt_map map) {
-    const uint coded = (lt_magnitudes(word) + map.first) & map.second;
-    return coded >> (LT_SRC_BITS - 1) | (coded & word) >> (LT_SRC_BITS - 2);
+    const uint low = word & ~LT_SRC_SIGNS;
+    const uint plus = (low + map.first) & ~word & LT_SRC_SIGNS;
+    const uint minus = ~(low + map.second) & word & LT_SRC_SIGNS;
+    return (plus | minus) >> 1 | minus;
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {
 #if LT_SRC == LATHE_CL_I8
-    out[0] = lt_twos_of_bytes(lt_three_codes(in[0], map)) |
-             lt_twos_of_bytes(lt_three_codes(in[1], map)) << 8 |
-             lt_twos_of_bytes(lt_three_codes(in[2], map)) << 16 |
-             lt_twos_of_bytes(lt_three_codes(in[3], map)) << 24;
+    /* The products have the codes of four bytes in their upper byte. */
+    const uint a = lt_three_codes(in[0], map) * 0x00041041u;
+    const uint b = lt_three_codes(in[1], map) * 0x00041041u;
+    const uint c = lt_three_codes(in[2], map) * 0x00041041u;
+    const uint d = lt_three_codes(in[3], map) * 0x00041041u;
+    out[0] = a >> 24 | (b >> 16 & 0xff00) | (c >> 8 & 0xff0000) | (d & 0xff000000);
 #else
-    out[0] = lt_twos_of_nibbles(lt_three_codes(in[0], map)) |
-             lt_twos_of_nibbles(lt_three_codes(in[1], map)) << 16;
-    out[1] = lt_twos_of_nibbles(lt_three_codes(in[2], map)) |
-             lt_twos_of_nibbles(lt_three_codes(in[3], map)) << 16;
+    out[0] = lt_twos_of_nibbles(lt_three_codes(in[0], map) >> 2) |
+             lt_twos_of_nibbles(lt_three_codes(in[1], map) >> 2) << 16;
+    out[1] = lt_twos_of_nibbles(lt_three_codes(in[2], map) >> 2) |
+             lt_twos_of_nibbles(lt_three_codes(in[3], map) >> 2) << 16;
 #endif
 }
 
-#elif LT_SRC <= LATHE_CL_I4
+#elif LT_SRC == LATHE_CL_I8
 
 /* The middle of a field, in each of them, and a number of that fraction to which codes are added:
  * between 2^23 and 2^24 floats are exactly the integers. */
@@ -213,13 +259,9 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 #define LT_FROM_MIDDLE (0x1.8p23f + LT_MIDDLE)
 
 /* The codes of four elements in fields that go upwards from `above`, each from the middle. */
-uint lt_fields4(uint above, uint bits, lt_map map) {
-#if LT_SRC == LATHE_CL_I8
-    float4 x = lt_numbers_of_i8(bits) * map.scale * map.inverse;
-#else
-    float4 x = lt_numbers_of_i4(bits) * map.scale * map.inverse;
-#endif
-    if (map.first != 0) {
+uint lt_fields4(uint above, uint bits, lt_map map, bool is_within) {
+    float4 x = lt_numbers4(bits, map.second) * map.scale * map.inverse;
+    if (!is_within) {
         x = fmin(fmax(x, -LT_BOUND), LT_BOUND);
     }
     const uint4 each = as_uint4(x + LT_FROM_MIDDLE);
@@ -234,19 +276,37 @@ uint lt_codes_from_middle(uint fields) {
     return (fields - 0x4b400000u * LT_DST_ONES) ^ (LT_MIDDLE * LT_DST_ONES);
 }
 
-void lt_recode(uint *out, const uint *in, lt_map map) {
-#if LT_SRC == LATHE_CL_I8
+void lt_recode_numbers(uint *out, const uint *in, lt_map map, bool is_within) {
 #pragma unroll
     for (uint i = 0; i < 2; i++) {
-        out[i] =
-            lt_codes_from_middle(lt_fields4(lt_fields4(0, in[2 * i + 1], map), in[2 * i], map));
+        const uint above = lt_fields4(0, in[2 * i + 1], map, is_within);
+        out[i] = lt_codes_from_middle(lt_fields4(above, in[2 * i], map, is_within));
     }
-#else
+}
+
+/* Two ways, since bounds take instructions even where they are skipped one by one. */
+void lt_recode(uint *out, const uint *in, lt_map map) {
+    if (map.first == 0) {
+        lt_recode_numbers(out, in, map, true);
+    } else {
+        lt_recode_numbers(out, in, map, false);
+    }
+}
+
+#elif LT_SRC == LATHE_CL_I4
+
+/* Codes that are not negative pick theirs from those of 0 to 7; negative ones, the other way round,
+ * theirs without the sign from those of 1 to 8. Others pick the sign of one of these, which is 0.
+ */
+void lt_recode(uint *out, const uint *in, lt_map map) {
+    const uint low = map.first << 8;
+    const uint high = map.second << 8 | map.first >> 24;
 #pragma unroll
-    for (uint i = 0; i < 4; i++) {
-        out[i] = lt_codes_from_middle(lt_fields4(0, in[i / 2] >> 16 * (i % 2), map));
+    for (uint i = 0; i < LT_DST_WORDS; i++) {
+        const uint picks = in[i / 2] >> 16 * (i % 2);
+        const uint minus = lt_pick_bytes(map.first, map.second, ~picks);
+        out[i] = lt_pick_bytes(low, high, picks) | ((0x80808080 - minus) ^ 0x80808080);
     }
-#endif
 }
 
 #elif LT_SRC == LATHE_CL_I1
@@ -280,13 +340,22 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 
 #define LT_DST_ONES (0xffffffffu / ((1u << LT_DST_BITS) - 1))
 
+#if LT_DST == LATHE_CL_I8
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+#pragma unroll
+    for (uint i = 0; i < LT_DST_WORDS; i += 2) {
+        const uint picks = lt_nibbles_of_twos(in[i / 4] >> 16 * (i / 2 % 2) & 0xffff);
+        out[i] = lt_pick_bytes(map.first, 0, picks);
+        out[i + 1] = lt_pick_bytes(map.first, 0, picks >> 16);
+    }
+}
+
+#else
+
 /* A word of the target from the lowest bits. */
 uint lt_word_of_twos(uint bits, lt_map map) {
-#if LT_DST == LATHE_CL_I8
-    const uint four = ((bits & 0xff) | bits << 12) & 0x000f000f;
-    const uint fields = (four | four << 6) & 0x03030303;
-    const uint fields_mask = 0xff;
-#elif LT_DST == LATHE_CL_I4
+#if LT_DST == LATHE_CL_I4
     const uint fields = lt_nibbles_of_twos(bits & 0xffff);
     const uint fields_mask = 0xf;
 #else
@@ -310,6 +379,8 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
         out[i] = lt_word_of_twos(in[at / 32] >> at % 32, map);
     }
 }
+
+#endif
 
 #endif
 

@@ -17,31 +17,28 @@ bool lt_is_plain(float scale) {
 
 #if LT_SRC == LATHE_CL_I8
 
-/* The greater ones of four bytes. 128 counts as 0, and is in the words' upper bits. */
-uint lt_greater_bytes(uint a, uint b) {
-    const uint b7 = b & 0x7f7f7f7f;
-    const uint holds = ((a | 0x80808080) - b7) & 0x80808080;
-    const uint mask = holds - (holds >> 7);
-    return (a & mask) | (b7 & ~mask) | ((a | b) & 0x80808080);
-}
-
 uint lt_top_join(uint a, uint b) {
-    return lt_greater_bytes(a, b);
+    return max(a, b);
 }
 
-uint lt_vector_top(const uint *words) {
-    uint top = lt_magnitudes(words[0]);
+/* The greatest magnitude itself: each byte in turn is a word's upper one. */
+uint lt_words_top(const uint *words, uint n) {
+    int4 greatest = (int4)(0);
+    int4 least = (int4)(0);
 #pragma unroll
-    for (uint i = 1; i < LT_SRC_WORDS; i++) {
-        top = lt_greater_bytes(lt_magnitudes(words[i]), top);
+    for (uint i = 0; i < n; i++) {
+        const int4 upper =
+            as_int4((uint4)(words[i], words[i] << 8, words[i] << 16, words[i] << 24));
+        greatest = max(greatest, upper);
+        least = min(least, upper);
     }
-    return top;
+    const int above = max(max(greatest.x, greatest.y), max(greatest.z, greatest.w)) >> 24;
+    const int below = min(min(least.x, least.y), min(least.z, least.w)) >> 24;
+    return (uint)max(above, -below);
 }
 
 float lt_greatest_code(uint top) {
-    const uint low = max(top & 0x7f, top >> 8 & 0x7f);
-    const uint high = max(top >> 16 & 0x7f, top >> 24 & 0x7f);
-    return (top & 0x80808080) != 0 ? 128.0f : (float)max(low, high);
+    return (float)top;
 }
 
 #else
@@ -53,13 +50,13 @@ uint lt_top_join(uint a, uint b) {
 #if LT_SRC == LATHE_CL_I4
 
 /* Which bits magnitudes have, and which pairs and threes of their lower ones. */
-uint lt_vector_top(const uint *words) {
+uint lt_words_top(const uint *words, uint n) {
     uint any = 0;
     uint pairs = 0;
     uint apart = 0;
     uint threes = 0;
 #pragma unroll
-    for (uint i = 0; i < LT_SRC_WORDS; i++) {
+    for (uint i = 0; i < n; i++) {
         const uint all = lt_magnitudes(words[i]);
         const uint two = all & all >> 1;
         any |= all;
@@ -89,7 +86,7 @@ float lt_greatest_code(uint top) {
 
 #elif LT_SRC == LATHE_CL_I1
 
-uint lt_vector_top(const uint *words) {
+uint lt_words_top(const uint *words, uint n) {
     return 1;
 }
 
@@ -100,10 +97,10 @@ float lt_greatest_code(uint top) {
 #else
 
 /* 1 in a field's lower bit: an odd code. In its upper bit, and not the lower one: -2. */
-uint lt_vector_top(const uint *words) {
+uint lt_words_top(const uint *words, uint n) {
     uint top = 0;
 #pragma unroll
-    for (uint i = 0; i < LT_SRC_WORDS; i++) {
+    for (uint i = 0; i < n; i++) {
         top |= (words[i] & 0x55555555) | (words[i] & ~(words[i] << 1) & 0xaaaaaaaa);
     }
     return top;
@@ -130,6 +127,10 @@ uint lt_join_tops(__local const uint *tops, uint n) {
 /* ---- the canonical sum */
 
 #if LT_SRC >= LATHE_CL_I2
+
+bool lt_is_long(uint scope_elems) {
+    return scope_elems > LT_SHORT_ELEMS;
+}
 
 /* Magnitudes are 0 and the scale, and adding 0 changes nothing, so that a lane's sum is found by
  * how many are not. */
@@ -163,31 +164,37 @@ float lt_sum_short(__local const uint *words, uint n_elems, float scale) {
                   fma(as_float(LT_BIASED | second), scale, base);
     }
 #pragma unroll
-    for (uint half_of = 8; half_of > 0; half_of /= 2) {
-#pragma unroll
-        for (uint i = 0; i < half_of; i++) {
-            sums[i] += sums[i + half_of];
-        }
+    for (uint i = 0; i < 8; i++) {
+        sums[i] += sums[i + 8];
     }
-    return sums[0];
-}
-
-/* A long scope, first step: a work-item counts four words that lie a row of lanes apart, which are
- * 16 lanes: bytes of lanes 0, 4, ... of them in x, of 1, 5, ... in y, and so on. */
-void lt_count_long(uint n_cols, uint member, __local const uint *words, __local uint4 *counts) {
-    uint even = 0; /* of fields, four bits each */
-    uint odd = 0;
 #pragma unroll
     for (uint i = 0; i < 4; i++) {
-        const uint word = member / 4 * 16 + 4 * i + member % 4;
-        if (16 * word < n_cols) {
-            const uint counted = lt_nonzero(words[lt_padded_word(word)]);
-            even += counted & 0x11111111;
-            odd += counted >> 2 & 0x11111111;
-        }
+        sums[i] += sums[i + 4];
     }
-    counts[member] =
-        (uint4)(even & 0x0f0f0f0f, odd & 0x0f0f0f0f, even >> 4 & 0x0f0f0f0f, odd >> 4 & 0x0f0f0f0f);
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
+
+/* A long scope, first step: a work-item counts words that lie a row of lanes apart, four at a time,
+ * which are 16 lanes: bytes of lanes 0, 4, ... of them in x, of 1, 5, ... in y, and so on. */
+void lt_count_long(uint n_cols, uint member, __local const uint *words, __local uint4 *counts) {
+    uint4 sum = (uint4)(0);
+#pragma unroll
+    for (uint first = member / 4; first < LT_TEAM_ELEMS / LATHE_STAT_LANES / 4;
+         first += LT_TEAM / 4) {
+        uint even = 0; /* of fields, four bits each */
+        uint odd = 0;
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            const uint word = first * 16 + 4 * i + member % 4;
+            if (16 * word < n_cols) {
+                const uint counted = lt_nonzero(words[lt_padded_word(word)]);
+                even += counted & 0x11111111;
+                odd += counted >> 2 & 0x11111111;
+            }
+        }
+        sum += (uint4)(even, odd, even >> 4, odd >> 4) & 0x0f0f0f0f;
+    }
+    counts[member] = sum;
 }
 
 /* Second step: 16 work-items add up those of the same lanes, four each, and look up their sums. */
@@ -217,61 +224,104 @@ lt_raw4 lt_staged_raw4(__local const uint *words, uint four) {
 #endif
 }
 
-/* The sums of four lanes, of n codes each. */
-float4 lt_sum4(__local const uint *words, uint four, uint n, float scale) {
-    float4 sum = (float4)(0.0f);
-#pragma unroll 8
-    for (uint i = 0; i < n; i++, four += LATHE_STAT_LANES / 4) {
-        const lt_raw4 raw = lt_staged_raw4(words, four);
-#if LT_SRC == LATHE_CL_I8
-        sum += fabs(lt_numbers_of_i8(raw) * scale);
-#else
-        sum += fabs(lt_numbers_of_i4(raw) * scale);
-#endif
+/* The magnitudes of four elements. */
+float4 lt_share4(lt_raw4 raw, float scale, uint biased) {
+    return fabs(lt_numbers4(raw, biased) * scale);
+}
+
+/* The sums of four lanes, of n codes each. Most short scopes have two at most. */
+float4 lt_sum4(__local const uint *words, uint four, uint n, float scale, uint biased) {
+    float4 sum = lt_share4(lt_staged_raw4(words, four), scale, biased);
+    if (n > 1) {
+        sum += lt_share4(lt_staged_raw4(words, four + LATHE_STAT_LANES / 4), scale, biased);
+    }
+    for (uint i = 2; i < n; i++) {
+        four += LATHE_STAT_LANES / 4;
+        sum += lt_share4(lt_staged_raw4(words, four + LATHE_STAT_LANES / 4), scale, biased);
     }
     return sum;
 }
 
-/* A scope's lanes: 16 folded ones of a short scope, by four work-items, or all 64, by 16. */
-void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uint *words,
-                   __local const lt_map *maps, __local float4 *lanes) {
-    const bool is_long = scope_elems >= LT_LONG_ROWS * LATHE_STAT_LANES;
-    const uint share = is_long ? 16 : 4;
-    for (uint first = 0, task = member; first < n_cols;
-         first += LT_TEAM / share * scope_elems, task += LT_TEAM) {
-        const uint scope = task / share;
-        const uint begin = scope * scope_elems;
-        if (begin < n_cols) {
-            const uint n = min(scope_elems, n_cols - begin) / LATHE_STAT_LANES;
-            const uint four = begin / 4 + task % share;
-            const float scale = maps[scope].scale;
-            float4 sum = lt_sum4(words, four, n, scale);
-            if (!is_long) {
-                sum = (sum + lt_sum4(words, four + 8, n, scale)) +
-                      (lt_sum4(words, four + 4, n, scale) + lt_sum4(words, four + 12, n, scale));
-            }
-            lanes[scope * (is_long ? 16 : LT_TEAM_LANES / 4) + task % share] = sum;
+/* Elements between one padding and the next. */
+#define LT_PAD_ELEMS (32 * 32 / LT_SRC_BITS)
+
+/* Whether a scope's lanes are added by 32 work-items, two each. */
+bool lt_is_long(uint scope_elems) {
+    return scope_elems >= LT_LONG_ROWS * LATHE_STAT_LANES && scope_elems % LT_PAD_ELEMS == 0;
+}
+
+#if LT_SRC == LATHE_CL_I8
+typedef ushort lt_raw2;
+#else
+typedef uchar lt_raw2;
+#endif
+
+/* The sums of two lanes of a long scope, of which the first word is given. */
+float2 lt_sum2(__local const uint *words, uint pair, uint n_elems, float scale, uint biased) {
+    float2 sum = (float2)(0.0f);
+#pragma unroll 2
+    for (uint first = 0; first < n_elems; first += LT_PAD_ELEMS, words += 36) {
+        __local const lt_raw2 *raw = (__local const lt_raw2 *)words + pair;
+#pragma unroll
+        for (uint i = 0; i < LT_PAD_ELEMS / LATHE_STAT_LANES; i++) {
+            sum += lt_share4(raw[i * (LATHE_STAT_LANES / 2)], scale, biased).lo;
         }
+    }
+    return sum;
+}
+
+/* A scope's lanes: 16 folded ones, by four work-items, or all 64 of a long scope. */
+void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uint *words,
+                   __local const lt_map *maps, uint biased, __local float4 *lanes) {
+    if (lt_is_long(scope_elems)) {
+        for (uint task = member; task / 32 * scope_elems < n_cols; task += LT_TEAM) {
+            const uint scope = task / 32;
+            const uint begin = scope * scope_elems;
+            ((__local float2 *)lanes)[task] =
+                lt_sum2(words + begin / LT_PAD_ELEMS * 36, task % 32,
+                        min(scope_elems, n_cols - begin), maps[scope].scale, biased);
+        }
+        return;
+    }
+    for (uint task = member; task / 4 * scope_elems < n_cols; task += LT_TEAM) {
+        const uint scope = task / 4;
+        const uint begin = scope * scope_elems;
+        const uint n = min(scope_elems, n_cols - begin) / LATHE_STAT_LANES;
+        const uint four = begin / 4 + task % 4;
+        const float scale = maps[scope].scale;
+        lanes[scope * (LT_TEAM_LANES / 4) + task % 4] =
+            (lt_sum4(words, four, n, scale, biased) + lt_sum4(words, four + 8, n, scale, biased)) +
+            (lt_sum4(words, four + 4, n, scale, biased) +
+             lt_sum4(words, four + 12, n, scale, biased));
     }
 }
 
 #endif
 
-/* Folds a scope's lanes. */
-float lt_fold_scope_lanes(uint scope, uint scope_elems, __local const float4 *lanes) {
-    const bool is_long = scope_elems >= LT_LONG_ROWS * LATHE_STAT_LANES;
-    __local const float4 *mine = lanes + scope * (is_long ? 16 : LT_TEAM_LANES / 4);
-    float4 folded[4];
-#pragma unroll
-    for (uint i = 0; i < 4; i++) {
-        folded[i] = mine[i];
-        if (is_long) {
-            folded[i] = (mine[i] + mine[i + 8]) + (mine[i + 4] + mine[i + 12]);
-        }
-    }
+float lt_fold_16_lanes(const float4 *folded) {
     const float4 four = (folded[0] + folded[2]) + (folded[1] + folded[3]);
     const float2 two = four.lo + four.hi;
     return two.x + two.y;
+}
+
+/* Folds all 64 lanes. */
+float lt_fold_64_lanes(__local const float4 *lanes) {
+    float4 folded[4];
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        folded[i] = (lanes[i] + lanes[i + 8]) + (lanes[i + 4] + lanes[i + 12]);
+    }
+    return lt_fold_16_lanes(folded);
+}
+
+/* Folds a scope's lanes. */
+float lt_fold_scope_lanes(uint scope, uint scope_elems, __local const float4 *lanes) {
+    if (lt_is_long(scope_elems)) {
+        return lt_fold_64_lanes(lanes + scope * 16);
+    }
+    __local const float4 *mine = lanes + scope * (LT_TEAM_LANES / 4);
+    const float4 folded[4] = {mine[0], mine[1], mine[2], mine[3]};
+    return lt_fold_16_lanes(folded);
 }
 
 #endif
@@ -285,6 +335,15 @@ float lt_repeated(float scale, uint n) {
         sum += scale;
     }
     return sum;
+}
+
+/* The sums of 0 to n elements of magnitude `scale`. */
+void lt_fill_steps(__local float *steps, uint n, float scale) {
+    float sum = 0;
+    for (uint i = 0; i <= n; i++) {
+        steps[i] = sum;
+        sum += scale;
+    }
 }
 
 #endif

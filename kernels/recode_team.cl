@@ -5,7 +5,7 @@
 
 #if LT_HAS_RECODE
 
-#define LT_TEAM LATHE_CL_TEAM
+#define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST)
 #define LT_TEAMS (LT_GROUP / LT_TEAM)
 
 /* Vectors of a work-item: one out of LT_TEAM each, so that memory is read side by side. */
@@ -30,9 +30,13 @@
 #define LT_TEAM_LANES 20
 #define LT_LONG_ROWS (LATHE_CL_LONG_ELEMS / LATHE_STAT_LANES) /* of lanes */
 
-/* Words for what work-items hand each other: a vector's statistic, lanes, or the target's codes
- * before they become digits. */
-#if LT_IS_MEAN
+/* Words for what work-items hand each other: a vector's statistic, counts and lanes, or the
+ * target's codes before they become digits. */
+#if LT_DST == LATHE_CL_BITNET158 && (LT_COUNTS || LT_SRC == LATHE_CL_I1)
+#define LT_SHARED_WORDS (LT_TEAM_ELEMS / 16)
+#elif LT_COUNTS
+#define LT_SHARED_WORDS (4 * LT_TEAM + LATHE_STAT_LANES + 4)
+#elif LT_IS_MEAN
 #define LT_SHARED_WORDS (LT_TEAM_SCOPES * LT_TEAM_LANES)
 #else
 #define LT_SHARED_WORDS (LT_TEAM_ELEMS / LT_VECTOR)
@@ -63,6 +67,14 @@ typedef struct lt_codes {
 } lt_codes;
 
 #if LT_SRC != LATHE_CL_BITNET158
+
+lt_codes lt_no_codes(void) {
+    lt_codes codes;
+    for (uint i = 0; i < LT_SRC_WORDS; i++) {
+        codes.words[i] = 0;
+    }
+    return codes;
+}
 
 lt_codes lt_load_codes(__global const uchar *at) {
     lt_codes codes;
@@ -139,10 +151,18 @@ uint lt_trits_word(__global const uchar *from, uint byte, uint n_bytes) {
     return word;
 }
 
-void lt_report_bytes(const uint *held, uint byte, uint elem, __global uint *report) {
-    for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
-        if ((held[i / 4] >> 8 * (i % 4) & 0xff) >= LATHE_BITNET158_BYTE_VALUES) {
-            lt_fault(report, elem + 5 * (byte + i), LATHE_CL_FAULT_CORRUPT_DATA);
+/* The upper bit of each byte that no encoder emits. */
+uint lt_bad_trits(uint word) {
+    const uint least = 0x80 - (LATHE_BITNET158_BYTE_VALUES - 0x80); /* carries into it */
+    return ((word & 0x7f7f7f7f) + least * 0x01010101u) & word & 0x80808080;
+}
+
+/* Reports them; the word's first element is `elem`. */
+void lt_check_trits(uint word, uint elem, __global uint *report) {
+    const uint bad = lt_bad_trits(word);
+    for (uint i = 0; bad != 0 && i < 4; i++) {
+        if ((bad >> 8 * i & 0x80) != 0) {
+            lt_fault(report, elem + 5 * i, LATHE_CL_FAULT_CORRUPT_DATA);
         }
     }
 }
@@ -171,7 +191,9 @@ void lt_unpack_part(const lt_block *block, __global const uchar *from, uint memb
             }
         }
         if ((marks & LT_BAD_BYTE) != 0) {
-            lt_report_bytes(held, byte, block->elem, report);
+            for (uint i = 0; i < 4; i++) {
+                lt_check_trits(held[i], block->elem + 5 * (byte + 4 * i), report);
+            }
         }
         const uint first = byte / LT_UNPACKED_BYTES * 5;
 #pragma unroll

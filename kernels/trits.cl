@@ -151,18 +151,6 @@ lt_held lt_trit_unit(__local const lt_trit_memory *memory, uint at) {
 
 #if LT_PICKS
 
-/* Four bytes of eight: half i of `picks` is the number of byte i. */
-uint lt_pick_bytes(uint low, uint high, uint picks) {
-#if LT_HAS_PTX
-    uint bytes;
-    __asm__("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(low), "r"(high), "r"(picks));
-    return bytes;
-#else
-    const uint4 numbers = (uint4)(picks, picks >> 4, picks >> 8, picks >> 12);
-    return as_uint(shuffle(as_uchar8((uint2)(low, high)), convert_uchar4(numbers & 7)));
-#endif
-}
-
 /* Eight codes times `scale`. The bytes to pick from: 0, those of the scale, its upper one with the
  * other sign, and that of a 0 times the scale. */
 uint4 lt_picked(uint2 codes, float scale) {

@@ -81,7 +81,8 @@ static bool cut_parts(const lt_pass *pass, uint64_t run, uint32_t group_size,
     args->row_scopes = lt_cl_div_by(args->scope_elems);
     args->row_units = lt_cl_div_by(row_parts);
     args->n_units = args->n_rows * row_parts;
-    launch->n_groups = lt_ceil_div(args->n_units, group_size / LATHE_CL_TEAM);
+    uint64_t team = LATHE_CL_TEAM((int)pass->src.dtype, (int)pass->dst.dtype);
+    launch->n_groups = lt_ceil_div(args->n_units, group_size / team);
     return true;
 }
 
@@ -158,16 +159,15 @@ bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src) {
     bool one_row = lt_cl_in_one_row(src);
     bool is_of_tensor = tiling->row_elems == 0;
     uint64_t run = src->layout->scale_elems;
-    if (!is_pair(pass) || !is_regular(pass, src, one_row)) {
+    if (!is_pair(pass) || !is_regular(pass, src, one_row) ||
+        (pass->src.dtype != LATHE_BITNET158 &&
+         !lt_cl_is_aligned(src, one_row, LATHE_CL_RECODE_COLS))) {
         return false;
     }
-    bool adds_each = (pass->src.dtype == LATHE_I8 || pass->src.dtype == LATHE_I4) &&
-                     lt_dtype_traits_of(pass->dst.dtype)->rule != LT_RULE_ABSMAX;
-    if (adds_each) {
-        return false; /* of which the stats kernel makes less work */
-    }
-    if (pass->src.dtype == LATHE_BITNET158 && (!is_of_tensor || src->row_elems > LATHE_STAT_TILE)) {
-        return false; /* tiles begin inside bytes */
+    if (pass->src.dtype == LATHE_BITNET158 &&
+        (!is_of_tensor || src->row_elems > LATHE_STAT_TILE || pass->quality == LATHE_FAST)) {
+        return false; /* tiles begin inside bytes; or a sample, whose corrupt bytes are not told of
+                       */
     }
     bool tiles_begin_vectors =
         (is_of_tensor || tiling->row_elems % LATHE_CL_RECODE_COLS == 0) &&

@@ -70,7 +70,8 @@ lt_cl_side lt_cl_side_of(const lt_layout *layout, const lt_span *span, uint64_t 
         made.args.scale_phase = left_out % layout->scale_elems;
     }
     if (made.args.first_col + n_elems > made.row_elems) {
-        made.args.row_elems = is_long ? (lathe_div){.by = made.row_elems} : lt_cl_div_by(row_elems);
+        const lathe_div undivided = {.by = made.row_elems};
+        made.args.row_elems = is_long ? undivided : lt_cl_div_by(row_elems);
     }
     return made;
 }
