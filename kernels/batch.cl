@@ -55,10 +55,23 @@ void lt_direct_block(const lt_block *block, __global const uchar *src,
 
 #endif
 
+/* The parameters of home n, and taking them. */
+#define LT_HOME(n)                                                                                 \
+    __global const uchar *src_##n, __global const float *src_scales_##n, __global uchar *dst_##n,  \
+        __global float *dst_scales_##n,
+#define LT_TAKE_HOME(n)                                                                            \
+    case n:                                                                                        \
+        src = src_##n;                                                                             \
+        src_scales = src_scales_##n;                                                               \
+        dst = dst_##n;                                                                             \
+        dst_scales = dst_scales_##n;                                                               \
+        break;
+#define LT_HOMES(X) /* LATHE_CL_HOMES */                                                           \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_batch(__global const uchar *restrict src, __global const float *restrict src_scales,
-            __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
-            __global const uchar *table, ulong launches, ulong entries, ulong owners) {
+lathe_batch(LT_HOMES(LT_HOME) __global uint *reports, __global const uchar *table, ulong launches,
+            ulong entries, ulong owners) {
 #if LT_HAS_LINEAR
     __local lt_either_memory memory;
 #else
@@ -69,6 +82,11 @@ lathe_batch(__global const uchar *restrict src, __global const float *restrict s
     const uint owner = ((__global const uint *)(table + owners))[group];
     const lathe_entry entry = ((__global const lathe_entry *)(table + entries))[owner];
     lathe_launch launch = ((__global const lathe_launch *)(table + launches))[entry.launch];
+    __global const uchar *src = src_0;
+    __global const float *src_scales = src_scales_0;
+    __global uchar *dst = dst_0;
+    __global float *dst_scales = dst_scales_0;
+    switch ((uint)entry.home) { LT_HOMES(LT_TAKE_HOME) }
     launch.src.data_offset += entry.src_data;
     launch.src.scale_offset += entry.src_scales;
     launch.dst.data_offset += entry.dst_data;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arithmetic with doubles in integers, rounded to nearest even: the same on devices that have no
- * doubles. Numbers are bits, 0 or positive and normal, so that they compare like integers; no result
- * is out of that range. Only programs with LT_SEARCH. */
+/* Arithmetic with doubles, rounded to nearest even: in integers on devices that have no doubles.
+ * Numbers are bits, 0 or positive and normal, so that they compare like integers; no result is out
+ * of that range. Only programs with LT_SEARCH. */
 #include "stats.cl"
 
 #ifdef LT_SEARCH
@@ -18,25 +18,15 @@ int lt_d_exponent(ulong a) {
     return (int)(a >> LT_D_BITS) - LT_D_BIAS - LT_D_BITS;
 }
 
-/* whole * 2^exponent, below 2^63 and not 0; its last bit may stand for all that follow, if there are
- * more than 54. */
-ulong lt_d_round(ulong whole, int exponent) {
-    const int shift = 64 - (int)clz(whole) - (LT_D_BITS + 1);
-    ulong significand = whole;
-    if (shift <= 0) {
-        significand = whole << (uint)-shift;
-    } else {
-        const uint s = (uint)shift;
-        significand = (whole + ((1UL << (s - 1)) - 1) + (whole >> s & 1)) >> s;
-    }
-    /* The significand's first bit adds 1 to the exponent. */
-    const int biased = exponent + shift + LT_D_BITS + LT_D_BIAS;
-    return ((ulong)(biased - 1) << LT_D_BITS) + significand;
+/* a * 2^exponent */
+ulong lt_d_scaled(ulong a, int exponent) {
+    return a == 0 ? 0 : a + ((ulong)(long)exponent << LT_D_BITS);
 }
 
-/* Below 2^63. */
-ulong lt_d_of_whole(ulong whole) {
-    return whole == 0 ? 0 : lt_d_round(whole, 0);
+/* Rounded down, below 2^32. */
+uint lt_d_to_whole(ulong a) {
+    const int shift = -lt_d_exponent(a);
+    return a == 0 || shift > LT_D_BITS ? 0 : (uint)(lt_d_significand(a) >> (uint)shift);
 }
 
 /* A normal number, or 0. */
@@ -54,15 +44,52 @@ float lt_d_to_float(ulong a) {
     return as_float((uint)((rounded - ((ulong)(LT_D_BIAS - 127) << LT_D_BITS)) >> 29));
 }
 
-/* a * 2^exponent */
-ulong lt_d_scaled(ulong a, int exponent) {
-    return a == 0 ? 0 : a + ((ulong)(long)exponent << LT_D_BITS);
+/* whole * 2^exponent, below 2^63 and not 0; its last bit may stand for all that follow, if there
+ * are more than 54. */
+ulong lt_d_round(ulong whole, int exponent) {
+    const int shift = 64 - (int)clz(whole) - (LT_D_BITS + 1);
+    ulong significand = whole;
+    if (shift <= 0) {
+        significand = whole << (uint)-shift;
+    } else {
+        const uint s = (uint)shift;
+        significand = (whole + ((1UL << (s - 1)) - 1) + (whole >> s & 1)) >> s;
+    }
+    /* The significand's first bit adds 1 to the exponent. */
+    const int biased = exponent + shift + LT_D_BITS + LT_D_BIAS;
+    return ((ulong)(biased - 1) << LT_D_BITS) + significand;
 }
 
-/* Rounded down, below 2^32. */
-uint lt_d_to_whole(ulong a) {
-    const int shift = -lt_d_exponent(a);
-    return a == 0 || shift > LT_D_BITS ? 0 : (uint)(lt_d_significand(a) >> (uint)shift);
+#if defined(cl_khr_fp64) && !defined(LT_NO_DOUBLES)
+
+/* Below 2^63. */
+ulong lt_d_of_whole(ulong whole) {
+    return as_ulong((double)whole);
+}
+
+ulong lt_d_mul(ulong a, ulong b) {
+    return as_ulong(as_double(a) * as_double(b));
+}
+
+ulong lt_d_add(ulong a, ulong b) {
+    return as_ulong(as_double(a) + as_double(b));
+}
+
+/* a - b, a being no less than b. */
+ulong lt_d_sub(ulong a, ulong b) {
+    return as_ulong(as_double(a) - as_double(b));
+}
+
+/* b is not 0. */
+ulong lt_d_div(ulong a, ulong b) {
+    return as_ulong(as_double(a) / as_double(b));
+}
+
+#else
+
+/* Below 2^63. */
+ulong lt_d_of_whole(ulong whole) {
+    return whole == 0 ? 0 : lt_d_round(whole, 0);
 }
 
 ulong lt_d_mul(ulong a, ulong b) {
@@ -114,7 +141,7 @@ ulong lt_d_div(ulong a, ulong b) {
 #pragma unroll
     for (uint i = 0; i < 3; i++) {
         const long digit = (long)rint((float)left * inverse);
-        left = (long)((ulong)left << 18) - digit * divisor;
+        left = (long)(((ulong)left << 18) - (ulong)digit * (ulong)divisor);
         quotient = quotient * (1 << 18) + digit;
     }
     if (left < 0) {
@@ -122,8 +149,14 @@ ulong lt_d_div(ulong a, ulong b) {
         left += divisor;
     }
     /* 54 or 55 bits, and one for all that follow. */
-    return lt_d_round((ulong)quotient << 1 | (left != 0),
-                      lt_d_exponent(a) - lt_d_exponent(b) - 55);
+    return lt_d_round((ulong)quotient << 1 | (left != 0), lt_d_exponent(a) - lt_d_exponent(b) - 55);
+}
+
+#endif
+
+/* odd / 2 times a, which is not 0, as F32; odd is below 2^10. */
+float lt_d_halves(uint odd, ulong a) {
+    return lt_d_to_float(lt_d_round(lt_d_significand(a) * odd, lt_d_exponent(a) - 1));
 }
 
 #endif

@@ -9,6 +9,11 @@
  * 1024 bytes that every device takes. */
 #define LATHE_CL_CHAIN_STEPS 3
 
+/* Elements of a block in which the scales are found on the way: those of scopes of powers of two,
+ * from the least to a whole block. */
+#define LATHE_CL_CHAIN_BLOCK 4096
+#define LATHE_CL_CHAIN_LEAST 32
+
 /* Where the scales of each such step lie, by the launch's rows and columns. */
 typedef struct lathe_chain {
     lathe_side steps[LATHE_CL_CHAIN_STEPS];

@@ -17,13 +17,16 @@ typedef struct lathe_search {
     lathe_u64 n_scopes;
     lathe_u64 n_parts;    /* work-groups that share a scope */
     lathe_u64 part_tiles; /* of a part; the last one may be short */
-    lathe_u64 level_room; /* levels of a scope in local memory, a multiple of LATHE_CL_LEVEL_STEP */
+    lathe_u64 team; /* work-items that search a scope of few elements together: 1, 2, 4 or 8 */
 } lathe_search;
 
-/* Work-items that search a scope of up to LATHE_PRECISE_ELEMS elements together. */
-#define LATHE_CL_SEARCH_TEAM 32
+/* Work-items of a group that searches scopes of up to LATHE_PRECISE_ELEMS elements, and how many
+ * elements one of a team has at most: their levels are two bytes of local memory each. */
+#define LATHE_CL_FEW_ITEMS 64
+#define LATHE_CL_FEW_ELEMS 128
 
-#define LATHE_CL_LEVEL_STEP 64
+/* Local memory of such a group holds so many levels for each work-item at least. */
+#define LATHE_CL_LEVEL_STEP 16
 
 /* What is known of a scope between kernels, in words: its other scale, the inverse of that, and the
  * factor that takes elements below 2^22; 0: there is no other. */

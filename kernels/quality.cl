@@ -27,59 +27,78 @@ lt_term lt_exact_product(uint a, uint b) {
     return term;
 }
 
-/* The same, given what F32 makes of it: where that is well inside F32's range it is the term. */
-lt_term lt_term_of(float product, uint a, uint b) {
-    const uint bits = as_uint(product) & LT_MAGNITUDE;
-    if (bits - 0x00800001u < LT_INFINITY - 0x00800001u) {
-        const lt_term term = {(bits & 0x7fffff) | 0x800000, (bits >> 23) + 202};
-        return term;
-    }
-    return lt_exact_product(a, b);
-}
-
-/* A work-item's part of a sum: three consecutive digits to the base 2^32, which hold most of its
- * terms, and for a few tens of them do not overflow. The rest goes into local memory at once. */
-typedef struct lt_digits {
-    long low;
-    long middle;
-    long high;
-    int first; /* digit; below 0: there is none yet */
-} lt_digits;
-
-#define LT_NO_DIGITS (-100)
-
-/* Adds a number in units of a digit, in pieces of 16 bits. */
-void lt_spill(__local int *words, int digit, long number) {
-    const bool is_negative = number < 0;
-    ulong left = is_negative ? (ulong)-number : (ulong)number;
-    for (int i = 2 * digit; left != 0; i++, left >>= 16) {
+/* Adds a magnitude below 2^48 in units of 2^(at - 352), in pieces of 16 bits. */
+void lt_spill(__local int *words, ulong number, uint at, bool is_negative) {
+    ulong left = number << at % 16;
+    for (uint i = at / 16; left != 0; i++, left >>= 16) {
         const int piece = (int)(left & 0xffff);
         (void)atomic_add(&words[i], is_negative ? -piece : piece);
     }
 }
 
-void lt_add_term(lt_digits *sum, __local int *words, lt_term term, bool is_negative) {
-    const int digit = (int)(term.at >> 5);
-    const long shifted = (long)((ulong)term.whole << (term.at & 31));
-    const long number = is_negative ? -shifted : shifted;
-    if (sum->first < 0 && term.whole != 0) {
-        sum->first = max(digit - 1, 0);
-    }
-    const int place = digit - sum->first;
-    sum->low += place == 0 ? number : 0;
-    sum->middle += place == 1 ? number : 0;
-    sum->high += place == 2 ? number : 0;
-    if ((uint)place > 2 && term.whole != 0) {
-        lt_spill(words, digit, number);
-    }
+/* A work-item's part of a sum: a window of LT_WINDOW exponents, from that of the bits `base` on, in
+ * units of its first one. What lies outside goes into local memory at once. */
+typedef struct lt_window {
+    long sum;
+    uint base;
+} lt_window;
+
+/* With 24 bits and 64 elements a sum stays below 2^61. */
+#define LT_WINDOW 31
+
+/* What F32's exponent says above a term's `at`. */
+#define LT_TERM_AT 202
+
+/* The least window: numbers whose products F32 rounds like any others. */
+#define LT_LEAST_BASE 0x01000000u
+
+/* The greatest one: infinity is outside. */
+#define LT_MOST_BASE ((255u - LT_WINDOW) << 23)
+
+void lt_spill_window(__local int *words, const lt_window *window) {
+    const bool is_negative = window->sum < 0;
+    const ulong left = is_negative ? (ulong)-window->sum : (ulong)window->sum;
+    const uint at = (window->base >> 23) + LT_TERM_AT;
+    lt_spill(words, left & 0xffffffff, at, is_negative);
+    lt_spill(words, left >> 32, at + 32, is_negative);
 }
 
-void lt_spill_digits(__local int *words, const lt_digits *sum) {
-    if (sum->first >= 0) {
-        lt_spill(words, sum->first, sum->low);
-        lt_spill(words, sum->first + 1, sum->middle);
-        lt_spill(words, sum->first + 2, sum->high);
+/* Adds what F32 makes of four products, those of magnitudes a and b, whose bits are given; the
+ * upper bits of `signs` are theirs. */
+void lt_add_products(lt_window *window, __local int *words, uint4 bits, uint4 signs, uint4 a,
+                     uint4 b) {
+    const uint reach = (uint)LT_WINDOW << 23;
+    uint4 above = bits - window->base;
+    if (any(above >= reach && bits != 0) || any(bits == 0 && min(a, b) != 0)) {
+        const uint4 high = max(bits, (uint4)(bits.w, bits.x, bits.y, bits.z));
+        const uint greatest = max(high.x, high.z);
+        if (greatest < LT_INFINITY && greatest >= window->base + reach) {
+            /* With some room above. */
+            lt_spill_window(words, window);
+            window->base = min((greatest & LT_INFINITY) - (22u << 23), LT_MOST_BASE);
+            window->sum = 0;
+            above = bits - window->base;
+        }
+        const uint bit[4] = {bits.x, bits.y, bits.z, bits.w};
+        const uint sign[4] = {signs.x, signs.y, signs.z, signs.w};
+        const uint as[4] = {a.x, a.y, a.z, a.w};
+        const uint bs[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            if (bit[i] - window->base >= reach) {
+                const lt_term term = lt_exact_product(as[i], bs[i]);
+                lt_spill(words, term.whole, term.at, sign[i] >> 31 != 0);
+            }
+        }
     }
+    /* Those outside, and 0, are 0 here. */
+    const uint4 whole = LT_SELECT(above < reach, (bits & 0x7fffff) | 0x800000, (uint4)(0));
+    const int4 terms = as_int4((whole ^ -(signs >> 31)) + (signs >> 31));
+    const int4 units = (int4)(1) << as_int4(above >> 23 & 31);
+    window->sum += (long)terms.x * units.x;
+    window->sum += (long)terms.y * units.y;
+    window->sum += (long)terms.z * units.z;
+    window->sum += (long)terms.w * units.w;
 }
 
 /* Counts of a work-item. */
@@ -90,33 +109,65 @@ typedef struct lt_counts {
     uint max_error;
 } lt_counts;
 
-/* Adds a pair of values. */
-void lt_measure_pair(float x, float y, float limit, lt_counts *counts, lt_digits *sums,
-                     __local int *words) {
-    const uint x_bits = as_uint(x) & LT_MAGNITUDE;
-    const uint y_bits = as_uint(y) & LT_MAGNITUDE;
-    counts->n_zero += y_bits == 0;
-    counts->n_saturated +=
-        x_bits <= LT_INFINITY && y_bits <= LT_INFINITY && fabs(x) > limit && fabs(y) >= limit &&
-        (x_bits > y_bits || (y_bits == LT_INFINITY && x_bits != LT_INFINITY));
-    if (max(x_bits, y_bits) >= LT_INFINITY) {
-        const bool are_same =
-            min(x_bits, y_bits) > LT_INFINITY || as_uint(x) == as_uint(y);
-        counts->n_nonfinite += are_same ? 0 : 1;
-        return;
+/* Counts pairs of values of which one is not finite, and makes them zeros; likewise what is beyond
+ * the first n_elems. */
+void lt_take_out(float4 *x, float4 *y, uint n_elems, float4 limit, lt_counts *counts) {
+    const float limits[4] = {limit.x, limit.y, limit.z, limit.w};
+    float xs[4] = {x->x, x->y, x->z, x->w};
+    float ys[4] = {y->x, y->y, y->z, y->w};
+#pragma unroll
+    for (uint i = 0; i < 4; i++) {
+        const uint a = as_uint(xs[i]) & LT_MAGNITUDE;
+        const uint b = as_uint(ys[i]) & LT_MAGNITUDE;
+        if (i < n_elems && max(a, b) < LT_INFINITY) {
+            continue;
+        }
+        if (i < n_elems) {
+            const bool are_same = min(a, b) > LT_INFINITY || as_uint(xs[i]) == as_uint(ys[i]);
+            counts->n_nonfinite += are_same ? 0 : 1;
+            counts->n_saturated += max(a, b) == LT_INFINITY && fabs(xs[i]) > limits[i] &&
+                                   fabs(ys[i]) >= limits[i] && a != b;
+            counts->n_zero += b == 0;
+        }
+        counts->n_zero--; /* as which it will be counted */
+        xs[i] = 0;
+        ys[i] = 0;
     }
-    const float difference = x - y;
-    uint error = as_uint(difference) & LT_MAGNITUDE;
-    if (error >= LT_INFINITY) {
-        error = (as_uint(0.5f * x - 0.5f * y) & LT_MAGNITUDE) + 0x00800000;
+    *x = (float4)(xs[0], xs[1], xs[2], xs[3]);
+    *y = (float4)(ys[0], ys[1], ys[2], ys[3]);
+}
+
+uint lt_sum4(uint4 x) {
+    return (x.x + x.y) + (x.z + x.w);
+}
+
+/* Adds four pairs of values, of which there are n_elems. */
+void lt_measure_four(float4 x, float4 y, uint n_elems, float4 limit, lt_counts *counts,
+                     lt_window *sums, __local int *words) {
+    uint4 a = as_uint4(x) & LT_MAGNITUDE;
+    uint4 b = as_uint4(y) & LT_MAGNITUDE;
+    if (n_elems < 4 || any(max(a, b) >= LT_INFINITY)) {
+        lt_take_out(&x, &y, n_elems, limit, counts);
+        a = as_uint4(x) & LT_MAGNITUDE;
+        b = as_uint4(y) & LT_MAGNITUDE;
     }
-    counts->max_error = max(counts->max_error, error);
-    lt_add_term(&sums[0], words, lt_term_of(x * x, x_bits, x_bits), false);
-    lt_add_term(&sums[1], words + LATHE_CL_SUM_DIGITS, lt_term_of(y * y, y_bits, y_bits), false);
-    lt_add_term(&sums[2], words + 2 * LATHE_CL_SUM_DIGITS, lt_term_of(x * y, x_bits, y_bits),
-                ((as_uint(x) ^ as_uint(y)) >> 31) != 0);
-    lt_add_term(&sums[3], words + 3 * LATHE_CL_SUM_DIGITS,
-                lt_term_of(difference * difference, error, error), false);
+    counts->n_zero += lt_sum4(LT_SELECT(b == 0, (uint4)(1), (uint4)(0)));
+    counts->n_saturated += lt_sum4(LT_SELECT(fabs(y) >= limit && a > b, (uint4)(1), (uint4)(0)));
+    const float4 difference = x - y;
+    uint4 error = as_uint4(difference) & LT_MAGNITUDE;
+    if (any(error >= LT_INFINITY)) {
+        const uint4 half_error = as_uint4(0.5f * x - 0.5f * y) & LT_MAGNITUDE;
+        error = LT_SELECT(error >= LT_INFINITY, half_error + 0x00800000, error);
+    }
+    const uint2 most = max(error.lo, error.hi);
+    counts->max_error = max(counts->max_error, max(most.x, most.y));
+    const uint4 none = (uint4)(0);
+    lt_add_products(&sums[0], words, as_uint4(x * x), none, a, a);
+    lt_add_products(&sums[1], words + LATHE_CL_SUM_DIGITS, as_uint4(y * y), none, b, b);
+    lt_add_products(&sums[2], words + 2 * LATHE_CL_SUM_DIGITS, as_uint4(x * y) & LT_MAGNITUDE,
+                    as_uint4(x) ^ as_uint4(y), a, b);
+    lt_add_products(&sums[3], words + 3 * LATHE_CL_SUM_DIGITS, as_uint4(difference * difference),
+                    none, error, error);
 }
 
 /* Adds a work-group's sum to what all have in common, with words made small: -2^15 to 2^15. */
@@ -134,50 +185,69 @@ void lt_carry_sum(__global int *sums, __local const int *words) {
     }
 }
 
+/* Neighbours spill into copies of their own, because what has to wait is additions to one word. */
+#define LT_COPIES 8
+#define LT_COPY_WORDS (LATHE_CL_EXACT_SUMS * LATHE_CL_SUM_DIGITS + 1)
+
+/* Adds the copies up in the first one. */
+void lt_join_copies(__local int *words, uint item) {
+    for (uint i = item; i < LATHE_CL_EXACT_SUMS * LATHE_CL_SUM_DIGITS; i += LT_GROUP) {
+        int sum = 0;
+        for (uint copy = 0; copy < LT_COPIES; copy++) {
+            sum += words[copy * LT_COPY_WORDS + i];
+        }
+        words[i] = sum;
+    }
+}
+
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_measure_pairs(__global const uchar *restrict src, __global const float *restrict src_scales,
                     __global const uchar *restrict dst, __global const float *restrict dst_scales,
                     __global uint *found, lathe_launch launch, lathe_measure measure) {
-    __local int words[LATHE_CL_EXACT_SUMS * LATHE_CL_SUM_DIGITS];
+    __local int words[LT_COPIES * LT_COPY_WORDS];
     __local uint totals[LATHE_CL_EXACT_AT];
     const uint item = (uint)get_local_id(0);
-    const uint first = (uint)get_group_id(0) * (LT_GROUP * LATHE_CL_MEASURE_STEPS) + item;
+    const uint first = (uint)get_group_id(0) * (LT_GROUP * LATHE_CL_MEASURE_STEPS) + 4 * item;
+    const uint n_elems = (uint)measure.n_elems;
     const uint from = (uint)measure.src_dtype;
     const uint to = (uint)measure.dst_dtype;
+    const bool src_is_vector = (launch.flags & LATHE_CL_SRC_VECTOR) != 0;
+    const bool dst_is_vector = (launch.flags & LATHE_CL_DST_VECTOR) != 0;
     const float limit = as_float((uint)measure.limit);
+    __local int *mine = words + item % LT_COPIES * LT_COPY_WORDS;
     lt_counts counts = {0, 0, 0, 0};
-    lt_digits sums[LATHE_CL_EXACT_SUMS];
+    lt_window sums[LATHE_CL_EXACT_SUMS];
+#pragma unroll
     for (uint i = 0; i < LATHE_CL_EXACT_SUMS; i++) {
-        const lt_digits none = {0, 0, 0, LT_NO_DIGITS};
-        sums[i] = none;
+        sums[i].sum = 0;
+        sums[i].base = LT_LEAST_BASE;
     }
-    for (uint i = item; i < LATHE_CL_EXACT_SUMS * LATHE_CL_SUM_DIGITS; i += LT_GROUP) {
+    for (uint i = item; i < LT_COPIES * LT_COPY_WORDS; i += LT_GROUP) {
         words[i] = 0;
     }
     if (item < LATHE_CL_EXACT_AT) {
         totals[item] = 0;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint step = 0; step < LATHE_CL_MEASURE_STEPS; step++) {
-        const uint elem = first + step * LT_GROUP;
-        if (elem >= measure.n_elems) {
-            break;
-        }
-        const lt_spot at = lt_spot_of(&launch.src, elem);
-        const lt_spot out = lt_spot_of(&launch.dst, elem);
-        const float scale = lt_value_scale(&launch.dst, to, dst_scales, out);
-        const float x = lt_value(from, src + lt_row_offset(&launch.src, at.row), at.col,
-                                 lt_value_scale(&launch.src, from, src_scales, at));
-        const float y = lt_value(to, dst + lt_row_offset(&launch.dst, out.row), out.col, scale);
-        lt_measure_pair(x, y, limit * scale, &counts, sums, words);
+    const uint end = min(n_elems, first + LATHE_CL_MEASURE_STEPS * LT_GROUP);
+    for (uint elem = first; elem < end; elem += 4 * LT_GROUP) {
+        const uint left = n_elems - elem;
+        const float4 x =
+            lt_values_at(&launch.src, from, src, src_scales, elem, left, src_is_vector);
+        const float4 y = lt_values_at(&launch.dst, to, dst, dst_scales, elem, left, dst_is_vector);
+        const float4 scale = lt_scales_at(&launch.dst, to, dst_scales, elem, left, dst_is_vector);
+        lt_measure_four(x, y, left, limit * scale, &counts, sums, mine);
     }
+#pragma unroll
     for (uint i = 0; i < LATHE_CL_EXACT_SUMS; i++) {
-        lt_spill_digits(words + i * LATHE_CL_SUM_DIGITS, &sums[i]);
+        lt_spill_window(mine + i * LATHE_CL_SUM_DIGITS, &sums[i]);
     }
     (void)atomic_add(&totals[LATHE_CL_N_ZERO], counts.n_zero);
     (void)atomic_add(&totals[LATHE_CL_N_NONFINITE], counts.n_nonfinite);
     (void)atomic_add(&totals[LATHE_CL_N_SATURATED], counts.n_saturated);
     (void)atomic_max(&totals[LATHE_CL_MAX_ERROR], counts.max_error);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_join_copies(words, item);
     barrier(CLK_LOCAL_MEM_FENCE);
     if (item < LATHE_CL_MAX_ERROR) {
         (void)atomic_add(&found[item], totals[item]);

@@ -98,6 +98,9 @@ enum { LT_STATS_WINDOW = 16384 };
  * there everything is done when a call returns. */
 typedef struct lt_queue lt_queue;
 
+/* The most buffers that the sources, or the results, of submit_many lie in. */
+enum { LT_MANY_HOMES = 16 };
+
 /* chain.h */
 typedef struct lt_chain_work lt_chain_work;
 
@@ -177,9 +180,18 @@ typedef struct lt_backend_ops {
                                        const lt_chain_work *work);
     lathe_status (*submit_chain)(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
 
+    /* False where submit_chain, or the statistics that it needs first, is sure to be NOT_SUPPORTED,
+     * which is said of work->chain alone: the work has no sides yet. NULL: never. */
+    bool (*takes_chain)(const lt_backend *backend, const lt_chain_work *work);
+
+    /* All of a chain in one pass that finds the scales of all steps on the way, and waits for it.
+     * NOT_SUPPORTED: the backend has no kernel that does, or a value is not finite; what has been
+     * written then is to be written again. NULL: never. */
+    lathe_status (*convert_chain)(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+
     /* Starts convert passes of whole small tensors, each by one range: on the CPU one after another
      * on this thread. On a device, in as few launches as can be: all have the same two dtypes, and
-     * share the buffers of their sources, and of their results. */
+     * fewer than LT_MANY_HOMES times one lies in other buffers than the one before it. */
     lathe_status (*submit_many)(lt_backend *backend, lt_queue *queue, const lt_work *works,
                                 size_t n_works);
 

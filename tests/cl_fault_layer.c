@@ -102,6 +102,10 @@ static cl_int CL_API_CALL fault_clGetDeviceInfo(cl_device_id id, cl_device_info 
         const cl_bool unified = CL_FALSE;
         return give(&unified, sizeof unified, n, value, size);
     }
+    if (info == CL_DEVICE_DOUBLE_FP_CONFIG && device.has_own_memory) {
+        const cl_device_fp_config none = 0;
+        return give(&none, sizeof none, n, value, size);
+    }
     if (info == CL_DEVICE_TYPE && device.has_own_memory) {
         const cl_device_type type = CL_DEVICE_TYPE_GPU;
         return give(&type, sizeof type, n, value, size);

@@ -43,7 +43,7 @@ typedef struct test_cl_faults {
 /* A device's answers; zero means its own. */
 typedef struct test_cl_device {
     uint64_t max_alloc_bytes;   /* larger buffers are refused as well */
-    bool has_own_memory;        /* a GPU that does not share the host's memory */
+    bool has_own_memory;        /* a GPU that does not share the host's memory, nor has doubles */
     const char *driver_version; /* a literal */
     uint64_t memory_bytes;      /* what fits into all live buffers; more fails to allocate */
 } test_cl_device;

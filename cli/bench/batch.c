@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIDE = 64, N_TENSORS = 10000, N_QUICK = 1000 };
+enum { SIDE = 64, N_TENSORS = 10000, N_QUICK = 1000, LARGE_SIDE = 256, N_LARGE = 1000 };
 
 typedef struct batch_bench {
     lathe_engine *engine;
     size_t n;
+    uint64_t side; /* rows and columns of each */
     lathe_tensor **sources;
     lathe_tensor **results;
     lathe_tensor *one; /* all of them in one; NULL: not compared with */
@@ -65,7 +66,7 @@ static lathe_status fill(const batch_bench *s, lathe_tensor *tensor, lathe_tenso
 
 /* Makes the sources: in few blocks, or each in its own. */
 static lathe_status open_sources(bench *b, batch_bench *s, lathe_memory memory, bool in_few) {
-    const uint64_t shape[] = {SIDE, SIDE};
+    const uint64_t shape[] = {s->side, s->side};
     const lathe_tensor_desc desc = {
         .struct_size = sizeof(desc), .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
     lathe_tensor *host = NULL;
@@ -83,7 +84,7 @@ static lathe_status open_sources(bench *b, batch_bench *s, lathe_memory memory, 
             status = lathe_engine_tensor_create(s->engine, memory, &desc, &s->sources[i]);
         }
         if (status == LATHE_OK) {
-            status = fill(s, s->sources[i], host, i * SIDE * SIDE, SIDE * SIDE);
+            status = fill(s, s->sources[i], host, i * s->side * s->side, s->side * s->side);
         }
     }
     lathe_tensor_release(host);
@@ -91,12 +92,12 @@ static lathe_status open_sources(bench *b, batch_bench *s, lathe_memory memory, 
 }
 
 static lathe_status open_one(bench *b, batch_bench *s) {
-    const uint64_t shape[] = {SIDE * s->n, SIDE};
+    const uint64_t shape[] = {s->side * s->n, s->side};
     const lathe_tensor_desc desc = {
         .struct_size = sizeof(desc), .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
     lathe_status status = lathe_tensor_create(b->pool, &desc, &s->one);
     if (status == LATHE_OK) {
-        cli_weights(0, 0, s->n * SIDE * SIDE, lathe_tensor_mutable_data(s->one));
+        cli_weights(0, 0, s->n * s->side * s->side, lathe_tensor_mutable_data(s->one));
     }
     return status;
 }
@@ -117,8 +118,8 @@ static lathe_status compare(bench *b, batch_bench *s, const char *where) {
     static const char *const against[] = {"", "a conversion each", "one tensor of the same bytes"};
     bench_times times;
     char what[96];
-    snprintf(what, sizeof(what), "%zu of 64x64 f32->%s, %s", s->n,
-             lathe_dtype_name(s->target.dtype), where);
+    snprintf(what, sizeof(what), "%zu of %ux%u f32->%s, %s", s->n, (unsigned)s->side,
+             (unsigned)s->side, lathe_dtype_name(s->target.dtype), where);
     lathe_status status = bench_measure(&acts, b->options->repeat, &times);
     for (size_t act = 1; act < acts.n && status == LATHE_OK; act++) {
         bench_times row = times;
@@ -150,7 +151,7 @@ static lathe_status run(bench *b, batch_bench *s, lathe_memory memory, bool in_f
 }
 
 lathe_status bench_batch(bench *b) {
-    batch_bench s = {.n = b->options->quick ? N_QUICK : N_TENSORS};
+    batch_bench s = {.n = b->options->quick ? N_QUICK : N_TENSORS, .side = SIDE};
     const bool on_cpu = strcmp(b->device.selector, "cpu") == 0;
     s.sources = cli_allocate(s.n, sizeof(lathe_tensor *));
     s.results = cli_allocate(s.n, sizeof(lathe_tensor *));
@@ -164,6 +165,17 @@ lathe_status bench_batch(bench *b) {
     }
     if (status == LATHE_OK && !on_cpu) {
         status = run(b, &s, LATHE_MEMORY_DEVICE, true, "on the device");
+        if (status == LATHE_OK) {
+            status = run(b, &s, LATHE_MEMORY_DEVICE, false, "on the device, made one by one");
+        }
+        s.side = LARGE_SIDE;
+        s.n = b->options->quick ? N_LARGE / 10 : N_LARGE;
+        if (status == LATHE_OK) {
+            status = run(b, &s, LATHE_MEMORY_DEVICE, true, "on the device");
+        }
+        if (status == LATHE_OK) {
+            status = run(b, &s, LATHE_MEMORY_DEVICE, false, "on the device, made one by one");
+        }
     }
     lathe_engine_free(s.engine);
     free(s.sources);

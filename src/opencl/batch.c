@@ -10,6 +10,8 @@
 /* Of each array of a table. */
 enum { TABLE_ALIGNMENT = 128 };
 
+_Static_assert(LATHE_CL_HOMES == LT_MANY_HOMES, "the batch kernel has parameters for as many");
+
 /* The offsets of words that kernels load at once are alike modulo this in all tensors that share a
  * lathe_launch. */
 enum { WORD_ALIGNMENT = 16 };
@@ -30,6 +32,17 @@ static bool same_launch(const lt_work *a, const lt_work *b) {
     return a->pass == b->pass &&
            a->src.data_offset % WORD_ALIGNMENT == b->src.data_offset % WORD_ALIGNMENT &&
            a->dst.data_offset % WORD_ALIGNMENT == b->dst.data_offset % WORD_ALIGNMENT;
+}
+
+static cl_mem scales_of(const lt_span *span) {
+    return span->scales != NULL ? span->scales->device : NULL;
+}
+
+/* True if two works' tensors lie in the same buffers. */
+static bool same_home(const lt_work *a, const lt_work *b) {
+    return a->src.data->device == b->src.data->device &&
+           a->dst.data->device == b->dst.data->device && scales_of(&a->src) == scales_of(&b->src) &&
+           scales_of(&a->dst) == scales_of(&b->dst);
 }
 
 static lt_cl_launch launch_of(const lt_work *work) {
@@ -69,7 +82,9 @@ static lathe_entry entry_of(const lt_work *work, const lt_work *like) {
     };
 }
 
-static void fill_table(uint8_t *table, const table_map *map, const lt_work *works, size_t n_works) {
+static void fill_table(const lt_queue *queue, const table_map *map, const lt_work *works,
+                       size_t n_works) {
+    uint8_t *table = queue->table_host.host;
     uint32_t *reports = (uint32_t *)(void *)table;
     lathe_launch *launches = (lathe_launch *)(void *)(table + map->launches);
     lathe_entry *entries = (lathe_entry *)(void *)(table + map->entries);
@@ -78,7 +93,9 @@ static void fill_table(uint8_t *table, const table_map *map, const lt_work *work
     lt_cl_launch launch = {0};
     uint64_t n_launches = 0;
     uint64_t n_groups = 0;
+    uint64_t home = 0;
     for (size_t i = 0; i < n_works; i++) {
+        home += i > 0 && !same_home(&works[i - 1], &works[i]) ? 1 : 0;
         if (i == 0 || !same_launch(&works[i - 1], &works[i])) {
             like = &works[i];
             launch = launch_of(like);
@@ -86,6 +103,7 @@ static void fill_table(uint8_t *table, const table_map *map, const lt_work *work
         }
         entries[i] = entry_of(&works[i], like);
         entries[i].launch = n_launches - 1;
+        entries[i].home = home;
         entries[i].first_group = n_groups;
         for (uint64_t k = 0; k < launch.n_groups; k++) {
             owners[n_groups++] = (uint32_t)i;
@@ -118,42 +136,53 @@ static lathe_status prepare(lt_queue *queue, uint64_t n_bytes) {
 
 /* ---- the launch */
 
-static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
-    return span->scales != NULL ? span->scales->device : queue->reports.device;
-}
-
-static cl_int set_args(cl_kernel kernel, const lt_queue *queue, const lt_work *work,
-                       const table_map *map) {
-    const cl_mem buffers[] = {
-        work->src.data->device,       scales_of(queue, &work->src), work->dst.data->device,
-        scales_of(queue, &work->dst), queue->table.device, /* the reports, which it begins with */
-        queue->table.device,
-    };
+static cl_int set_args(cl_kernel kernel, const lt_queue *queue, const lt_work *works,
+                       size_t n_works, const table_map *map) {
+    const cl_mem tables[] = {queue->table.device /* the reports, which it begins with */,
+                             queue->table.device};
     const cl_ulong places[] = {map->launches, map->entries, map->owners};
-    const cl_uint n_buffers = sizeof buffers / sizeof buffers[0];
-    const cl_uint n_places = sizeof places / sizeof places[0];
+    const lt_work *end = works + n_works;
+    const lt_work *home = works;
     cl_int error = CL_SUCCESS;
-    for (cl_uint i = 0; error == CL_SUCCESS && i < n_buffers; i++) {
-        error = clSetKernelArg(kernel, i, sizeof buffers[i], &buffers[i]);
+    cl_uint at = 0;
+    for (uint32_t i = 0; i < LATHE_CL_HOMES; i++) { /* NULL where there are fewer */
+        cl_mem buffers[4] = {NULL};
+        if (home < end) {
+            buffers[0] = home->src.data->device;
+            buffers[1] = scales_of(&home->src);
+            buffers[2] = home->dst.data->device;
+            buffers[3] = scales_of(&home->dst);
+        }
+        for (size_t k = 0; error == CL_SUCCESS && k < sizeof buffers / sizeof buffers[0]; k++) {
+            error = clSetKernelArg(kernel, at++, sizeof buffers[k], &buffers[k]);
+        }
+        const lt_work *here = home;
+        while (home < end && same_home(here, home)) {
+            home++;
+        }
     }
-    for (cl_uint i = 0; error == CL_SUCCESS && i < n_places; i++) {
-        error = clSetKernelArg(kernel, n_buffers + i, sizeof places[i], &places[i]);
+    for (size_t i = 0; error == CL_SUCCESS && i < sizeof tables / sizeof tables[0]; i++) {
+        error = clSetKernelArg(kernel, at++, sizeof tables[i], &tables[i]);
+    }
+    for (size_t i = 0; error == CL_SUCCESS && i < sizeof places / sizeof places[0]; i++) {
+        error = clSetKernelArg(kernel, at++, sizeof places[i], &places[i]);
     }
     return error;
 }
 
-static lathe_status launch_table(lt_queue *queue, const lt_work *work, const table_map *map) {
+static lathe_status launch_table(lt_queue *queue, const lt_work *works, size_t n_works,
+                                 const table_map *map) {
     lt_cl_program *program = NULL;
     cl_kernel kernel = NULL;
-    lathe_status status = lt_cl_family_program(queue, LT_CL_FAMILY_MANY, work, &program);
+    lathe_status status = lt_cl_family_program(queue, LT_CL_FAMILY_MANY, works, &program);
     if (status != LATHE_OK) {
         return lt_cl_queue_give_up(queue, status);
     }
-    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MANY, work, program, &kernel);
+    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MANY, works, program, &kernel);
     if (status != LATHE_OK) {
         return status;
     }
-    cl_int error = set_args(kernel, queue, work, map);
+    cl_int error = set_args(kernel, queue, works, n_works, map);
     if (error != CL_SUCCESS) {
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
@@ -181,12 +210,12 @@ lathe_status lt_cl_submit_many(lt_backend *backend, lt_queue *queue, const lt_wo
     const table_map map = map_table(works, n_works);
     status = prepare(queue, map.n_bytes);
     if (status == LATHE_OK) {
-        fill_table(queue->table_host.host, &map, works, n_works);
+        fill_table(queue, &map, works, n_works);
         status =
             lt_cl_upload(backend, queue, &queue->table, 0, queue->table_host.host, map.n_bytes);
     }
     if (status == LATHE_OK) {
-        status = launch_table(queue, &works[0], &map);
+        status = launch_table(queue, works, n_works, &map);
     }
     if (status != LATHE_OK) {
         return status;

@@ -4,6 +4,7 @@
 
 #include "chain.h"
 #include "core/checked.h"
+#include "core/dtype.h"
 #include "core/error.h"
 #include "lathe_chain.h"
 #include "opencl/release.h"
@@ -131,8 +132,8 @@ static lathe_status ensure_trust(lt_cl_backend *backend, struct lt_cl_chain_prog
     return status;
 }
 
-/* A kernel object of the caller's. */
-static lathe_status get_kernel(lt_queue *queue, const lt_chain_work *work, cl_kernel *kernel) {
+lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, const char *name,
+                                cl_kernel *kernel) {
     lt_cl_backend *backend = queue->backend;
     const lt_chain *chain = work->chain;
     lathe_dtype steps[LATHE_CL_CHAIN_STEPS] = {(lathe_dtype)0};
@@ -156,7 +157,7 @@ static lathe_status get_kernel(lt_queue *queue, const lt_chain_work *work, cl_ke
     cl_int error = CL_SUCCESS;
     cl_program built = program->program;
     (void)pthread_mutex_lock(&backend->mutex);
-    cl_kernel made = clCreateKernel(built, "lathe_chain_kernel", &error);
+    cl_kernel made = clCreateKernel(built, name, &error);
     (void)pthread_mutex_unlock(&backend->mutex);
     *kernel = error == CL_SUCCESS ? made : NULL;
     return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
@@ -338,6 +339,21 @@ static lathe_status upload_scales(chain_launch *c) {
     return status;
 }
 
+bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work) {
+    const lt_chain *chain = work->chain;
+    (void)backend;
+    /* Statistics of values on the way, which means and samples need, have no kernel. */
+    for (uint32_t i = 1; i < chain->n_steps; i++) {
+        const lt_pass *pass = &chain->steps[i].pass;
+        bool is_derived = pass->quality == LATHE_BALANCED &&
+                          lt_dtype_traits_of(pass->dst.dtype)->rule == LT_RULE_ABSMAX;
+        if (pass->dst.n_scales > 0 && !is_derived) {
+            return false;
+        }
+    }
+    return is_supported(work);
+}
+
 lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work) {
     if (!is_supported(work)) {
         return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for this chain");
@@ -353,7 +369,7 @@ lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_c
         status = make_launch(&c, &first, &args, &sides);
     }
     if (status == LATHE_OK) {
-        status = get_kernel(queue, work, &c.kernel);
+        status = lt_cl_chain_kernel(queue, work, "lathe_chain_kernel", &c.kernel);
     }
     if (status == LATHE_OK) {
         status = upload_scales(&c);

@@ -5,12 +5,26 @@
 
 #include "opencl/queue.h"
 
+/* As lt_backend_ops says. */
+bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work);
+
 /* As lt_backend_ops says. NOT_SUPPORTED: more than LATHE_CL_CHAIN_STEPS steps before the last; a
  * step before it that is strict or FAST; a last one to BITNET158; rows that do not lie alike, or
  * that vectors cannot begin at; statistics of values after a step. */
 lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
 lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
                                       const lt_chain_work *work);
+
+/* As lt_backend_ops says (scaled_chain.c). NOT_SUPPORTED: a source that has scales; a step that is
+ * strict, or is not BALANCED, or has a mean for a scale; scopes that are not the same for all, or
+ * not powers of two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK elements; values that are not
+ * finite. */
+lathe_status lt_cl_convert_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+
+/* A kernel of a chain's program, which may be used: an object of the caller's. After an error the
+ * queue is empty. */
+lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, const char *name,
+                                cl_kernel *kernel);
 
 /* Frees the programs of chains, which nothing uses any more. */
 void lt_cl_chains_destroy(lt_cl_backend *backend);

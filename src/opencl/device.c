@@ -224,6 +224,13 @@ static bool lacks_ptx(cl_device_id id) {
            major < PTX_MAJOR;
 }
 
+static bool lacks_doubles(cl_device_id id) {
+    cl_device_fp_config config = 0;
+    return clGetDeviceInfo(id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof config, &config, NULL) !=
+               CL_SUCCESS ||
+           (config & CL_FP_ROUND_TO_NEAREST) == 0;
+}
+
 /* What keeps the kernels from running there; NULL: nothing. */
 static const char *lack_of(const traits *t) {
     /* Whether subnormals are kept is left to the self-check: not every driver that keeps them says
@@ -455,6 +462,7 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
     opened.group_size = group_size_of(&t);
     opened.is_cpu = (t.type & CL_DEVICE_TYPE_CPU) != 0;
     opened.lacks_ptx = lacks_ptx(found->id);
+    opened.lacks_doubles = lacks_doubles(found->id);
     opened.shares_memory = t.shares_memory == CL_TRUE;
     lathe_status status =
         context == NULL ? create_context(&opened) : adopt_context(&opened, context);

@@ -33,6 +33,7 @@ typedef struct lt_cl_device {
     uint32_t group_size;       /* work-items of a group: LATHE_CL_GROUP, or less where it must be */
     bool is_cpu;
     bool lacks_ptx;     /* an NVIDIA device before compute capability 8.0: kernels/floats.cl */
+    bool lacks_doubles; /* or does not round them to nearest: kernels/doubles.cl */
     bool shares_memory; /* host pointers can be used without a copy */
 } lt_cl_device;
 

@@ -5,7 +5,8 @@
 #include "core/error.h"
 
 typedef struct family_kind {
-    const char *options; /* of the programs */
+    const char *options;                 /* of the programs */
+    const char *options_without_doubles; /* on devices that lack them; NULL: the same */
     const char *kernel;
     const char *purpose; /* what the kernel is for, after "than the reference" */
     const char *more[LT_CL_FAMILY_KERNELS - 1]; /* kernels */
@@ -24,10 +25,11 @@ static const family_kind kinds[LT_CL_FAMILY_COUNT] = {
                                   .purpose = "for quality precise",
                                   .more = {"lathe_block"}},
     [LT_CL_FAMILY_SEARCH] = {.options = " -DLT_SEARCH",
+                             .options_without_doubles = " -DLT_SEARCH -DLT_NO_DOUBLES",
                              .kernel = "lathe_search_few",
                              .purpose = "for the scales of quality precise",
-                             .more = {"lathe_search_count", "lathe_search_counts",
-                                      "lathe_search_fit", "lathe_search_choose"},
+                             .more = {"lathe_search_whole", "lathe_count_part",
+                                      "lathe_search_parts", "lathe_fit_part", "lathe_choose_scale"},
                              .is_for_all = true},
     [LT_CL_FAMILY_MEASURE] = {.options = " -DLT_MEASURE",
                               .kernel = "lathe_measure_pairs",
@@ -47,7 +49,9 @@ lathe_status lt_cl_families_init(lt_cl_backend *backend, const lt_cl_options_in 
             }
             return status;
         }
-        family->programs.options = kinds[i].options;
+        const char *without = kinds[i].options_without_doubles;
+        family->programs.options =
+            backend->device.lacks_doubles && without != NULL ? without : kinds[i].options;
         family->check = options->check_family[i];
     }
     return LATHE_OK;

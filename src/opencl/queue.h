@@ -9,7 +9,7 @@
 
 enum { LT_CL_DTYPES = LATHE_DTYPE_LAST + 1 };
 
-enum { LT_CL_FAMILY_KERNELS = 5 };
+enum { LT_CL_FAMILY_KERNELS = 6 };
 
 /* Kernels in programs of their own: family.h. */
 typedef struct lt_cl_family {

@@ -18,7 +18,11 @@ enum { MAX_SCOPES = 2048 };
 enum { PART_TILES = 16, GOOD_PARTS = 2048 };
 
 /* The family's kernels, in the order of family.c. */
-enum { FEW, COUNT, COUNTS, FIT, CHOOSE, N_KERNELS };
+enum { FEW, WHOLE, COUNT, PARTS, FIT, CHOOSE };
+
+/* A work-group searches a scope of so many tiles by itself: it reads it twice, the second time from
+ * a cache. */
+enum { WHOLE_TILES = 16 };
 
 /* The search for some consecutive scopes. */
 typedef struct search {
@@ -69,6 +73,11 @@ static cl_int set_args(cl_kernel kernel, const search *s, const kernel_args *arg
                : error;
 }
 
+/* Work-items of a kernel's group. */
+static uint32_t group_items(const search *s, uint32_t which) {
+    return which == FEW ? LATHE_CL_FEW_ITEMS : s->queue->backend->device.group_size;
+}
+
 static lathe_status enqueue(const search *s, uint32_t which, uint64_t n_groups,
                             const kernel_args *args) {
     lt_queue *queue = s->queue;
@@ -82,7 +91,7 @@ static lathe_status enqueue(const search *s, uint32_t which, uint64_t n_groups,
     if (error != CL_SUCCESS) {
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
-    size_t local = queue->backend->device.group_size;
+    size_t local = group_items(s, which);
     size_t global = (size_t)n_groups * local;
     cl_event event = NULL;
     error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
@@ -121,23 +130,34 @@ static void describe(search *s, uint64_t scope, uint64_t n_scopes) {
 
 /* ---- scopes of few elements */
 
+/* The work-items that search such a scope together. */
+static uint64_t team_of(uint64_t n_elems) {
+    uint64_t team = 1;
+    while (team * LATHE_CL_FEW_ELEMS < n_elems) {
+        team *= 2;
+    }
+    return team;
+}
+
 /* `most` is the most elements of such a scope. */
 static lathe_status search_few(search *s, uint64_t scope, uint64_t n_scopes, uint64_t most) {
     lt_queue *queue = s->queue;
-    const uint64_t n_teams = queue->backend->device.group_size / LATHE_CL_SEARCH_TEAM;
+    const uint64_t team = team_of(most);
+    const uint64_t n_teams = LATHE_CL_FEW_ITEMS / team;
+    const uint64_t n_levels = lt_max(lt_ceil_div(most, 4) * 4, team * LATHE_CL_LEVEL_STEP);
     lathe_status status = lt_cl_ready_report(queue);
     if (status != LATHE_OK) {
         return status;
     }
     describe(s, scope, n_scopes);
     s->launch.report = queue->n_launches;
-    s->args.level_room = lt_ceil_div(most, LATHE_CL_LEVEL_STEP) * LATHE_CL_LEVEL_STEP;
+    s->args.team = team;
     const kernel_args args = {
         .buffers = {s->work->src.data->device, source_scales(queue, s->work),
                     s->work->dst.scales->device, queue->reports.device},
         .n_buffers = 4,
         .has_launch = true,
-        .local_bytes = (size_t)(n_teams * s->args.level_room * sizeof(int16_t)),
+        .local_bytes = (size_t)(n_teams * n_levels * sizeof(int16_t)),
     };
     status = enqueue(s, FEW, lt_ceil_div(n_scopes, n_teams), &args);
     if (status == LATHE_OK) {
@@ -191,7 +211,20 @@ static lathe_status prepare(search *s) {
     return lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
 }
 
-static lathe_status search_many(search *s, uint64_t scope, uint64_t n_scopes) {
+/* Scopes for each of which there is a work-group. */
+static lathe_status search_whole(search *s, uint64_t scope, uint64_t n_scopes) {
+    describe(s, scope, n_scopes);
+    const kernel_args args = {
+        .buffers = {s->work->src.data->device, source_scales(s->queue, s->work),
+                    s->work->dst.scales->device},
+        .n_buffers = 3,
+        .has_launch = true,
+    };
+    return enqueue(s, WHOLE, n_scopes, &args);
+}
+
+/* Scopes that many work-groups share. */
+static lathe_status search_parts(search *s, uint64_t scope, uint64_t n_scopes) {
     lt_queue *queue = s->queue;
     const lt_cl_search_memory *memory = &queue->search;
     const cl_mem src = s->work->src.data->device;
@@ -206,7 +239,7 @@ static lathe_status search_many(search *s, uint64_t scope, uint64_t n_scopes) {
         kernel_args args;
     } steps[] = {
         {COUNT, n_groups, {{src, src_scales, scales, memory->counts.device}, 4, true, 0}},
-        {COUNTS, n_scopes, {{scales, memory->counts.device, memory->states.device}, 3, false, 0}},
+        {PARTS, n_scopes, {{scales, memory->counts.device, memory->states.device}, 3, false, 0}},
         {FIT,
          n_groups,
          {{src, src_scales, scales, memory->states.device, memory->sums.device}, 5, true, 0}},
@@ -249,10 +282,12 @@ lathe_status lt_cl_submit_scales(lt_backend *backend, lt_queue *queue, const lt_
     }
     search s = {.queue = queue, .work = work, .program = program, .tiling = tiling};
     const uint64_t most = LATHE_CL_MAX_ELEMS / tiling->scope_elems;
-    const uint64_t step = lt_min(most, MAX_SCOPES);
-    const bool has_many = tiling->scope_elems > LATHE_PRECISE_ELEMS;
-    for (uint64_t i = 0; has_many && status == LATHE_OK && i < n_scales; i += step) {
-        status = search_many(&s, i, lt_min(step, n_scales - i));
+    const bool has_long = tiling->scope_elems > LATHE_PRECISE_ELEMS;
+    const bool is_whole = tiling->tiles_per_scope <= WHOLE_TILES;
+    const uint64_t step = is_whole ? most : lt_min(most, MAX_SCOPES);
+    for (uint64_t i = 0; has_long && status == LATHE_OK && i < n_scales; i += step) {
+        const uint64_t n_scopes = lt_min(step, n_scales - i);
+        status = is_whole ? search_whole(&s, i, n_scopes) : search_parts(&s, i, n_scopes);
     }
     for (uint64_t i = 0; few > 0 && status == LATHE_OK && i < n_scales; i += most) {
         status = search_few(&s, i, lt_min(most, n_scales - i), few);

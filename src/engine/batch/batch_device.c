@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many small tensors on a device: in one launch as many as fit a slot of staging memory, if they
- * are the host's, or as share their buffers, if they are the device's. */
+ * are the host's, or as lie in a launch's sets of buffers, if they are the device's. */
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/outcome.h"
@@ -89,6 +89,7 @@ static kind kind_of(const run *r, const lt_batch_item *item) {
                    : KIND_HOST;
     }
     bool is_ours = is_on_device(item->source) && gives_device_tensor(item) &&
+                   item->source->on_device->backend == r->device &&
                    (item->slab != NULL || item->result->on_device->backend == r->device);
     return is_ours && !group->table_plan.stats_first ? KIND_DEVICE : KIND_ALONE;
 }
@@ -101,17 +102,22 @@ static uint64_t slot_need(const lt_batch *b, const lt_batch_item *item) {
 static bool go_together(const run *r, const lt_batch_item *a, const lt_batch_item *b, kind k) {
     const lt_batch_group *of_a = lt_batch_group_of(r->b, a);
     const lt_batch_group *of_b = lt_batch_group_of(r->b, b);
-    if (of_a->like->layout.dtype != of_b->like->layout.dtype ||
-        of_a->made.layout.dtype != of_b->made.layout.dtype || kind_of(r, b) != k) {
-        return false;
-    }
-    if (k == KIND_HOST) {
-        return true;
-    }
+    return of_a->like->layout.dtype == of_b->like->layout.dtype &&
+           of_a->made.layout.dtype == of_b->made.layout.dtype && kind_of(r, b) == k;
+}
+
+/* The memory in which its scales will be. */
+static const void *scales_home(const lt_batch_item *item) {
+    return item->slab != NULL ? (const void *)item->slab : item->result->on_device->scales.device;
+}
+
+/* True if two device tensors, and their results, lie in the same buffers. */
+static bool share_home(const lt_batch_item *a, const lt_batch_item *b) {
     const lt_device_memory *from_a = a->source->on_device;
     const lt_device_memory *from_b = b->source->on_device;
     return from_a->data.device == from_b->data.device &&
-           from_a->scales.device == from_b->scales.device && result_home(a) == result_home(b);
+           from_a->scales.device == from_b->scales.device && result_home(a) == result_home(b) &&
+           scales_home(a) == scales_home(b);
 }
 
 /* The next items that go in one launch, or one that goes alone. False at the end. */
@@ -124,10 +130,14 @@ static bool take_pack(run *r, pack *taken) {
         kind k = kind_of(r, &b->items[first]);
         uint64_t n_bytes = slot_need(b, &b->items[first]);
         size_t end = first + 1;
+        uint32_t n_homes = 1;
         while (k != KIND_ALONE && end < r->end && end - first < MOST_IN_SLOT &&
                go_together(r, &b->items[first], &b->items[end], k)) {
             n_bytes += slot_need(b, &b->items[end]);
-            if (k == KIND_HOST && n_bytes > r->slot_bytes) {
+            if (k == KIND_DEVICE && !share_home(&b->items[end - 1], &b->items[end])) {
+                n_homes++;
+            }
+            if (k == KIND_HOST ? n_bytes > r->slot_bytes : n_homes > LT_MANY_HOMES) {
                 break;
             }
             end++;

@@ -16,9 +16,10 @@
 #include <lathe/quality.h>
 #include <string.h>
 
-/* What is special about a case: nothing; NaN and infinities in a source of floats; strict mode; or
- * a source of floats that lies halfway between two numbers of the target. */
-typedef enum check_kind { ANY, ODD, STRICT, TIES } check_kind;
+/* What is special about a case: nothing; codes of a source that the standard scales give, where
+ * that is not all of them; NaN and infinities in a source of floats; strict mode; or a source of
+ * floats that lies halfway between two numbers of the target. */
+typedef enum check_kind { ANY, USUAL, ODD, STRICT, TIES } check_kind;
 
 /* One conversion to compare. The shapes lead to every kernel: rows that vectors can begin at and
  * rows that they cannot, scales that a statistics pass finds and scales that the convert pass finds
@@ -39,12 +40,29 @@ static const check_case cases[] = {
     {{7, 640}, LATHE_PER_TENSOR, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
     {{3, 1111}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 32, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
     {{4, 960}, LATHE_PER_ROW, LATHE_PER_GROUP, 96, LATHE_BALANCED, LATHE_NONFINITE_SATURATE, ODD},
+    {{2, 4096},
+     LATHE_PER_TENSOR,
+     LATHE_PER_TENSOR,
+     0,
+     LATHE_BALANCED,
+     LATHE_NONFINITE_ERROR,
+     USUAL},
+    {{3, 640},
+     LATHE_PER_TENSOR,
+     LATHE_PER_GROUP,
+     128,
+     LATHE_BALANCED,
+     LATHE_NONFINITE_ERROR,
+     USUAL},
+    {{2, 768}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 256, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
+    {{1, 1536}, LATHE_PER_TENSOR, LATHE_PER_GROUP, 512, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY},
     {{2, 2560}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_FAST, LATHE_NONFINITE_SATURATE, ODD},
     {{9, 320}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ODD},
     {{2, 1280}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, STRICT},
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_GROUP, 64, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
+    {{3, 640}, LATHE_PER_ROW, LATHE_PER_GROUP, 128, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
 };
 
 /* What a pair is checked for. */
@@ -57,7 +75,8 @@ typedef enum check_way {
     CHECK_MEASURE
 } check_way;
 
-/* Work-groups that take turns: more than some devices have at once. */
+/* Work-groups that take turns, more than some devices have at once; and a scope for whose PRECISE
+ * scale work-groups share the work. */
 static const check_case many_tiles = {
     {16, 5120}, LATHE_PER_TENSOR, LATHE_PER_TENSOR, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, ANY};
 
@@ -154,11 +173,16 @@ static void fill_codes(const check *k) {
     uint8_t *out = k->source->data;
     for (uint64_t i = 0; i < layout->n_bytes; i++) {
         uint64_t x = scramble(i);
+        if (k->src == LATHE_I2 && k->c->kind == USUAL) {
+            x &= ~(x & ~(x << 1) & 0xaa); /* -2 becomes 0 */
+        }
         out[i] = (uint8_t)(k->src == LATHE_BITNET158 ? x % LATHE_BITNET158_BYTE_VALUES : x);
     }
     for (uint64_t i = 0; i < layout->n_scales; i++) {
         static const float scales[] = {0.0123f, 1.0f, 0x1p-140f, 0.0f, 3e30f, 1e-5f};
-        k->source->scales[i] = scales[scramble(i) % (sizeof scales / sizeof scales[0])];
+        k->source->scales[i] = layout->n_scales == 1
+                                   ? scales[0]
+                                   : scales[scramble(i) % (sizeof scales / sizeof scales[0])];
     }
 }
 
@@ -354,6 +378,7 @@ static lathe_status run_case(check *k) {
 static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtype dst,
                                check_way way) {
     const size_t n_cases = sizeof cases / sizeof cases[0];
+    const size_t has_more = way == CHECK_IN_PLACE || way == CHECK_SCALES ? 1 : 0;
     const lathe_config config = {
         .struct_size = sizeof config, .n_threads = 1, .isa = LATHE_ISA_SCALAR};
     lt_backend *reference = NULL;
@@ -363,7 +388,7 @@ static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtyp
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
-    for (size_t i = 0; status == LATHE_OK && i < n_cases + (way == CHECK_IN_PLACE); i++) {
+    for (size_t i = 0; status == LATHE_OK && i < n_cases + has_more; i++) {
         check k = {.engine = engine,
                    .reference = reference,
                    .src = src,

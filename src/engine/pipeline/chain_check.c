@@ -9,7 +9,7 @@
 #include "engine/pipeline/chain_run.h"
 #include <string.h>
 
-enum { N_ROWS = 3, ROW_ELEMS = 1280, MOST_STEPS = LT_CHAIN_MAX_STEPS };
+enum { N_ROWS = 5, ROW_ELEMS = 1280, GROUP_ELEMS = 128, MOST_STEPS = LT_CHAIN_MAX_STEPS };
 
 typedef struct chain_check {
     lathe_engine *engine;
@@ -141,6 +141,7 @@ static lathe_status run_case(chain_check *k, const lathe_dtype *types,
             .struct_size = sizeof target,
             .dtype = types[i],
             .granularity = quantized ? granularity : LATHE_PER_TENSOR,
+            .group_size = quantized && granularity == LATHE_PER_GROUP ? GROUP_ELEMS : 0,
         };
         quantizes = quantizes || quantized;
         status = lathe_target_desc(&target, 2, shape, &k->descs[i]);
@@ -176,6 +177,9 @@ lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype 
     status = run_case(&k, types, LATHE_PER_TENSOR);
     if (status == LATHE_OK) {
         status = run_case(&k, types, LATHE_PER_ROW);
+    }
+    if (status == LATHE_OK) {
+        status = run_case(&k, types, LATHE_PER_GROUP);
     }
     lt_fpenv_leave(&saved);
     lt_backend_release(k.reference);

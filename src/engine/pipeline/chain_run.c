@@ -120,6 +120,25 @@ static lathe_status store_scales(lt_chain_run *run) {
                                      last->pass.dst.n_scales * sizeof(float));
 }
 
+/* All in one pass, for which no scales are needed. NOT_SUPPORTED: there is no such way, or not with
+ * this data. */
+static lathe_status run_at_once(lt_chain_run *run) {
+    const lt_backend_ops *ops = run->backend->ops;
+    uint32_t n_scaled = 0;
+    for (uint32_t i = 0; i < run->chain->n_steps; i++) {
+        n_scaled += lt_chain_step_needs_scales(&run->chain->steps[i]) ? 1 : 0;
+    }
+    if (ops->convert_chain == NULL || n_scaled == 0) {
+        return LATHE_NOT_SUPPORTED;
+    }
+    lathe_status status = ops->convert_chain(run->backend, run->queue, &run->work);
+    if (status == LATHE_OK) {
+        run->report->n_passes = 1;
+        run->report->n_derived = n_scaled;
+    }
+    return status;
+}
+
 static lathe_status run_passes(lt_chain_run *run) {
     const lt_backend_ops *ops = run->backend->ops;
     lathe_status status = lt_chain_find_scales(run);
@@ -127,7 +146,7 @@ static lathe_status run_passes(lt_chain_run *run) {
         status = store_scales(run);
     }
     if (status == LATHE_OK) {
-        lt_chain_find_ladder(run);
+        run->chain->is_finite = run->is_known && run->is_of_source;
         run->chain->last_first = run->report->n_passes > 0;
         run->report->n_passes++;
         status = ops->submit_chain(run->backend, run->queue, &run->work);
@@ -146,6 +165,46 @@ static lathe_status run_passes(lt_chain_run *run) {
     return status;
 }
 
+/* With scales that are found beforehand. */
+static lathe_status run_in_passes(lt_chain_run *run, float **scales) {
+    lathe_status status = make_scales(run, scales);
+    if (status == LATHE_OK) {
+        status = make_tiles(run);
+    }
+    return status == LATHE_OK ? run_passes(run) : status;
+}
+
+/* Plans a chain that the backend takes. */
+static lathe_status make_plan(lathe_engine *engine, lt_backend *backend, const lt_layout *source,
+                              uint32_t n_steps, const lt_layout *layouts,
+                              const lathe_target *targets, lt_chain **chain) {
+    const lt_backend_ops *ops = backend->ops;
+    if (ops->submit_chain == NULL) {
+        return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernels for chains");
+    }
+    lt_chain *made = lt_pool_new(engine->pool, sizeof(lt_chain));
+    if (made == NULL) {
+        return lt_error()->status;
+    }
+    lt_chain_plan(made, backend, source, n_steps, layouts, targets);
+    const lt_chain_work work = {.chain = made, .n_steps = n_steps};
+    if (ops->takes_chain != NULL && !ops->takes_chain(backend, &work)) {
+        lt_pool_delete(engine->pool, made);
+        return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for this chain");
+    }
+    *chain = made;
+    return LATHE_OK;
+}
+
+lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
+                                    const lt_layout *source, uint32_t n_steps,
+                                    const lt_layout *layouts, const lathe_target *targets) {
+    lt_chain *chain = NULL;
+    lathe_status status = make_plan(engine, backend, source, n_steps, layouts, targets, &chain);
+    lt_pool_delete(engine->pool, chain);
+    return status;
+}
+
 lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
                               uint32_t n_steps, const lt_layout *layouts,
                               const lathe_target *targets, const lathe_tensor *result,
@@ -154,17 +213,12 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
     operand dst = {0};
     float *scales = NULL;
     *report = (lt_chain_report){0};
-    if (backend->ops->submit_chain == NULL) {
-        return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernels for chains");
+    lt_chain_run run = {.engine = engine, .backend = backend, .report = report};
+    lathe_status status =
+        make_plan(engine, backend, &source->layout, n_steps, layouts, targets, &run.chain);
+    if (status != LATHE_OK) {
+        return status;
     }
-    lt_chain_run run = {.engine = engine,
-                        .backend = backend,
-                        .chain = lt_pool_new(engine->pool, sizeof(lt_chain)),
-                        .report = report};
-    if (run.chain == NULL) {
-        return lt_error()->status;
-    }
-    lt_chain_plan(run.chain, backend, &source->layout, n_steps, layouts, targets);
     open_operand(source, &src);
     open_operand(result, &dst);
     run.work = (struct lt_chain_work){.chain = run.chain,
@@ -172,15 +226,12 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
                                       .dst = dst.span,
                                       .n_steps = n_steps,
                                       .is_trial = is_trial};
-    lathe_status status = backend->ops->queue_open(backend, &run.queue);
+    status = backend->ops->queue_open(backend, &run.queue);
     if (status == LATHE_OK) {
-        status = make_scales(&run, &scales);
+        status = run_at_once(&run);
     }
-    if (status == LATHE_OK) {
-        status = make_tiles(&run);
-    }
-    if (status == LATHE_OK) {
-        status = run_passes(&run);
+    if (status == LATHE_NOT_SUPPORTED) {
+        status = run_in_passes(&run, &scales);
     }
     backend->ops->queue_close(backend, run.queue);
     lt_pool_delete(engine->pool, run.work.tiles);

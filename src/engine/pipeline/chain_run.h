@@ -24,6 +24,7 @@ typedef struct lt_chain_run {
     struct lt_chain_work work; /* convert */
     float *absmax; /* of the scopes of one step, in the values before a step, if it is known */
     bool is_known;
+    bool is_of_source;      /* it follows from the source's own, which are all finite */
     uint32_t known_at;      /* that step */
     lt_layout known_scopes; /* and the other one's layout */
     lt_chain_report *report;
@@ -39,16 +40,14 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
                               const lathe_target *targets, const lathe_tensor *result,
                               bool is_trial, lt_chain_report *report);
 
+/* OK, or NOT_SUPPORTED where lt_chain_convert has no kernels, whatever the data is; which one wants
+ * to know before it brings data to the device. `source` is the source's layout. */
+lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
+                                    const lt_layout *source, uint32_t n_steps,
+                                    const lt_layout *layouts, const lathe_target *targets);
+
 /* Finds the scales of the steps that need them before they run (chain_scales.c). */
 lathe_status lt_chain_find_scales(lt_chain_run *run);
-
-/* What a step makes of a value that is not negative, in one of its scopes, as an absolute
- * value. */
-float lt_chain_image(const lathe_engine *engine, const lt_chain_step *step, uint64_t scope,
-                     float x);
-
-/* Makes the chain a ladder if it is one, once its scales are known (chain_ladder.c). */
-void lt_chain_find_ladder(lt_chain_run *run);
 
 /* OK, or the first fault that a step has met, as the thread's last error. */
 lathe_status lt_chain_fault(lt_chain_run *run);

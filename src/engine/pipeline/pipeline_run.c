@@ -112,7 +112,11 @@ static lathe_status chain_on(pipeline_run *run, lt_backend *backend, const segme
                              lathe_tensor *to, lt_chain_report *report) {
     lathe_tensor *from_twin = NULL;
     lathe_tensor *to_twin = NULL;
-    lathe_status status = twin_of(run->engine, backend, run->current, &from_twin);
+    lathe_status status = lt_chain_check_kernels(run->engine, backend, &run->current->layout,
+                                                 s->n_steps, s->layouts, s->targets);
+    if (status == LATHE_OK) {
+        status = twin_of(run->engine, backend, run->current, &from_twin);
+    }
     if (status == LATHE_OK) {
         status = twin_of(run->engine, backend, to, &to_twin);
     }
