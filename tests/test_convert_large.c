@@ -163,6 +163,44 @@ Test(convert_large, beyond_the_caches) {
     }
 }
 
+/* Copies are spread over the threads, and pass the caches; small ones are the caller's. */
+Test(convert_large, copies) {
+    enum { N_SMALL = 4000 };
+    static const uint64_t sizes[] = {N_SMALL, UINT64_C(5) << 18, (UINT64_C(33) << 20) / 4 + 5};
+    test_rng rng = {17};
+    uint64_t n_spread = 0;
+    for (size_t i = 0; i < (TEST_SANITIZED ? 2 : 3); i++) {
+        const shape_option shape = {1, {sizes[i]}};
+        const lathe_tensor_desc desc = desc_of(LATHE_F32, &shape, &layout_options[0], 0);
+        const lathe_target target = {.struct_size = sizeof target, .dtype = LATHE_F32};
+        convert_case c = case_new(&desc, 0);
+        test_random_bytes(&rng, c.bytes, (size_t)sizes[i] * sizeof(float));
+        for (size_t e = 0; e < n_engines; e++) {
+            lathe_tensor *made = NULL;
+            CHECK_OK(lathe_tensor_create(pool, &desc, &made));
+            const uint64_t n_before = executor.n_calls;
+            for (int round = 0; round < 4; round++) { /* either way is tried twice */
+                memset(lathe_tensor_mutable_data(made), CANARY, (size_t)sizes[i] * sizeof(float));
+                CHECK_OK(round % 2 == 0
+                             ? lathe_convert_into(engines[e], c.tensor, &target, made, NULL)
+                             : lathe_tensor_copy(engines[e], c.tensor, made));
+                CHECK(memcmp(lathe_tensor_data(made), c.bytes, (size_t)sizes[i] * sizeof(float)) ==
+                          0,
+                      "%d elements, engine %zu: the copy differs", (int)sizes[i], e);
+            }
+            lathe_tensor_release(made);
+            const bool has_spread = executor.n_calls > n_before;
+            CHECK(!has_spread || sizes[i] > N_SMALL, "a small copy was spread");
+            n_spread += has_spread;
+        }
+        case_free(&c);
+    }
+#ifndef TEST_OPENCL
+    CHECK(n_spread > 0, "no copy was spread");
+#endif
+    (void)n_spread;
+}
+
 /* More tiles than are folded at once, with the answer known beforehand. */
 /* Rows that are encoded while the next one's statistic is taken, some of which have to be left to
  * the general way. */

@@ -4,7 +4,9 @@
  * threads. */
 #include "check.h"
 #include "core/error.h"
+#include "engine/stream/slots.h"
 #include "engine/stream/streaming.h"
+#include "lathe_constants.h"
 #include "oracle.h"
 #include "support.h"
 #include <pthread.h>
@@ -636,6 +638,44 @@ Test(stream, bad_targets_are_refused) {
     sink_free(&sink);
     lt_streamer_free(streamer);
     case_free(&c);
+}
+
+/* ---- what is fed */
+
+/* Chunks end where pieces of a power of two do, where bytes and scales let them. */
+Test(stream, chunks_of_fed_streams) {
+    const uint64_t shape[] = {1000003};
+    const lt_stream_sides in_memory = {.has_sink = true};
+    const lathe_target target = {.struct_size = sizeof target};
+    const uint64_t ideal = UINT64_C(128) << 10;
+    lt_backend backend = {.cache_bytes = UINT64_MAX};
+    for (int from = LATHE_DTYPE_FIRST; from <= LATHE_DTYPE_LAST; from++) {
+        for (int to = LATHE_DTYPE_FIRST; to <= LATHE_DTYPE_LAST; to++) {
+            const lathe_tensor_desc descs[] = {
+                {.struct_size = sizeof descs[0],
+                 .dtype = (lathe_dtype)from,
+                 .n_dims = 1,
+                 .shape = shape},
+                {.struct_size = sizeof descs[0],
+                 .dtype = (lathe_dtype)to,
+                 .n_dims = 1,
+                 .shape = shape},
+            };
+            lt_layout layouts[2];
+            lt_ranges chunks;
+            CHECK_OK(lt_layout_of(&descs[0], &layouts[0]));
+            CHECK_OK(lt_layout_of(&descs[1], &layouts[1]));
+            const lt_plan plan = lt_plan_make(&backend, &layouts[0], &layouts[1], &target, 0);
+            CHECK(lt_chunks_cut(&plan, in_memory, UINT64_MAX, ideal, true, &chunks), "fits");
+            const bool in_fives = from == LATHE_BITNET158 || to == LATHE_BITNET158;
+            const uint64_t cols = chunks.cols_per_range;
+            CHECK(cols % LATHE_STAT_TILE == 0, "%d elements", (int)cols);
+            CHECK(in_fives ? cols % 5 == 0 : (cols & (cols - 1)) == 0, "%s to %s: %d elements",
+                  lathe_dtype_name((lathe_dtype)from), lathe_dtype_name((lathe_dtype)to),
+                  (int)cols);
+            CHECK(chunks.n_ranges == (shape[0] + cols - 1) / cols, "as many as it takes");
+        }
+    }
 }
 
 /* ---- copies */

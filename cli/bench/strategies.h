@@ -10,6 +10,7 @@
 #define BENCH_STRATEGY_LIST(X)                                                                     \
     X(small)                                                                                       \
     X(batch)                                                                                       \
+    X(copy)                                                                                        \
     X(zero_copy)                                                                                   \
     X(in_place)                                                                                    \
     X(stream)                                                                                      \

@@ -72,8 +72,9 @@ LATHE_API lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_me
                                                   lathe_tensor **tensor);
 
 /* Copies data and scales between tensors of the same shape, dtype, granularity, group_size and
- * row_dims, wherever they are: upload and download. Errors: INVALID_ARGUMENT, INCOMPATIBLE_TYPES,
- * READ_ONLY, DEVICE; the target's contents are then unspecified. */
+ * row_dims, wherever they are: upload and download. Large ones are copied by the engine's threads,
+ * in any order: what is written must not overlap what is read. Errors: INVALID_ARGUMENT,
+ * INCOMPATIBLE_TYPES, READ_ONLY, DEVICE; the target's contents are then unspecified. */
 LATHE_API lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from,
                                          lathe_tensor *to);
 

@@ -10,7 +10,7 @@
 struct lt_device_memory;
 
 /* What is touched when a tensor is read, written or released comes first, in one line of the cache;
- * then what tells tensors apart. */
+ * then what tells tensors apart. Whole lines, so that of many in a row each begins one. */
 struct lathe_tensor {
     atomic_size_t n_references;
     lathe_pool *pool;       /* that this struct is a block of */
@@ -25,17 +25,22 @@ struct lathe_tensor {
     bool mapped_read_only;
     bool owns_memory; /* data and scales are blocks or buffers of its own, which free_fn frees */
     lt_layout layout;
-    uint32_t n_dims;
-    uint32_t row_dims; /* at least 1 */
+    uint16_t n_dims;
+    uint16_t row_dims; /* at least 1 */
     lathe_granularity granularity;
     uint64_t group_size;
+    uint64_t shape[LATHE_MAX_DIMS];
     uint64_t id;                  /* no other tensor of the process has it, now or later */
     atomic_uint_fast64_t version; /* of the contents: how often they have been open to change */
     uint64_t capacity;            /* bytes from the data's beginning on that are the tensor's */
     struct lt_device_memory
         *on_device; /* PINNED and DEVICE: engine/device/device_tensor.h; else NULL */
-    uint64_t shape[LATHE_MAX_DIMS];
 };
+
+enum { LT_TENSOR_LINE_BYTES = 64 };
+
+_Static_assert(sizeof(struct lathe_tensor) % LT_TENSOR_LINE_BYTES == 0,
+               "a tensor's struct is whole lines");
 
 /* A tensor of that description and layout, with one reference and no memory yet. NULL if there is
  * none for it. */

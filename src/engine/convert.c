@@ -9,6 +9,7 @@
 #include "engine/check_result.h"
 #include "engine/device/device_tensor.h"
 #include "engine/direct/direct.h"
+#include "engine/direct/host_copy.h"
 #include "engine/engine.h"
 #include "engine/plan/planner.h"
 #include "engine/stream/tensor_stream.h"
@@ -136,7 +137,7 @@ static lathe_status fill_empty(const lathe_tensor *result) {
 static lathe_status take_over(lathe_engine *engine, const lathe_tensor *source,
                               lathe_tensor *result, lathe_quality_report *report) {
     bool is_copy = lt_layout_equal(&source->layout, &result->layout);
-    lathe_status status = is_copy ? lt_tensor_copy_contents(source, result) : fill_empty(result);
+    lathe_status status = is_copy ? lt_copy_contents(engine, source, result) : fill_empty(result);
     return status == LATHE_OK && report != NULL
                ? lathe_tensor_compare(engine, source, result, report)
                : status;

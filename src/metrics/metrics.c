@@ -175,8 +175,10 @@ static size_t dtype_index(lathe_dtype dtype) {
 static void remember(const lt_metrics *metrics, shard *s, const lt_metric *metric, uint64_t n,
                      uint64_t end_ns) {
     uint64_t skipped = n - lt_min(n, metrics->n_recent);
+    uint64_t at = (s->n_events + skipped) % metrics->n_recent;
     for (uint64_t i = skipped; i < n; i++) {
-        s->events[(s->n_events + i) % metrics->n_recent] = (event){end_ns, *metric};
+        s->events[at] = (event){end_ns, *metric};
+        at = at + 1 < metrics->n_recent ? at + 1 : 0;
     }
     s->n_events += n;
 }

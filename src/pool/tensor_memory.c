@@ -24,8 +24,8 @@ void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_d
     tensor->pool = pool; /* which this block keeps alive */
     tensor->layout = *layout;
     tensor->capacity = layout->n_bytes;
-    tensor->n_dims = desc->n_dims;
-    tensor->row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
+    tensor->n_dims = (uint16_t)desc->n_dims; /* at most LATHE_MAX_DIMS, as the layout says */
+    tensor->row_dims = (uint16_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
     if (lathe_dtype_is_quantized(desc->dtype)) {
         tensor->granularity = desc->granularity;
         tensor->group_size = desc->granularity == LATHE_PER_GROUP ? desc->group_size : 0;

@@ -34,22 +34,24 @@ typedef struct lt_batch_group {
     uint32_t next;    /* group of the same hash, plus 1 */
 } lt_batch_group;
 
-/* One tensor of a round. */
+/* One tensor of a round: a line of the cache, as there may be many. */
 typedef struct lt_batch_item {
     const lathe_tensor *source;
     lathe_tensor *result; /* NULL: not made */
     lt_slab *slab;        /* in which the result is to be made; NULL: it is there, or cannot be */
-    uint64_t offset;
-    uint32_t place; /* in the slab */
-    uint32_t group;
-    size_t index; /* in the caller's order */
+    uint32_t offset;      /* likewise: slabs are small */
+    uint32_t place;       /* likewise: which of its tensors */
     uint64_t n_saturated;
     lathe_error *error; /* a block of the pool; NULL: none, or no memory for it */
+    uint32_t group;
+    uint32_t index; /* in the caller's order */
     lathe_status status;
     bool is_begun;  /* the result is there */
     bool on_device; /* an OpenCL device did all of it */
     bool fell_back; /* the CPU did it in the device's place */
 } lt_batch_item;
+
+_Static_assert(sizeof(lt_batch_item) == 64, "an item is a line");
 
 /* A tensor of a round by the order of its group's key, then of the caller. */
 typedef struct lt_batch_key {

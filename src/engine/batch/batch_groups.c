@@ -14,7 +14,6 @@
 enum {
     FIRST_GROUPS = 8,
     FETCH_AHEAD = 8,
-    LINE_BYTES = 64,
     COMPARED_BYTES = offsetof(lathe_tensor, shape) + 4 * sizeof(uint64_t),
 };
 
@@ -27,13 +26,24 @@ static bool same_target(const lathe_target *a, const lathe_target *b) {
                       a->nonfinite == b->nonfinite && a->strict == b->strict);
 }
 
+static bool same_shape(const lathe_tensor *a, const lathe_tensor *b) {
+    if (a->n_dims != b->n_dims) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->n_dims; i++) { /* mostly one or two: less than a call takes */
+        if (a->shape[i] != b->shape[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool same_source(const lathe_tensor *a, const lathe_tensor *b) {
     return a == b ||
            (a->layout.dtype == b->layout.dtype && a->layout.n_elems == b->layout.n_elems &&
-            a->n_dims == b->n_dims && a->row_dims == b->row_dims && a->memory == b->memory &&
+            a->row_dims == b->row_dims && a->memory == b->memory &&
             a->granularity == b->granularity && a->group_size == b->group_size &&
-            a->layout.scale_elems == b->layout.scale_elems &&
-            memcmp(a->shape, b->shape, a->n_dims * sizeof a->shape[0]) == 0);
+            a->layout.scale_elems == b->layout.scale_elems && same_shape(a, b));
 }
 
 static size_t hash(const lt_batch *b, const lathe_tensor *source, const lathe_target *target) {
@@ -176,7 +186,7 @@ static lathe_status find_group(lt_batch *b, const lathe_tensor *source, const la
 static void fetch_struct(const lt_batch *b, size_t i) {
     if (i < b->n_tensors && b->sources[i] != NULL) {
         const char *source = (const char *)b->sources[i];
-        for (size_t k = 0; k < COMPARED_BYTES; k += LINE_BYTES) {
+        for (size_t k = 0; k < COMPARED_BYTES; k += LT_TENSOR_LINE_BYTES) {
             __builtin_prefetch(source + k);
         }
     }
@@ -236,26 +246,36 @@ static void sort(lt_batch_key *keys, size_t n) {
     }
 }
 
-void lt_batch_order(lt_batch *b, size_t first, size_t end) {
-    bool is_sorted = true;
-    b->n_items = end - first;
-    for (size_t i = 0; i < b->n_items; i++) {
-        uint32_t group = b->group_of[first + i];
-        lt_batch_key *key = &b->keys[i];
-        *key = (lt_batch_key){group == LT_BATCH_NO_GROUP ? 0 : b->groups[group].key, first + i};
-        is_sorted = is_sorted && (i == 0 || is_before(key - 1, key));
+static uint64_t key_at(const lt_batch *b, size_t index) {
+    const uint32_t group = b->group_of[index];
+    return group == LT_BATCH_NO_GROUP ? 0 : b->groups[group].key;
+}
+
+static bool is_in_order(const lt_batch *b, size_t first, size_t end) {
+    for (size_t i = first + 1; i < end; i++) {
+        if (b->group_of[i] != b->group_of[i - 1] && key_at(b, i) < key_at(b, i - 1)) {
+            return false;
+        }
     }
-    if (!is_sorted) {
+    return true;
+}
+
+void lt_batch_order(lt_batch *b, size_t first, size_t end) {
+    b->n_items = end - first;
+    b->is_in_order = is_in_order(b, first, end);
+    if (!b->is_in_order) {
+        for (size_t i = 0; i < b->n_items; i++) {
+            b->keys[i] = (lt_batch_key){key_at(b, first + i), first + i};
+        }
         sort(b->keys, b->n_items);
     }
-    b->is_in_order = is_sorted;
     for (size_t i = 0; i < b->n_items; i++) {
-        size_t index = (size_t)b->keys[i].index;
+        size_t index = b->is_in_order ? first + i : (size_t)b->keys[i].index;
         b->items[i] = (lt_batch_item){
             .source = b->sources[index],
             .result = b->into != NULL ? b->into[index] : NULL,
             .group = b->group_of[index],
-            .index = index,
+            .index = (uint32_t)index,
         };
     }
 }

@@ -74,12 +74,12 @@ static lathe_memory result_memory(const lt_batch *b, const lt_batch_item *item) 
 /* How many of the items from `first` on, at most `most`, fit one slab; and what they take of it. */
 static size_t count_slab(const lt_batch *b, size_t first, size_t most, uint64_t *n_bytes) {
     lathe_memory memory = result_memory(b, &b->items[first]);
-    uint64_t room = memory == LATHE_MEMORY_HOST ? LT_HOST_SLAB_BYTES : LT_DEVICE_SLAB_BYTES;
+    bool on_host = memory == LATHE_MEMORY_HOST;
     size_t count = 0;
     *n_bytes = 0;
     while (count < most && result_memory(b, &b->items[first + count]) == memory) {
         uint64_t bytes = lt_batch_group_of(b, &b->items[first + count])->n_bytes;
-        if (count > 0 && *n_bytes + bytes > room) {
+        if (count > 0 && lt_slab_is_too_large(on_host, count + 1, *n_bytes + bytes)) {
             break;
         }
         *n_bytes += bytes;
@@ -115,7 +115,7 @@ void lt_batch_make_slabs(lt_batch *b, size_t first, size_t end) {
             lt_batch_item *item = &b->items[first + i];
             item->slab = slab;
             item->place = (uint32_t)i;
-            item->offset = offset;
+            item->offset = (uint32_t)offset;
             offset += lt_batch_group_of(b, item)->n_bytes;
         }
         first += count;

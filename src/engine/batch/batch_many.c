@@ -7,69 +7,86 @@
 #include "engine/convert.h"
 #include "engine/device/device_tensor.h"
 #include <stddef.h>
+#include <string.h>
 
 /* A thread takes as many tensors at a time as leaves it so many turns. */
 enum { TURNS = 8 };
-
-enum { LINE_BYTES = 64 };
 
 static bool is_on_device(const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE;
 }
 
-/* A tensor on its way: its memory as the CPU sees it, and what is found in it. */
+/* A tensor on its way: its memory as the CPU sees it, and what is found in it. What changes from
+ * tensor to tensor where there are no scales is in the first two lines. */
 typedef struct slot {
-    lt_batch_item *item;
     lt_buffer src_data;
-    lt_buffer src_scales;
-    lt_buffer dst_data;
-    lt_buffer dst_scales;
     lt_outcome outcome;
+    lt_buffer dst_data;
+    lt_batch_item *item;
+    lt_buffer src_scales;
+    lt_buffer dst_scales;
 } slot;
 
-/* What a thread's tensors go through. Zeroed once: what differs from tensor to tensor is set for
- * each. */
+/* What a thread's tensors go through. A kernel leaves little else in the first cache, so as few
+ * lines as can be are written for each tensor: a work points to its slot once, and to a group's
+ * plan as long as tensors are of that group. */
 typedef struct turn {
-    slot slots[LT_BATCH_TURN];
+    _Alignas(LT_TENSOR_LINE_BYTES) slot slots[LT_BATCH_TURN];
     lt_work works[LT_BATCH_TURN];
     lt_quality_sums *quality; /* as many as slots; NULL: nobody asks for reports */
 } turn;
 
-/* Points to a tensor's memory. Field by field: what is copied in larger pieces than it was written
- * in has to reach the cache first, behind all of the results that are on their way to memory. */
-static void open_span(const lathe_tensor *tensor, const lt_layout *layout, lt_buffer *data,
-                      lt_buffer *scales, lt_span *span) {
-    data->host = tensor->data;
-    scales->host = tensor->scales;
-    span->data = data;
-    span->scales = layout->n_scales > 0 ? scales : NULL;
+static void open_turn(turn *t, lt_quality_sums *quality) {
+    memset(t, 0, sizeof *t);
+    t->quality = quality;
+    for (size_t i = 0; i < LT_BATCH_TURN; i++) {
+        lt_work *work = &t->works[i];
+        work->src.data = &t->slots[i].src_data;
+        work->dst.data = &t->slots[i].dst_data;
+        work->outcome = &t->slots[i].outcome;
+        work->on_this_thread = true;
+    }
 }
 
 lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const lt_pass *pass,
                                   float *scales) {
-    lt_buffer buffers[2] = {{.host = NULL}};
-    lt_span span = {.data = NULL};
-    open_span(source, &pass->src, &buffers[0], &buffers[1], &span);
+    lt_buffer data = {.host = source->data};
+    lt_buffer own = {.host = source->scales};
+    const lt_span span = {.data = &data, .scales = pass->src.n_scales > 0 ? &own : NULL};
     return lt_small_scales(b->engine->cpu, pass, &span, scales);
+}
+
+static void point_to_group(lt_work *work, const lt_batch_group *group, const slot *s) {
+    work->pass = &group->plan.pass;
+    work->ranges = &group->ranges;
+    work->n_ranges = group->ranges.n_ranges;
+    work->src.scales = work->pass->src.n_scales > 0 ? &s->src_scales : NULL;
+    work->dst.scales = work->pass->dst.n_scales > 0 ? &s->dst_scales : NULL;
 }
 
 /* Gets a tensor of the host's ready for its convert pass. */
 static lathe_status open_slot(lt_batch *b, lt_batch_item *item, slot *s, lt_work *work) {
     const lt_batch_group *group = lt_batch_group_of(b, item);
-    s->item = item;
-    open_span(item->source, &group->plan.pass.src, &s->src_data, &s->src_scales, &work->src);
-    open_span(item->result, &group->plan.pass.dst, &s->dst_data, &s->dst_scales, &work->dst);
-    lt_outcome_init(&s->outcome);
-    work->pass = &group->plan.pass;
-    work->ranges = &group->ranges;
-    work->n_ranges = group->ranges.n_ranges;
-    work->outcome = &s->outcome;
-    work->on_this_thread = true;
-    lathe_status status = lt_scales_check(item->source->scales, group->plan.pass.src.n_scales, 0);
-    if (status == LATHE_OK && group->plan.stats_first) {
-        status = lt_batch_find_scales(b, item->source, work->pass, item->result->scales);
+    if (work->pass != &group->plan.pass) {
+        point_to_group(work, group, s);
     }
-    return status;
+    s->item = item;
+    s->src_data.host = item->source->data;
+    s->dst_data.host = item->result->data;
+    lt_outcome_init(&s->outcome);
+    if (work->dst.scales != NULL) {
+        s->dst_scales.host = item->result->scales;
+    }
+    if (work->src.scales != NULL) {
+        s->src_scales.host = item->source->scales;
+        lathe_status status = lt_scales_check(item->source->scales, work->pass->src.n_scales, 0);
+        if (status != LATHE_OK) {
+            return status;
+        }
+    }
+    return group->plan.stats_first
+               ? lt_batch_find_scales(b, item->source, work->pass, item->result->scales)
+               : LATHE_OK;
 }
 
 /* Takes what the convert pass has found. */
@@ -125,7 +142,8 @@ static void convert_some(lt_batch *b, turn *t, size_t first, size_t end) {
 }
 
 void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end) {
-    turn t = {.slots = {{.item = NULL}}};
+    turn t;
+    open_turn(&t, NULL);
     for (size_t i = first; i < end; i += LT_BATCH_TURN) {
         convert_some(b, &t, i, lt_min(i + LT_BATCH_TURN, end));
     }
@@ -169,8 +187,12 @@ static void fetch_structs(const lt_batch *b, size_t i) {
     if (i + distance < b->end) {
         const lt_batch_item *item = &b->items[i + distance];
         __builtin_prefetch(item->source, 0);
-        for (size_t k = 0; item->slab != NULL && k < WRITTEN_BYTES; k += LINE_BYTES) {
-            __builtin_prefetch((const char *)lt_slab_place(item->slab, item->place) + k, 1);
+        if (item->slab != NULL) {
+            const char *place = lt_slab_place(item->slab, item->place);
+            for (size_t k = 0; k < WRITTEN_BYTES; k += LT_TENSOR_LINE_BYTES) {
+                __builtin_prefetch(place + k, 1);
+            }
+            __builtin_prefetch(place + offsetof(lathe_tensor, id), 1); /* behind the shape */
         }
     }
     if (i + 2 * distance < b->end) {
@@ -197,7 +219,8 @@ static void run_some(void *ctx, size_t task) {
     lt_batch *b = ctx;
     (void)task;
     lt_quality_sums quality[LT_BATCH_TURN];
-    turn t = {.slots = {{.item = NULL}}, .quality = b->reports != NULL ? quality : NULL};
+    turn t;
+    open_turn(&t, b->reports != NULL ? quality : NULL);
     uint64_t now_ns = lt_now_ns();
     for (;;) {
         size_t first = atomic_fetch_add_explicit(&b->next, b->at_once, memory_order_relaxed);

@@ -33,6 +33,16 @@ static uint64_t rounded(uint64_t n_bytes) {
     return (n_bytes + LT_SLAB_ALIGNMENT - 1) / LT_SLAB_ALIGNMENT * LT_SLAB_ALIGNMENT;
 }
 
+/* A host's slab, the structs in it included, is as many huge pages: structs in small ones cost a
+ * walk through the page tables each. */
+bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes) {
+    const uint64_t host_bytes = UINT64_C(4) << 20;
+    const uint64_t device_bytes = UINT64_C(64) << 20;
+    uint64_t struct_bytes = rounded(sizeof(lt_slab)) + n_tensors * sizeof(lathe_tensor);
+    return on_host ? n_bytes > host_bytes - lt_min(struct_bytes, host_bytes)
+                   : n_bytes > device_bytes;
+}
+
 uint64_t lt_slab_scales_at(const lt_layout *layout) {
     return rounded(layout->n_bytes);
 }
@@ -145,11 +155,10 @@ const void *lt_slab_place(const lt_slab *slab, size_t index) {
 /* Copies a tensor's struct, its shape as far as it has dimensions. In lines: for a copy of so many
  * bytes at once compilers take an instruction that takes long to start. */
 static void copy_struct(lathe_tensor *to, const lathe_tensor *from) {
-    enum { LINE_BYTES = 64 };
     const size_t n_bytes = offsetof(lathe_tensor, shape) + from->n_dims * sizeof from->shape[0];
     size_t at = 0;
-    for (; at + LINE_BYTES <= n_bytes; at += LINE_BYTES) {
-        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, LINE_BYTES);
+    for (; at + LT_TENSOR_LINE_BYTES <= n_bytes; at += LT_TENSOR_LINE_BYTES) {
+        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, LT_TENSOR_LINE_BYTES);
     }
     for (; at < n_bytes; at += sizeof from->shape[0]) {
         memcpy((uint8_t *)to + at, (const uint8_t *)from + at, sizeof from->shape[0]);
@@ -161,6 +170,9 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
     copy_struct(tensor, like);
     atomic_init(&tensor->n_references, 1);
     tensor->id = slab->first_id + index;
+    atomic_init(&tensor->version, 0);
+    tensor->capacity = like->capacity;
+    tensor->on_device = NULL;
     tensor->pool = slab->pool;
     tensor->memory = slab->memory;
     tensor->is_part = true;
@@ -182,7 +194,7 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
 
 /* The memory of tensors [first, ...) that go into one slab, and how many those are. */
 static lathe_status count_slab(const lathe_tensor_desc *descs, size_t first, size_t end,
-                               uint64_t most_bytes, uint64_t *n_bytes, size_t *count) {
+                               bool on_host, uint64_t *n_bytes, size_t *count) {
     *n_bytes = 0;
     *count = 0;
     for (size_t i = first; i < end; i++) {
@@ -197,7 +209,7 @@ static lathe_status count_slab(const lathe_tensor_desc *descs, size_t first, siz
             return status;
         }
         if (!lt_add(*n_bytes, lt_slab_bytes(&layout), &total) ||
-            (*count > 0 && total > most_bytes)) {
+            (*count > 0 && lt_slab_is_too_large(on_host, *count + 1, total))) {
             break;
         }
         *n_bytes = total;
@@ -238,13 +250,12 @@ lathe_status lathe_engine_tensors_create(lathe_engine *engine, lathe_memory memo
         return lt_error()->status;
     }
     bool on_host = memory == LATHE_MEMORY_HOST || engine->device == NULL;
-    uint64_t most_bytes = on_host ? LT_HOST_SLAB_BYTES : LT_DEVICE_SLAB_BYTES;
     lathe_status status = LATHE_OK;
     for (size_t first = 0; status == LATHE_OK && first < n_tensors;) {
         lt_slab *slab = NULL;
         uint64_t n_bytes;
         size_t count;
-        status = count_slab(descs, first, n_tensors, most_bytes, &n_bytes, &count);
+        status = count_slab(descs, first, n_tensors, on_host, &n_bytes, &count);
         if (status == LATHE_OK) {
             status = lt_slab_create(engine, memory, count, n_bytes, &slab);
         }

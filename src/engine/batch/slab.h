@@ -11,9 +11,9 @@ typedef struct lt_slab lt_slab;
 /* Where data and scales begin in a slab: what every device asks of a vector. */
 enum { LT_SLAB_ALIGNMENT = 128 };
 
-/* What a good slab has at most, data and scales, unless one tensor takes more. */
-#define LT_HOST_SLAB_BYTES (UINT64_C(4) << 20)
-#define LT_DEVICE_SLAB_BYTES (UINT64_C(64) << 20)
+/* Whether a slab would be too large with n_tensors tensors, which take n_bytes of its memory. (A
+ * slab for one tensor never is.) */
+bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes);
 
 /* Bytes that a tensor of that layout takes of a slab's memory. */
 uint64_t lt_slab_bytes(const lt_layout *layout);

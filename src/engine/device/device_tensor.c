@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "engine/device/staged_copy.h"
+#include "engine/direct/host_copy.h"
 #include "engine/engine.h"
 #include "pool/pool.h"
 #include <string.h>
@@ -281,7 +282,7 @@ lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from, l
         return lt_fail(LATHE_READ_ONLY, "the target is read-only");
     }
     lt_tensor_touch(to);
-    return from == to ? LATHE_OK : lt_tensor_copy_contents(from, to);
+    return from == to ? LATHE_OK : lt_copy_contents(engine, from, to);
 }
 
 /* ---- mapping */

@@ -140,7 +140,7 @@ static void take_scales(lathe_tensor *tensor, new_scales *made) {
 
 static void describe(lathe_tensor *tensor, const lathe_tensor_desc *desc, const lt_layout *layout) {
     tensor->layout = *layout;
-    tensor->row_dims = desc->row_dims == 0 ? 1 : desc->row_dims;
+    tensor->row_dims = (uint16_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
     tensor->granularity = desc->granularity;
     tensor->group_size = desc->group_size;
 }

@@ -80,14 +80,35 @@ uint64_t lt_slot_tile_bytes(const lt_plan *plan, lt_stream_sides in_memory, uint
                        lt_slot_aligned(src.n_scales * sizeof(float)));
 }
 
+/* Chunks of a power of two of columns, no more than before: what comes by the megabyte, or in other
+ * powers of two, then ends where a chunk does. They are whole tiles of statistics, as before. Not
+ * where a byte holds five elements. */
+static void round_columns(const lt_plan *plan, lt_ranges *chunks) {
+    uint64_t cols = LATHE_STAT_TILE;
+    const bool are_whole_bytes = LATHE_STAT_TILE % plan->pass.src.unit_elems == 0 &&
+                                 LATHE_STAT_TILE % plan->pass.dst.unit_elems == 0;
+    if (chunks->ranges_per_row == 1 || plan->pass.own_scales || !are_whole_bytes) {
+        return;
+    }
+    while (2 * cols <= chunks->cols_per_range) {
+        cols *= 2;
+    }
+    chunks->cols_per_range = cols;
+    chunks->ranges_per_row = lt_ceil_div(chunks->row_elems, cols);
+    chunks->n_ranges = chunks->n_rows * chunks->ranges_per_row;
+}
+
 bool lt_chunks_cut(const lt_plan *plan, lt_stream_sides in_memory, uint64_t slot_bytes,
-                   uint64_t ideal_bytes, lt_ranges *chunks) {
+                   uint64_t ideal_bytes, bool is_fed, lt_ranges *chunks) {
     const lt_layout *dst = &plan->pass.dst;
     uint64_t scale_elems = plan->pass.own_scales ? dst->scale_elems : 0;
     uint64_t n_elems = lt_max(ideal_bytes, 1);
     do {
         n_elems = lt_ceil_div(n_elems, 2);
         *chunks = lt_ranges_cut(dst, n_elems, scale_elems);
+        if (is_fed) {
+            round_columns(plan, chunks);
+        }
         uint64_t both_sides = bound(&plan->pass.src, n_elems).n_bytes + bound(dst, n_elems).n_bytes;
         if ((both_sides <= ideal_bytes || n_elems == 1) &&
             lt_slot_chunk_bytes(plan, in_memory, chunks) <= slot_bytes) {

@@ -36,9 +36,10 @@ enum { LT_SAMPLED_TILES = 8 };
 uint64_t lt_slot_tile_bytes(const lt_plan *plan, lt_stream_sides in_memory, uint64_t n_tiles);
 
 /* Cuts the target of a plan into chunks that fit a slot, of about ideal_bytes on both sides
- * together. False if a single scope, or the least chunk, does not fit. */
+ * together; with is_fed into such as the parts in which data is brought are likely to end with.
+ * False if a single scope, or the least chunk, does not fit. */
 bool lt_chunks_cut(const lt_plan *plan, lt_stream_sides in_memory, uint64_t slot_bytes,
-                   uint64_t ideal_bytes, lt_ranges *chunks);
+                   uint64_t ideal_bytes, bool is_fed, lt_ranges *chunks);
 
 /* Bytes that a slot needs for chunks cut so. */
 uint64_t lt_slot_chunk_bytes(const lt_plan *plan, lt_stream_sides in_memory,

@@ -150,13 +150,24 @@ struct lt_stream_job {
     lathe_error error;   /* of the source, the sink, the device or a cancellation */
 };
 
-/* ---- stream_unit.c: units are chunks of the convert pass, runs of tiles of the stats pass (or
+/* ---- stream_prepare.c: units are chunks of the convert pass, runs of tiles of the stats pass (or
  * some sampled tiles), pieces of a copy */
 
 /* What a unit needs of the source, and where it goes in the slot. */
 void lt_stream_prepare_chunk(lt_stream_job *job, lt_slot *slot, uint64_t index);
 void lt_stream_prepare_tiles(lt_stream_job *job, lt_slot *slot, uint64_t index);
 void lt_stream_prepare_copy(lt_stream_job *job, lt_slot *slot, uint64_t index);
+
+/* How many units whose data no slot holds can be one: as their scales fit. */
+uint64_t lt_stream_most_at_once(const lt_stream_job *job);
+
+/* The bytes of a copy unit, but for the last. */
+uint64_t lt_stream_copy_chunk(const lt_streamer *streamer);
+
+/* ---- stream_unit.c */
+
+/* Says who does a unit: the slot's device, or the CPU. */
+void lt_stream_choose_backend(lt_stream_job *job, lt_slot *slot);
 
 /* Brings the source's part of a prepared unit into the slot. */
 lathe_status lt_stream_load_slot(lt_stream_job *job, lt_slot *slot);
@@ -171,14 +182,8 @@ lathe_status lt_stream_work_chunk(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_tiles(lt_stream_job *job, lt_slot *slot);
 lathe_status lt_stream_work_copy(lt_stream_job *job, lt_slot *slot);
 
-/* How many units whose data no slot holds can be one: as their scales fit. */
-uint64_t lt_stream_most_at_once(const lt_stream_job *job);
-
 /* Tells the progress what the unit has read. Errors: CANCELLED. */
 lathe_status lt_stream_advance(lt_stream_job *job, const lt_unit *unit);
-
-/* The bytes of a copy unit, but for the last. */
-uint64_t lt_stream_copy_chunk(const lt_streamer *streamer);
 
 /* ---- stream_drive.c */
 

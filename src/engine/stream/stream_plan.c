@@ -50,8 +50,9 @@ static void plan_copy(const lt_slot_limits *limits, lt_stream_plan *planned) {
 static bool plan_passes(const lt_slot_limits *limits, uint64_t ideal_bytes,
                         lt_stream_plan *planned) {
     const lt_plan *plan = &planned->plan;
-    bool fits =
-        lt_chunks_cut(plan, limits->in_memory, limits->slot_bytes, ideal_bytes, &planned->chunks);
+    bool is_fed = limits->good_bytes != 0 && limits->chunk_bytes == 0;
+    bool fits = lt_chunks_cut(plan, limits->in_memory, limits->slot_bytes, ideal_bytes, is_fed,
+                              &planned->chunks);
     planned->slot_bytes = lt_slot_chunk_bytes(plan, limits->in_memory, &planned->chunks);
     planned->n_units = planned->chunks.n_ranges;
     if (plan->stats_first) {
