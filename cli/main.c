@@ -60,7 +60,7 @@ static const struct argp argp = {
            "  bench     measure the speed of conversions\n"
            "  plan      say how a tensor would be converted\n"
            "\n"
-           "'lathe COMMAND --help' describes a command.",
+           "'lathe COMMAND --help' or 'lathe help COMMAND' describes a command.",
 };
 
 static void print_version(FILE *stream, struct argp_state *state) {
@@ -88,6 +88,13 @@ int main(int argc, char **argv) {
     argp_err_exit_status = CLI_USAGE;
     argp_program_version_hook = print_version;
 
+    static char help[] = "--help";
+    if (argc > 1 && argc <= 3 && strcmp(argv[1], "help") == 0) {
+        argv[1] = argc == 3 ? argv[2] : help; /* help COMMAND is COMMAND --help */
+        argv[argc - 1] = help;
+    } else if (argc > 1 && argc <= 3 && strcmp(argv[argc - 1], "-h") == 0) {
+        argv[argc - 1] = help;
+    }
     main_options options = {0};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &options);
 

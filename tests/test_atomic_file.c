@@ -2,11 +2,30 @@
 /* Atomic files: nothing under the name before the end, the mode, links, and full disks. */
 #include "checkpoint_files.h"
 #include "files/atomic_file.h"
+#include "formats/writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+
+/* Syncs of folders, which the library's calls are counted by. */
+static unsigned n_folder_syncs;
+
+/* Writes that were sent on to the disk. */
+static unsigned n_sent;
+
+int sync_file_range(int fd, off_t offset, off_t n_bytes, unsigned flags) {
+    n_sent++;
+    return (int)syscall(SYS_sync_file_range, fd, offset, n_bytes, flags);
+}
+
+int fsync(int fd) {
+    struct stat info;
+    n_folder_syncs += fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static lathe_pool *make_pool(void) {
     lathe_pool *pool = NULL;
@@ -177,6 +196,86 @@ Test(atomic_file, links) {
     long_path[4999] = '\0';
     CHECK_STATUS(put(pool, long_path, true, "x"), LATHE_INVALID_ARGUMENT);
     free(long_path);
+    lathe_pool_release(pool);
+    test_folder_free(&folder);
+}
+
+/* Files that get their names together wait once for those of a folder, all of them before the end.
+ */
+Test(atomic_file, one_sync_for_a_folder) {
+    enum { N_WRITERS = 5 };
+    test_folder folder = test_folder_new();
+    test_folder other = test_folder_new();
+    lathe_pool *pool = make_pool();
+    lathe_writer *writers[N_WRITERS] = {0};
+    CHECK(symlink(test_path(&other, "last"), test_path(&folder, "4")) == 0, "symlink");
+    for (size_t i = 0; i < N_WRITERS; i++) {
+        const char *path = test_path(&folder, test_text("%zu", i));
+        CHECK_OK(lathe_writer_create(pool, path, 0, &writers[i]));
+        CHECK_OK(lt_writer_sync(writers[i]));
+    }
+    n_folder_syncs = 0;
+    CHECK_OK(lt_writers_publish(writers, N_WRITERS));
+    CHECK(n_folder_syncs == 2, "%u syncs for two folders", n_folder_syncs);
+    CHECK(test_file_exists(test_path(&folder, "0")) && test_file_exists(test_path(&folder, "3")) &&
+              test_file_exists(test_path(&other, "last")),
+          "a file is missing");
+    for (size_t i = 0; i < N_WRITERS; i++) {
+        lathe_writer_abort(writers[i]);
+    }
+
+    /* One that cannot be named takes the others away again. */
+    CHECK_OK(lathe_writer_create(pool, test_path(&folder, "a"), 0, &writers[0]));
+    CHECK_OK(lathe_writer_create(pool, test_path(&folder, "b"), 0, &writers[1]));
+    CHECK_OK(lt_writer_sync(writers[0]));
+    CHECK_OK(lt_writer_sync(writers[1]));
+    test_write_file(test_path(&folder, "b"), "rival", 5);
+    CHECK_STATUS(lt_writers_publish(writers, 2), LATHE_EXISTS);
+    CHECK(!test_file_exists(test_path(&folder, "a")), "a is left");
+    check_contents(test_path(&folder, "b"), "rival");
+    lathe_writer_abort(writers[0]);
+    lathe_writer_abort(writers[1]);
+    lathe_pool_release(pool);
+    test_folder_free(&folder);
+    test_folder_free(&other);
+}
+
+/* Large writes begin their way to the disk at once, but not where the input comes from there. */
+Test(atomic_file, yields_to_input) {
+    enum { PIECE = 128 << 10 };
+    static const char zeros[PIECE];
+    test_folder folder = test_folder_new();
+    lathe_pool *pool = make_pool();
+    struct stat info;
+    CHECK(stat(folder.path, &info) == 0, "stat");
+    const struct {
+        bool has_input;
+        bool is_on_disk;
+        dev_t device;
+        unsigned sent;
+    } cases[] = {
+        {false, false, info.st_dev, 1},
+        {true, false, info.st_dev, 1},
+        {true, true, info.st_dev, 0},
+        {true, true, info.st_dev + 1, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        lt_input_set set;
+        lt_atomic_file *file = NULL;
+        lt_input_set_init(&set);
+        if (cases[i].is_on_disk) {
+            atomic_store(&set.in_memory, 0);
+        }
+        CHECK_OK(lt_atomic_create(pool, test_path(&folder, "f"), false, &file));
+        if (cases[i].has_input) {
+            lt_atomic_yield_to(file, &set, cases[i].device);
+        }
+        n_sent = 0;
+        CHECK_OK(lt_atomic_write(file, 0, zeros, PIECE));
+        CHECK(n_sent == cases[i].sent, "case %zu: %u", i, n_sent);
+        lt_atomic_close(file);
+        lt_input_set_destroy(&set);
+    }
     lathe_pool_release(pool);
     test_folder_free(&folder);
 }

@@ -60,7 +60,7 @@ Test(input_file, few_are_open) {
         CHECK_OK(lt_input_read(&set, &files[k], 0, &value, sizeof value));
         CHECK(value == k, "file %zu holds %zu", k, value);
     }
-    CHECK(count_open() == before + LT_FILE_SET_MOST, "%zu are open", count_open() - before);
+    CHECK(count_open() == before + lt_file_set_most(), "%zu are open", count_open() - before);
 
     /* One that is closed is not opened again if another has its name. */
     test_write_file(test_path(&folder, "new"), "another", 8);
@@ -228,7 +228,7 @@ Test(input_file, written_files) {
             CHECK_OK(lt_atomic_write(files[i], 8 * half, &i, sizeof i));
         }
     }
-    CHECK(count_open() == before + LT_FILE_SET_MOST, "%zu are open", count_open() - before);
+    CHECK(count_open() == before + lt_file_set_most(), "%zu are open", count_open() - before);
     CHECK(!test_file_exists(name_of(&folder, 0)), "too early");
     for (size_t i = 0; i < N_FILES; i++) {
         CHECK_OK(lt_atomic_sync(files[i]));

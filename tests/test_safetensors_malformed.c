@@ -47,6 +47,13 @@ static const test_case cases[] = {
      .claimed = 100000000},
     {"length_short", MALFORMED, "", "{\"a\":{}}", .data_bytes = 0, .claimed = 4},
     {"length_zero", MALFORMED, "does not begin with '{'", "", .data_bytes = 0},
+    /* An entry that begins as the one before. */
+    {"alike_offsets_open", MALFORMED, "",
+     "{" F32_8 ",\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8", .data_bytes = 16},
+    {"alike_no_offsets", MALFORMED, "tensor \"b\": data_offsets has 0 numbers",
+     "{" F32_8 ",\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[]}}", .data_bytes = 16},
+    {"alike_wrong_size", MALFORMED, "tensor \"b\": its shape makes 8 bytes",
+     "{" F32_8 "," ENTRY("b", "F32", "2", 8, 15) "}", .data_bytes = 15},
     /* JSON. */
     {"only_spaces", MALFORMED, "does not begin with '{'", "        ", .data_bytes = 0},
     {"array", MALFORMED, "does not begin with '{'", "[]", .data_bytes = 0},

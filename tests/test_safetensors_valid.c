@@ -61,6 +61,13 @@ static const test_case cases[] = {
     {"f4_whole_byte", "{" ENTRY("a", "F4", "2,3", 0, 3) "}", 3, 1, "a"},
     {"f6_whole_byte",
      "{" ENTRY("a", "F6_E2M3", "4", 0, 3) "," ENTRY("b", "F6_E3M2", "2,2", 3, 6) "}", 6, 2, "a"},
+    {"alike_but_for_some",
+     "{" ENTRY("a", "U8", "2", 0, 2) "," ENTRY("b", "U8", "2", 2, 4) "," ENTRY(
+         "c", "U16", "2", 4, 8) "," ENTRY("d", "U8", "2", 8,
+                                          10) ",\"e\":{\"dtype\":\"U8\","
+                                              "\"shape\":[2 ],\"data_offsets\":[10,12]}," ENTRY(
+                                                  "f", "U8", "2", 12, 14) "}",
+     14, 6, "a"},
     {"looks_like_scale", "{" ENTRY("a", "I8", "2", 0, 2) "," ENTRY("a_scale", "F32", "1", 2, 6) "}",
      6, 2, "a"},
     {"other_lathe_key", "{\"__metadata__\":{\"lathe\":\"x\",\"lathe.tensors\":\"y\"}}", 0, 0, NULL},

@@ -214,7 +214,15 @@ static lathe_status run_copies(bench *b, const file_bench *f) {
 }
 
 static lathe_status run_many(bench *b, const file_bench *f) {
-    static const lathe_dtype dtypes[] = {LATHE_F16, LATHE_I8};
+    static const struct {
+        lathe_dtype dtype;
+        lathe_granularity granularity;
+        const char *what;
+    } rows[] = {
+        {LATHE_F16, LATHE_PER_TENSOR, "f32->f16"},
+        {LATHE_I8, LATHE_PER_TENSOR, "f32->i8/tensor"},
+        {LATHE_BITNET158, LATHE_PER_ROW, "f32->bitnet158/row"},
+    };
     uint64_t n_tensors = b->size / (MANY_ELEMS * sizeof(float));
     n_tensors = n_tensors > MOST_MANY ? MOST_MANY : n_tensors == 0 ? 1 : n_tensors;
     char what[64];
@@ -222,11 +230,13 @@ static lathe_status run_many(bench *b, const file_bench *f) {
     if (status == LATHE_OK) {
         status = write_checkpoint(f, f->in, 1, 4 * n_tensors, MANY_ELEMS / 4);
     }
-    for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]) && status == LATHE_OK; i++) {
-        snprintf(what, sizeof(what), "f32->%s, %llu tensors of 4 KiB", lathe_dtype_name(dtypes[i]),
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && status == LATHE_OK; i++) {
+        snprintf(what, sizeof(what), "%s, %llu tensors of 4 KiB", rows[i].what,
                  (unsigned long long)n_tensors);
         const file_row row = {
-            .target = {.struct_size = sizeof(row.target), .dtype = dtypes[i]},
+            .target = {.struct_size = sizeof(row.target),
+                       .dtype = rows[i].dtype,
+                       .granularity = rows[i].granularity},
             .what = what,
             .against = "one tensor of the same bytes",
             .is_many = true,

@@ -65,7 +65,7 @@ static lathe_status choose_rounds(const bench_acts *acts, size_t act, uint64_t *
 /* The medians and quartiles of what has been measured. */
 static void sum_up(const bench_acts *acts, size_t n, double (*seconds)[BENCH_MOST_REPEATS],
                    bench_times *times) {
-    double values[BENCH_MOST_REPEATS];
+    double values[BENCH_MOST_REPEATS] = {0};
     for (size_t i = 0; i < n; i++) {
         double limit = 0;
         for (size_t act = 0; act < acts->n; act++) {

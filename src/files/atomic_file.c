@@ -28,8 +28,9 @@ enum {
 
 struct lt_atomic_file {
     lathe_pool *pool;
-    lt_file_set *set;   /* that keeps it open; NULL: it stays open */
-    lt_set_file handle; /* its fd is -1 once synced, if it has a name by then */
+    lt_file_set *set;          /* that keeps it open; NULL: it stays open */
+    lt_set_file handle;        /* its fd is -1 once synced, if it has a name by then */
+    const lt_input_set *input; /* on the same disk; NULL: none is known */
     bool overwrite;
     bool is_unnamed; /* until it is published */
     bool published;
@@ -70,6 +71,38 @@ static lathe_status follow_link(const char *path, lt_output_path *out) {
     return LATHE_OK;
 }
 
+/* The folder that a new file at `path` would be in must be there. */
+static lathe_status check_folder(const char *path, lt_output_path *out) {
+    struct stat info;
+    const size_t length = folder_length(out->target);
+    const char after = out->target[length];
+    lathe_status status = LATHE_OK;
+    out->target[length] = '\0';
+    if (length > 0 && stat(out->target, &info) != 0) {
+        status = errno == ENOENT ? lt_fail(LATHE_IO, "%s: there is no folder \"%s\"",
+                                           lt_path_text(path).text, lt_path_text(out->target).text)
+                                 : fail_errno(path, "look at its folder", errno);
+    }
+    out->target[length] = after;
+    return status;
+}
+
+/* What is there, or would have to be, is a regular file. */
+static lathe_status check_kind(const char *path, const lt_output_path *out) {
+    if (out->exists ? S_ISDIR(out->info.st_mode)
+                    : out->target[folder_length(out->target)] == '\0') {
+        return lt_fail(LATHE_INVALID_ARGUMENT,
+                       out->exists ? "%s: is a folder; the output needs a file's name"
+                                   : "%s: ends in a slash; the output needs a file's name",
+                       lt_path_text(path).text);
+    }
+    if (out->exists && !S_ISREG(out->info.st_mode)) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: is there and is not a regular file",
+                       lt_path_text(path).text);
+    }
+    return LATHE_OK;
+}
+
 lathe_status lt_output_path_of(const char *path, lt_output_path *out) {
     size_t length = path == NULL ? 0 : strlen(path);
     if (length == 0 || length >= sizeof out->target) {
@@ -80,7 +113,7 @@ lathe_status lt_output_path_of(const char *path, lt_output_path *out) {
     for (int links = 0;; links++) {
         out->exists = lstat(out->target, &out->info) == 0;
         if (!out->exists && errno != ENOENT) {
-            return fail_errno(path, "stat", errno);
+            return fail_errno(path, "look at it", errno);
         }
         if (!out->exists || !S_ISLNK(out->info.st_mode)) {
             break;
@@ -93,14 +126,8 @@ lathe_status lt_output_path_of(const char *path, lt_output_path *out) {
             return status;
         }
     }
-    if (out->target[folder_length(out->target)] == '\0' ||
-        (out->exists && !S_ISREG(out->info.st_mode))) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: the output would replace %s",
-                       lt_path_text(path).text,
-                       out->exists && !S_ISDIR(out->info.st_mode) ? "what is not a regular file"
-                                                                  : "a directory");
-    }
-    return LATHE_OK;
+    lathe_status status = check_kind(path, out);
+    return status == LATHE_OK && !out->exists ? check_folder(path, out) : status;
 }
 
 static uint64_t random_bits(unsigned attempt) {
@@ -167,7 +194,7 @@ static lathe_status open_temp(lt_atomic_file *file) {
             return LATHE_OK;
         }
     }
-    return fail_errno(file->path, "create a temporary file beside it", error);
+    return fail_errno(file->path, "create a file in its folder", error);
 }
 
 /* Opens the folder of the target, or what flags make of it. */
@@ -253,6 +280,14 @@ lathe_status lt_atomic_create_in(lathe_pool *pool, lt_file_set *set, const char 
     return LATHE_OK;
 }
 
+void lt_atomic_yield_to(lt_atomic_file *file, const lt_input_set *input, dev_t device) {
+    struct stat info;
+    if (take(file) == LATHE_OK) {
+        file->input = fstat(file->handle.fd, &info) == 0 && info.st_dev == device ? input : NULL;
+        give(file);
+    }
+}
+
 /* Returns 0 or what errno would be. */
 static int set_size(int fd, uint64_t n_bytes) {
     int error = 0;
@@ -310,7 +345,8 @@ lathe_status lt_atomic_write(lt_atomic_file *file, uint64_t offset, const void *
         return status;
     }
     const int error = write_all(file->handle.fd, offset, bytes, n_bytes);
-    if (error == 0 && n_bytes >= LEAST_WRITE_BEHIND) {
+    const bool yields = file->input != NULL && lt_input_is_on_disk(file->input);
+    if (error == 0 && n_bytes >= LEAST_WRITE_BEHIND && !yields) {
         /* The disk begins now, and not when the file is synced. What fails is told then. */
         (void)sync_file_range(file->handle.fd, (off_t)offset, (off_t)n_bytes,
                               SYNC_FILE_RANGE_WRITE);
@@ -391,19 +427,19 @@ static int rename_temp(lt_atomic_file *file) {
     return rename(file->temp, file->target) == 0 ? 0 : errno;
 }
 
-/* A name is durable when its folder is synced. Where folders cannot be opened or synced there is
- * nothing to wait for. */
+/* A name is durable when its folder is synced. Where a folder may not be opened, or cannot
+ * be synced, there is nothing to wait for. */
 static int sync_folder(char *target) {
     int fd = open_folder(target, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
-        return 0;
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : 0;
     }
     int error = fsync(fd) == 0 ? 0 : errno;
     (void)close(fd);
     return error == EIO || error == ENOSPC || error == EDQUOT ? error : 0;
 }
 
-lathe_status lt_atomic_publish(lt_atomic_file *file) {
+lathe_status lt_atomic_name(lt_atomic_file *file) {
     int error = file->is_unnamed ? name_unnamed(file) : rename_temp(file);
     if (error == EEXIST) {
         return lt_fail(LATHE_EXISTS, "%s: has come into being meanwhile",
@@ -413,12 +449,28 @@ lathe_status lt_atomic_publish(lt_atomic_file *file) {
         return fail_errno(file->path, "name the finished file", error);
     }
     file->published = true;
-    error = sync_folder(file->target);
-    if (error != 0) {
-        lt_atomic_retract(file);
-        return fail_errno(file->path, "sync the folder", error);
-    }
     return LATHE_OK;
+}
+
+lathe_status lt_atomic_sync_name(const lt_atomic_file *file) {
+    int error = sync_folder(file->target);
+    return error == 0 ? LATHE_OK : fail_errno(file->path, "sync the folder", error);
+}
+
+bool lt_atomic_is_beside(const lt_atomic_file *a, const lt_atomic_file *b) {
+    const size_t length = folder_length(a->target);
+    return length == folder_length(b->target) && memcmp(a->target, b->target, length) == 0;
+}
+
+lathe_status lt_atomic_publish(lt_atomic_file *file) {
+    lathe_status status = lt_atomic_name(file);
+    if (status == LATHE_OK) {
+        status = lt_atomic_sync_name(file);
+        if (status != LATHE_OK) {
+            lt_atomic_retract(file);
+        }
+    }
+    return status;
 }
 
 lathe_status lt_atomic_remove_old(const lt_atomic_file *file) {

@@ -4,6 +4,7 @@
 #define LT_FILES_ATOMIC_FILE_H
 
 #include "files/file_set.h"
+#include "files/input_file.h"
 #include "pool/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +36,10 @@ lathe_status lt_atomic_create(lathe_pool *pool, const char *path, bool overwrite
 lathe_status lt_atomic_create_in(lathe_pool *pool, lt_file_set *set, const char *path,
                                  bool overwrite, lt_atomic_file **file);
 
+/* Leaves the disk to an input, which outlives the file, while that is read from it: writing behind
+ * is for other disks, and for input that is in memory. `device` is the input's. */
+void lt_atomic_yield_to(lt_atomic_file *file, const lt_input_set *input, dev_t device);
+
 /* Gives the file its final size and, where the file system can, its disk space. Errors: IO. */
 lathe_status lt_atomic_reserve(lt_atomic_file *file, uint64_t n_bytes);
 
@@ -47,6 +52,16 @@ lathe_status lt_atomic_sync(lt_atomic_file *file);
 
 /* Gives the synced file its name; without `overwrite`, a file that has appeared there meanwhile is
  * left alone. Errors: EXISTS, IO. */
+lathe_status lt_atomic_name(lt_atomic_file *file);
+
+/* Waits until the file's name is on disk, and with it those of other files in its folder. Errors:
+ * IO. */
+lathe_status lt_atomic_sync_name(const lt_atomic_file *file);
+
+/* True if both lie in one folder. */
+bool lt_atomic_is_beside(const lt_atomic_file *a, const lt_atomic_file *b);
+
+/* Names it and waits for that; on failure it has no name. Errors: those of the two. */
 lathe_status lt_atomic_publish(lt_atomic_file *file);
 
 /* Takes away the file that this one will replace, if there is one. Errors: IO. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,8 +14,18 @@
 
 /* All functions named locked_* are called with the set's mutex held. */
 
+uint32_t lt_file_set_most(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return LT_FILE_SET_MOST;
+    }
+    /* A conversion has two sets, and the process other files. */
+    const rlim_t share = limit.rlim_cur / 4;
+    return share < 1 ? 1 : share < LT_FILE_SET_MOST ? (uint32_t)share : LT_FILE_SET_MOST;
+}
+
 void lt_file_set_init(lt_file_set *set) {
-    *set = (lt_file_set){0};
+    *set = (lt_file_set){.most = lt_file_set_most()};
     (void)pthread_mutex_init(&set->mutex, NULL);
     (void)pthread_cond_init(&set->given, NULL);
 }
@@ -60,7 +71,7 @@ static bool locked_make_room(lt_file_set *set) {
 /* Opens the file, if nobody else has meanwhile, and notes it. */
 static int locked_open(lt_file_set *set, lt_set_file *file, int flags) {
     while (file->fd < 0) {
-        if (set->n_open == LT_FILE_SET_MOST) {
+        if (set->n_open == set->most) {
             (void)locked_make_room(set);
             continue;
         }

@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* So many of a set are open at most. */
+/* So many of a set are open at most; fewer where the process may not open many files. */
 enum { LT_FILE_SET_MOST = 64 };
+uint32_t lt_file_set_most(void);
 
 /* A file of a set. Its fields are the set's. */
 typedef struct lt_set_file {
@@ -26,6 +27,7 @@ typedef struct lt_file_set {
     pthread_cond_t given;
     lt_set_file *open[LT_FILE_SET_MOST];
     uint32_t n_open;
+    uint32_t most; /* may be open */
     uint64_t clock;
 } lt_file_set;
 

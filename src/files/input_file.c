@@ -92,7 +92,7 @@ static size_t read_in_memory(lt_input_set *set, int fd, uint64_t offset, void *b
     return n_read;
 }
 
-static bool is_on_disk(const lt_input_set *set) {
+bool lt_input_is_on_disk(const lt_input_set *set) {
     return atomic_load_explicit(&set->in_memory, memory_order_relaxed) < ALL_IN_MEMORY;
 }
 
@@ -100,12 +100,12 @@ static bool is_on_disk(const lt_input_set *set) {
  * at work, even that waits. */
 static lathe_status read_in_turn(lt_input_set *set, int fd, uint64_t offset, uint8_t *out,
                                  size_t n_bytes) {
-    bool has_turn = is_on_disk(set);
+    bool has_turn = lt_input_is_on_disk(set);
     if (has_turn) {
         take_turn(set, offset);
     }
     const size_t n_read = read_in_memory(set, fd, offset, out, n_bytes);
-    if (!has_turn && is_on_disk(set)) {
+    if (!has_turn && lt_input_is_on_disk(set)) {
         take_turn(set, offset);
         has_turn = true;
     }

@@ -34,6 +34,9 @@ void lt_input_set_destroy(lt_input_set *set);
 /* Opens a file, whose path lives as long as it; it is taken then. Errors: those of lt_file_open. */
 lathe_status lt_input_open(lt_input_set *set, lt_input_file *input, const char *path);
 
+/* True if data has lately come from a disk, as far as the file system says so. Thread-safe. */
+bool lt_input_is_on_disk(const lt_input_set *set);
+
 /* Reads exactly n_bytes from offset on. The message does not name the file. Thread-safe. Errors:
  * IO. */
 lathe_status lt_input_read(lt_input_set *set, lt_input_file *input, uint64_t offset, void *buffer,

@@ -47,6 +47,7 @@ static lathe_status add_tensors(lathe_checkpoint *checkpoint, uint32_t file, lt_
     if (place == NULL) {
         return lt_error()->status;
     }
+    lt_checkpoint_file *of = &checkpoint->files[file];
     for (size_t i = 0; i < table->n_tensors; i++) {
         const lt_st_tensor *stored = &table->tensors[i];
         place[i] = LT_NAME_ABSENT;
@@ -69,10 +70,11 @@ static lathe_status add_tensors(lathe_checkpoint *checkpoint, uint32_t file, lt_
             describe_plain(stored, &tensor->info);
         }
     }
-    lt_name_table_renumber(&table->names, place);
+    of->n_tensors = checkpoint->n_tensors - of->first_tensor;
+    if (of->first_tensor != 0 || checkpoint->n_tensors != table->n_tensors) {
+        lt_name_table_renumber(&table->names, place);
+    }
     lt_pool_delete(checkpoint->pool, place);
-    checkpoint->files[file].n_tensors =
-        checkpoint->n_tensors - checkpoint->files[file].first_tensor;
     return LATHE_OK;
 }
 
@@ -191,6 +193,10 @@ static lathe_status open_sharded(lathe_checkpoint *checkpoint) {
         checkpoint->files[i].path = shard;
         status =
             shard == NULL ? lt_error()->status : add_file(checkpoint, &index, index.shards[i].id);
+        if (status == LATHE_NOT_FOUND) {
+            status = lt_fail(LATHE_NOT_FOUND, "%s: its shard \"%s\" is not there",
+                             lt_path_text(path).text, lt_name_text(index.shards[i].name).text);
+        }
     }
     if (status == LATHE_OK && lt_index_check_taken(&index) != LATHE_OK) {
         status = lt_fail_prefix("%s", lt_path_text(path).text);

@@ -147,7 +147,7 @@ static lathe_status open_single(const lathe_checkpoint *input, const char *path,
 
 /* Files without a name must stay open; with one they need not, but kill -9 leaves them behind. */
 static lathe_status make_set(lt_outputs *outputs) {
-    if (outputs->n_writers <= LT_FILE_SET_MOST) {
+    if (outputs->n_writers <= lt_file_set_most()) {
         return LATHE_OK;
     }
     outputs->set = lt_pool_new(outputs->pool, sizeof *outputs->set);
@@ -178,6 +178,10 @@ lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bo
         status = sharded ? open_shards(input, index, overwrite, outputs)
                          : open_single(input, path, overwrite, outputs);
     }
+    for (size_t i = 0; i < n_writers && status == LATHE_OK && input->n_files > 0; i++) {
+        lt_atomic_yield_to(outputs->writers[i]->file, input->set,
+                           input->files[0].input.file.device);
+    }
     if (status != LATHE_OK) {
         lt_outputs_close(outputs);
     }
@@ -186,7 +190,6 @@ lathe_status lt_outputs_open(const lathe_checkpoint *input, const char *path, bo
 
 lathe_status lt_outputs_publish(lt_outputs *outputs, json_t *index_metadata) {
     lathe_status status = LATHE_OK;
-    size_t n_published = 0;
     for (size_t i = 0; i < outputs->n_writers && status == LATHE_OK; i++) {
         status = lt_writer_sync(outputs->writers[i]);
     }
@@ -198,14 +201,15 @@ lathe_status lt_outputs_publish(lt_outputs *outputs, json_t *index_metadata) {
         /* Until the new index is there, none must speak of shards that are being replaced. */
         status = lt_atomic_remove_old(outputs->index);
     }
-    for (; n_published < outputs->n_writers && status == LATHE_OK; n_published++) {
-        status = lt_writer_publish(outputs->writers[n_published]);
+    if (status == LATHE_OK) {
+        status = lt_writers_publish(outputs->writers, outputs->n_writers);
     }
     if (status == LATHE_OK && outputs->index != NULL) {
+        /* Only now: whoever finds the index finds its shards. */
         status = lt_atomic_publish(outputs->index);
-    }
-    for (size_t i = 0; i < n_published && status != LATHE_OK; i++) {
-        lt_writer_retract(outputs->writers[i]);
+        for (size_t i = 0; i < outputs->n_writers && status != LATHE_OK; i++) {
+            lt_writer_retract(outputs->writers[i]);
+        }
     }
     return status;
 }

@@ -13,7 +13,7 @@ static void hand_on(lt_json_out *out) {
     out->n_held = 0;
 }
 
-void lt_json_put_bytes(lt_json_out *out, const char *bytes, size_t n_bytes) {
+void lt_json_put_apart(lt_json_out *out, const char *bytes, size_t n_bytes) {
     if (out->bytes == NULL) {
         out->n_bytes += n_bytes;
         return;
@@ -32,25 +32,8 @@ void lt_json_put_bytes(lt_json_out *out, const char *bytes, size_t n_bytes) {
     out->n_bytes += n_bytes;
 }
 
-void lt_json_put(lt_json_out *out, const char *text) {
-    lt_json_put_bytes(out, text, strlen(text));
-}
-
 static bool is_special(char c) {
     return c == '"' || c == '\\' || (unsigned char)c < 0x20;
-}
-
-/* Every byte of the word that is below 0x20, a quote or a backslash has its highest bit set in the
- * result, and so may some that follow one; 0: there is none. (w - n) & ~w has the highest bit of a
- * byte that is below n, of bytes below 0x80.) */
-static uint64_t special_in(uint64_t word) {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    const uint64_t highs = ones << 7;
-    const uint64_t quotes = word ^ ones * '"';
-    const uint64_t slashes = word ^ ones * '\\';
-    return (((word - ones * 0x20) & ~word) | ((quotes - ones) & ~quotes) |
-            ((slashes - ones) & ~slashes)) &
-           highs;
 }
 
 /* How many of the text's first bytes need no escape. */
@@ -59,7 +42,7 @@ static size_t count_plain(const char *text, size_t n_bytes) {
     for (; n_bytes - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, text + i, sizeof word);
-        if (special_in(word) != 0) {
+        if (lt_json_special_in(word) != 0) {
             break;
         }
     }
@@ -67,6 +50,11 @@ static size_t count_plain(const char *text, size_t n_bytes) {
         i++;
     }
     return i;
+}
+
+uint32_t lt_json_plain_bytes(const char *text) {
+    const size_t n_bytes = strlen(text);
+    return n_bytes <= UINT32_MAX && count_plain(text, n_bytes) == n_bytes ? (uint32_t)n_bytes : 0;
 }
 
 void lt_json_put_escaped(lt_json_out *out, const char *text) {
@@ -94,29 +82,31 @@ void lt_json_put_string(lt_json_out *out, const char *text) {
     lt_json_put_bytes(out, "\"", 1);
 }
 
-static unsigned count_digits(uint64_t number) {
-    unsigned n_digits = 1;
-    for (uint64_t limit = 10; number >= limit; limit *= 10) {
-        n_digits++;
-        if (limit > UINT64_MAX / 10) {
-            break;
-        }
+lt_json_number lt_json_number_of(uint64_t value) {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
+    lt_json_number number;
+    size_t first = sizeof number.digits;
+    number.value = value;
+    for (; value >= 100; value /= 100) {
+        first -= 2;
+        memcpy(number.digits + first, pairs + value % 100 * 2, 2);
     }
-    return n_digits;
+    if (value >= 10) {
+        first -= 2;
+        memcpy(number.digits + first, pairs + value * 2, 2);
+    } else {
+        number.digits[--first] = (char)('0' + value);
+    }
+    number.n_digits = sizeof number.digits - first;
+    return number;
 }
 
 void lt_json_put_number(lt_json_out *out, uint64_t number) {
-    char digits[20];
-    if (out->bytes == NULL) {
-        out->n_bytes += count_digits(number);
-        return;
-    }
-    size_t first = sizeof digits;
-    do {
-        digits[--first] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
-    lt_json_put_bytes(out, digits + first, sizeof digits - first);
+    const lt_json_number text = lt_json_number_of(number);
+    lt_json_put_digits(out, &text);
 }
 
 lathe_status lt_json_end(lt_json_out *out) {

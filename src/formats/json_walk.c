@@ -3,6 +3,7 @@
 #include "formats/json_walk.h"
 
 #include "core/error.h"
+#include "formats/json_text.h"
 #include <string.h>
 
 /* The reference reader's limit, the header's own object included. */
@@ -34,6 +35,14 @@ static lt_json_text piece(const lt_json_text *text, size_t first, size_t last) {
 
 /* The offset after the string that begins at i; n_bytes + 1 if it does not end. */
 static size_t skip_string(const lt_json_text *text, size_t i) {
+    const char *first = text->bytes + i + 1;
+    const char *quote = memchr(first, '"', text->n_bytes - i - 1);
+    if (quote == NULL) {
+        return text->n_bytes + 1;
+    }
+    if (memchr(first, '\\', (size_t)(quote - first)) == NULL) {
+        return (size_t)(quote - text->bytes) + 1;
+    }
     for (i++; i < text->n_bytes; i++) {
         if (text->bytes[i] == '\\') {
             i++;
@@ -196,17 +205,24 @@ static lathe_status load(const lt_json_text *text, size_t flags, json_t **value)
     return *value != NULL ? LATHE_OK : fail_json(text, &error);
 }
 
-/* True for a string of printable ASCII without escapes, which needs no parser. */
+/* True for a string of ASCII without escapes, which needs no parser. */
 static bool is_simple_string(const lt_json_text *text) {
     if (text->n_bytes < 2 || text->bytes[0] != '"' || text->bytes[text->n_bytes - 1] != '"') {
         return false;
     }
-    bool is_simple = true; /* without a way out of the loop, which is done many bytes at a time */
-    for (size_t i = 1; i + 1 < text->n_bytes; i++) {
-        char c = text->bytes[i];
-        is_simple &= (c >= 0x20) & (c <= 0x7e) & (c != '"') & (c != '\\');
+    const uint64_t highs = UINT64_C(0x8080808080808080);
+    const char *at = text->bytes + 1;
+    size_t left = text->n_bytes - 2;
+    uint64_t word;
+    for (; left >= sizeof word; left -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        if ((lt_json_special_in(word) | (word & highs)) != 0) {
+            return false;
+        }
     }
-    return is_simple;
+    word = highs >> 1; /* what is no byte of the string is '@' */
+    memcpy(&word, at, left);
+    return (lt_json_special_in(word) | (word & highs)) == 0;
 }
 
 lathe_status lt_json_string(const lt_json_text *text, lt_arena *arena, const char **string) {

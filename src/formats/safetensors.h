@@ -105,10 +105,12 @@ typedef struct lt_st_entry {
     uint64_t end;
     uint16_t n_dims;
     uint8_t type;
+    const char *head; /* its text up to the offsets, of which most entries share one; or NULL */
+    size_t head_bytes;
 } lt_st_entry;
 
-/* Reads such an entry at the beginning of a text, of which *taken bytes were it. False: it is not
- * one. */
+/* Reads such an entry at the beginning of a text, of which *taken bytes were it. *entry holds the
+ * last one that was read, whose text is still there, or is all zero. False: it is not one. */
 bool lt_st_entry_read(const char *text, size_t n_bytes, lt_st_entry *entry, size_t *taken);
 
 /* Parses and checks a header by the rules of the reference reader, then finds the quantized tensors

@@ -88,16 +88,31 @@ static bool read_shape(cursor *c, lt_st_entry *entry) {
     return pass(c, ']');
 }
 
-bool lt_st_entry_read(const char *text, size_t n_bytes, lt_st_entry *entry, size_t *taken) {
+/* Everything up to the offsets. */
+static bool read_head(cursor *c, lt_st_entry *entry) {
     static const char dtype[] = "\"dtype\"";
     static const char shape[] = "\"shape\"";
     static const char offsets[] = "\"data_offsets\"";
+    const char *first = c->at;
+    if (entry->head != NULL && (size_t)(c->end - first) >= entry->head_bytes &&
+        memcmp(first, entry->head, entry->head_bytes) == 0) {
+        c->at += entry->head_bytes;
+        return true;
+    }
+    entry->head = NULL;
+    if (!pass(c, '{') || !pass_name(c, dtype, sizeof dtype - 1) || !read_type(c, entry) ||
+        !pass(c, ',') || !pass_name(c, shape, sizeof shape - 1) || !read_shape(c, entry) ||
+        !pass(c, ',') || !pass_name(c, offsets, sizeof offsets - 1) || !pass(c, '[')) {
+        return false;
+    }
+    entry->head = first;
+    entry->head_bytes = (size_t)(c->at - first);
+    return true;
+}
+
+bool lt_st_entry_read(const char *text, size_t n_bytes, lt_st_entry *entry, size_t *taken) {
     cursor c = {.at = text, .end = text + n_bytes};
-    bool is_read = pass(&c, '{') && pass_name(&c, dtype, sizeof dtype - 1) &&
-                   read_type(&c, entry) && pass(&c, ',') &&
-                   pass_name(&c, shape, sizeof shape - 1) && read_shape(&c, entry) &&
-                   pass(&c, ',') && pass_name(&c, offsets, sizeof offsets - 1) && pass(&c, '[') &&
-                   read_number(&c, &entry->begin) && pass(&c, ',') &&
+    bool is_read = read_head(&c, entry) && read_number(&c, &entry->begin) && pass(&c, ',') &&
                    read_number(&c, &entry->end) && pass(&c, ']') && pass(&c, '}');
     *taken = (size_t)(c.at - text);
     return is_read;

@@ -7,10 +7,11 @@
 
 /* ---- kinds */
 
-/* The text between an entry's name and its offsets. */
-static void put_kind(lt_json_out *out, const lt_st_type *type, uint32_t n_dims,
+/* The text of an entry from its tensor's name to its offsets. */
+static void put_kind(lt_json_out *out, const char *suffix, const lt_st_type *type, uint32_t n_dims,
                      const uint64_t *shape) {
-    lt_json_put(out, ":{\"dtype\":");
+    lt_json_put(out, suffix);
+    lt_json_put(out, "\":{\"dtype\":");
     lt_json_put_string(out, type->name);
     lt_json_put(out, ",\"shape\":[");
     for (uint32_t i = 0; i < n_dims; i++) {
@@ -20,36 +21,42 @@ static void put_kind(lt_json_out *out, const lt_st_type *type, uint32_t n_dims,
     lt_json_put(out, "],\"data_offsets\":[");
 }
 
-static const char *kind_text(lt_arena *arena, const lt_st_type *type, uint32_t n_dims,
-                             const uint64_t *shape) {
+static lt_writer_text kind_text(lt_arena *arena, const char *suffix, const lt_st_type *type,
+                                uint32_t n_dims, const uint64_t *shape) {
     lt_json_out measured = {0};
-    put_kind(&measured, type, n_dims, shape);
-    lt_json_out out = {.bytes = lt_arena_new(arena, (size_t)measured.n_bytes + 1),
-                       .room = (size_t)measured.n_bytes};
+    put_kind(&measured, suffix, type, n_dims, shape);
+    const size_t n_bytes = (size_t)measured.n_bytes;
+    lt_json_out out = {.bytes = lt_arena_new(arena, n_bytes), .room = n_bytes};
     if (out.bytes != NULL) {
-        put_kind(&out, type, n_dims, shape);
+        put_kind(&out, suffix, type, n_dims, shape);
     }
-    return out.bytes;
+    return (lt_writer_text){.bytes = out.bytes, .n_bytes = n_bytes};
 }
 
-static const char *description_text(lt_arena *arena, const lathe_tensor_desc *desc) {
+static void put_description(lt_json_out *out, const lt_st_description *description) {
+    lt_json_put(out, "\":\"");
+    lt_json_put_escaped(out, description->text);
+    lt_json_put(out, "\"");
+}
+
+static lt_writer_text description_text(lt_arena *arena, const lathe_tensor_desc *desc) {
     const lt_st_description description = lt_st_describe(desc);
     lt_json_out measured = {0};
-    lt_json_put_escaped(&measured, description.text);
-    lt_json_out out = {.bytes = lt_arena_new(arena, (size_t)measured.n_bytes + 1),
-                       .room = (size_t)measured.n_bytes};
+    put_description(&measured, &description);
+    const size_t n_bytes = (size_t)measured.n_bytes;
+    lt_json_out out = {.bytes = lt_arena_new(arena, n_bytes), .room = n_bytes};
     if (out.bytes != NULL) {
-        lt_json_put_escaped(&out, description.text);
+        put_description(&out, &description);
     }
-    return out.bytes;
+    return (lt_writer_text){.bytes = out.bytes, .n_bytes = n_bytes};
 }
 
 lathe_status lt_writer_kind_plain(lt_arena *arena, const lt_st_type *type, uint32_t n_dims,
                                   const uint64_t *shape, uint64_t n_bytes,
                                   const lt_writer_kind **kind) {
     lt_writer_kind *made = lt_arena_new(arena, sizeof *made);
-    const char *text = kind_text(arena, type, n_dims, shape);
-    if (made == NULL || text == NULL) {
+    const lt_writer_text text = kind_text(arena, "", type, n_dims, shape);
+    if (made == NULL || text.bytes == NULL) {
         return lt_error()->status;
     }
     *made = (lt_writer_kind){.type = type, .n_bytes = n_bytes, .data_text = text};
@@ -87,13 +94,13 @@ lathe_status lt_writer_kind_of(lt_arena *arena, const lathe_tensor_desc *desc,
     made->n_bytes = stored.n_bytes;
     made->n_scales = stored.n_scales;
     made->is_quantized = lathe_dtype_is_quantized(desc->dtype);
-    made->data_text = kind_text(arena, stored.type, stored.n_dims, stored.shape);
-    bool is_made = made->data_text != NULL;
+    made->data_text = kind_text(arena, "", stored.type, stored.n_dims, stored.shape);
+    bool is_made = made->data_text.bytes != NULL;
     if (made->is_quantized) {
-        made->scales_text =
-            kind_text(arena, lt_st_type_of(LATHE_F32), stored.scales_n_dims, stored.scales_shape);
+        made->scales_text = kind_text(arena, LT_ST_SCALE_SUFFIX, lt_st_type_of(LATHE_F32),
+                                      stored.scales_n_dims, stored.scales_shape);
         made->description = description_text(arena, desc);
-        is_made = is_made && made->scales_text != NULL && made->description != NULL;
+        is_made = is_made && made->scales_text.bytes != NULL && made->description.bytes != NULL;
     }
     status = is_made ? copy_desc(arena, desc, &made->desc) : lt_error()->status;
     *kind = made;
@@ -120,28 +127,40 @@ void lt_st_visit(lathe_writer *writer, lt_st_visit_fn *visit, void *ctx) {
     }
 }
 
+static void put_name(lt_json_out *out, const lt_writer_tensor *tensor) {
+    if (tensor->plain_bytes > 0) {
+        lt_json_put_bytes(out, tensor->name, tensor->plain_bytes);
+    } else {
+        lt_json_put_escaped(out, tensor->name);
+    }
+}
+
 /* The header on its way out. */
 typedef struct header {
     lt_json_out *out;
-    const char *separator;
+    bool has_before;    /* an entry, which a comma follows */
+    lt_json_number end; /* of the data before, where the next one mostly begins */
 } header;
 
 static void put_entry(void *ctx, lt_writer_tensor *tensor, bool is_companion) {
     header *h = ctx;
     lt_json_out *out = h->out;
     const lt_writer_kind *kind = tensor->kind;
-    uint64_t begin = is_companion ? tensor->scales_begin : tensor->begin;
-    uint64_t n_bytes = is_companion ? kind->n_scales * sizeof(float) : kind->n_bytes;
-    lt_json_put(out, h->separator);
-    lt_json_put_bytes(out, "\"", 1);
-    lt_json_put_escaped(out, tensor->name);
-    lt_json_put(out, is_companion ? LT_ST_SCALE_SUFFIX "\"" : "\"");
-    lt_json_put(out, is_companion ? kind->scales_text : kind->data_text);
-    lt_json_put_number(out, begin);
-    lt_json_put_bytes(out, ",", 1);
-    lt_json_put_number(out, begin + n_bytes);
-    lt_json_put_bytes(out, "]}", 2);
-    h->separator = ",";
+    const lt_writer_text *text = is_companion ? &kind->scales_text : &kind->data_text;
+    const uint64_t begin = is_companion ? tensor->scales_begin : tensor->begin;
+    const uint64_t n_bytes = is_companion ? kind->n_scales * sizeof(float) : kind->n_bytes;
+    lt_json_put(out, h->has_before ? ",\"" : "\"");
+    put_name(out, tensor);
+    lt_json_put_bytes(out, text->bytes, text->n_bytes);
+    if (begin != h->end.value) {
+        h->end = lt_json_number_of(begin);
+    }
+    lt_json_put_digits(out, &h->end);
+    lt_json_put(out, ",");
+    h->end = lt_json_number_of(begin + n_bytes);
+    lt_json_put_digits(out, &h->end);
+    lt_json_put(out, "]}");
+    h->has_before = true;
 }
 
 static void put_metadata(const lathe_writer *writer, lt_json_out *out) {
@@ -161,11 +180,10 @@ static void put_metadata(const lathe_writer *writer, lt_json_out *out) {
     for (size_t i = 0; i < writer->n_tensors; i++) {
         const lt_writer_tensor *tensor = &writer->tensors[i];
         if (tensor->kind->is_quantized) {
+            const lt_writer_text *description = &tensor->kind->description;
             lt_json_put(out, ",\"" LT_ST_TENSOR_KEY);
-            lt_json_put_escaped(out, tensor->name);
-            lt_json_put(out, "\":\"");
-            lt_json_put(out, tensor->kind->description);
-            lt_json_put(out, "\"");
+            put_name(out, tensor);
+            lt_json_put_bytes(out, description->bytes, description->n_bytes);
         }
     }
     lt_json_put(out, "}");
@@ -173,11 +191,11 @@ static void put_metadata(const lathe_writer *writer, lt_json_out *out) {
 
 void lt_st_put_header(lathe_writer *writer, lt_json_out *out) {
     const uint64_t first = out->n_bytes;
-    header h = {.out = out, .separator = ""};
+    header h = {.out = out, .end = lt_json_number_of(0)};
     lt_json_put(out, "{");
     if (writer->n_metadata > 0 || writer->has_quantized) {
         put_metadata(writer, out);
-        h.separator = ",";
+        h.has_before = true;
     }
     lt_st_visit(writer, put_entry, &h);
     lt_json_put(out, "}");

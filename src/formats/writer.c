@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "files/file_io.h"
+#include "formats/json_text.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
@@ -175,7 +176,8 @@ static lathe_status kind_of(lathe_writer *writer, const lathe_tensor_desc *desc,
 }
 
 size_t lt_writer_add_known(lathe_writer *writer, const char *name, const lt_writer_kind *kind) {
-    writer->tensors[writer->n_tensors] = (lt_writer_tensor){.name = name, .kind = kind};
+    writer->tensors[writer->n_tensors] =
+        (lt_writer_tensor){.name = name, .kind = kind, .plain_bytes = lt_json_plain_bytes(name)};
     writer->has_quantized |= kind->is_quantized;
     writer->widths |= lt_st_type_width(kind->type);
     writer->widths |= kind->is_quantized ? (uint32_t)sizeof(float) : 0;

@@ -9,16 +9,22 @@
 #include <lathe/checkpoint.h>
 #include <stdatomic.h>
 
+/* A piece of the header's text. */
+typedef struct lt_writer_text {
+    const char *bytes; /* NULL: there is none */
+    size_t n_bytes;
+} lt_writer_text;
+
 /* What tensors that are stored in the same way have in common. */
 typedef struct lt_writer_kind {
     const lt_st_type *type;
     uint64_t n_bytes; /* of the data */
     bool is_quantized;
     uint64_t n_scales;
-    const char *data_text;   /* what the header's entry has between the name and the offsets */
-    const char *scales_text; /* the companion's; NULL: there is none */
-    const char *description; /* in the metadata, escaped; NULL likewise */
-    lathe_tensor_desc desc;  /* of which it was made; its shape is a copy */
+    lt_writer_text data_text;   /* what the header's entry has from the name to the offsets */
+    lt_writer_text scales_text; /* the companion's, from the tensor's name on */
+    lt_writer_text description; /* in the metadata, from the name to the end */
+    lathe_tensor_desc desc;     /* of which it was made; its shape is a copy */
 } lt_writer_kind;
 
 /* A declared tensor. Kept small: there may be a hundred thousand. */
@@ -27,6 +33,7 @@ typedef struct lt_writer_tensor {
     const lt_writer_kind *kind;
     uint64_t begin; /* of its data, in bytes from the end of the header */
     uint64_t scales_begin;
+    uint32_t plain_bytes; /* of the name, if it has nothing to escape; else 0 */
 } lt_writer_tensor;
 
 enum { LT_WRITER_RECENT = 16 };
@@ -103,12 +110,13 @@ static inline uint64_t lt_writer_scales_at(const lathe_writer *writer, size_t in
 lathe_status lt_writer_write_at(lathe_writer *writer, uint64_t at, const void *bytes,
                                 size_t n_bytes);
 
-/* lathe_writer_finish in two steps, for several files that appear together; the writer stays, and
- * is freed with lathe_writer_abort. */
+/* lathe_writer_finish in two steps, for several files that appear together: one is synced; then all
+ * get their names, and these are synced. The writers stay, and are freed with lathe_writer_abort.
+ */
 lathe_status lt_writer_sync(lathe_writer *writer);
-lathe_status lt_writer_publish(lathe_writer *writer);
+lathe_status lt_writers_publish(lathe_writer *const *writers, size_t n_writers);
 
-/* Takes a published file away again, if it replaced none. */
+/* Takes a file that has been published away again, if it replaced none. */
 void lt_writer_retract(lathe_writer *writer);
 
 /* Once laid out: the bytes of all data, and those of the whole file. */

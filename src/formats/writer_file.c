@@ -148,8 +148,21 @@ lathe_status lt_writer_sync(lathe_writer *writer) {
     return status == LATHE_OK ? lt_atomic_sync(writer->file) : status;
 }
 
-lathe_status lt_writer_publish(lathe_writer *writer) {
-    return lt_atomic_publish(writer->file);
+/* One sync of a folder serves all the names in it that are there by then. */
+lathe_status lt_writers_publish(lathe_writer *const *writers, size_t n_writers) {
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < n_writers && status == LATHE_OK; i++) {
+        status = lt_atomic_name(writers[i]->file);
+    }
+    for (size_t i = 0; i < n_writers && status == LATHE_OK; i++) {
+        if (i == 0 || !lt_atomic_is_beside(writers[i - 1]->file, writers[i]->file)) {
+            status = lt_atomic_sync_name(writers[i]->file);
+        }
+    }
+    for (size_t i = 0; i < n_writers && status != LATHE_OK; i++) {
+        lt_atomic_retract(writers[i]->file);
+    }
+    return status;
 }
 
 void lt_writer_retract(lathe_writer *writer) {
@@ -162,7 +175,7 @@ lathe_status lathe_writer_finish(lathe_writer *writer) {
     }
     lathe_status status = lt_writer_sync(writer);
     if (status == LATHE_OK) {
-        status = lt_writer_publish(writer);
+        status = lt_writers_publish(&writer, 1);
     }
     lathe_writer_abort(writer);
     return status;

@@ -254,14 +254,15 @@ static lathe_status take_block(lathe_pool *pool, lt_pool_source *source, size_t 
     return LATHE_OK;
 }
 
+/* *is_new: the block has not been used before. */
 static lathe_status alloc_from(lathe_pool *pool, lt_pool_source *source, size_t n_bytes,
-                               void **block) {
+                               void **block, bool *is_new) {
     lt_block *taken = NULL;
     (void)pthread_mutex_lock(&pool->mutex);
     uint64_t n_misses = pool->stats.n_misses;
     lathe_status status = take_block(pool, source, n_bytes, &taken);
     void *memory = status == LATHE_OK ? taken->memory : NULL;
-    bool is_new = pool->stats.n_misses != n_misses;
+    *is_new = pool->stats.n_misses != n_misses;
     bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
     if (status == LATHE_OK) {
@@ -270,7 +271,7 @@ static lathe_status alloc_from(lathe_pool *pool, lt_pool_source *source, size_t 
     if (has_news) {
         lt_pool_tell(pool);
     }
-    if (is_new && n_bytes >= LOOK_BYTES) {
+    if (*is_new && n_bytes >= LOOK_BYTES) {
         lt_pool_look(pool);
     }
     return status;
@@ -280,7 +281,8 @@ lathe_status lathe_pool_alloc(lathe_pool *pool, size_t n_bytes, void **block) {
     if (pool == NULL || block == NULL) {
         return lt_fail(LATHE_INVALID_ARGUMENT, "pool or block is NULL");
     }
-    return alloc_from(pool, &pool->host, n_bytes, block);
+    bool is_new = false;
+    return alloc_from(pool, &pool->host, n_bytes, block, &is_new);
 }
 
 lathe_status lt_pool_source_alloc(lathe_pool *pool, lt_pool_source *source, uint64_t n_bytes,
@@ -288,7 +290,8 @@ lathe_status lt_pool_source_alloc(lathe_pool *pool, lt_pool_source *source, uint
     if (n_bytes > SIZE_MAX) {
         return lt_fail(LATHE_SIZE_OVERFLOW, "a block exceeds memory's address range");
     }
-    return alloc_from(pool, source, (size_t)n_bytes, block);
+    bool is_new = false;
+    return alloc_from(pool, source, (size_t)n_bytes, block, &is_new);
 }
 
 void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source) {
@@ -371,10 +374,13 @@ lathe_status lathe_pool_get_stats(lathe_pool *pool, lathe_pool_stats *stats) {
 
 void *lt_pool_new(lathe_pool *pool, size_t n_bytes) {
     void *object = NULL;
-    if (lathe_pool_alloc(pool, n_bytes, &object) != LATHE_OK) {
+    bool is_new = false;
+    if (alloc_from(pool, &pool->host, n_bytes, &object, &is_new) != LATHE_OK) {
         return NULL;
     }
-    memset(object, 0, n_bytes);
+    if (!is_new || !lt_system_is_zeroed(&pool->host.allocator, n_bytes)) {
+        memset(object, 0, n_bytes);
+    }
     return object;
 }
 

@@ -70,6 +70,10 @@ static void system_release(void *ctx, void *memory, size_t n_bytes) {
     }
 }
 
+bool lt_system_is_zeroed(const lathe_allocator *allocator, size_t n_bytes) {
+    return allocator->allocate == system_allocate && n_bytes >= MAP_THRESHOLD;
+}
+
 size_t lt_system_shrink(void *memory, size_t n_bytes, size_t new_bytes) {
     size_t kept = new_bytes < MAP_THRESHOLD ? MAP_THRESHOLD : new_bytes;
     if (n_bytes < MAP_THRESHOLD || kept >= n_bytes) {

@@ -4,6 +4,7 @@
 #define LT_POOL_SYSTEM_ALLOCATOR_H
 
 #include <lathe/pool.h>
+#include <stdbool.h>
 
 /* Small blocks come from the C library; large ones are mappings, so that releasing them gives the
  * memory back at once, and the largest ask for huge pages. */
@@ -11,6 +12,9 @@ extern const lathe_allocator lt_system_allocator;
 
 /* The same, but none asks for huge pages: less memory where blocks are used in part. */
 extern const lathe_allocator lt_small_page_allocator;
+
+/* True if what the allocator gives for so many bytes is a new mapping of the system's, all zero. */
+bool lt_system_is_zeroed(const lathe_allocator *allocator, size_t n_bytes);
 
 /* Gives the end of what the allocator has given, n_bytes, back to the system: at least new_bytes
  * stay. Returns how many do: n_bytes if it was no mapping; never so few that it would not be one.

@@ -7,6 +7,7 @@ mkfifo fifo
 : >empty
 printf 'not a checkpoint at all' >garbage
 ln -s nowhere dangling
+ln -s none/a.safetensors lost
 
 # Every command that reads refuses in one line, without waiting for a writer of the FIFO.
 for input in none.safetensors folder fifo empty garbage dangling in.safetensors/x /dev/null ""; do
@@ -44,13 +45,41 @@ else
 fi
 
 # Outputs.
-fails "output in no folder" "none" convert in.safetensors -o none/a.safetensors --to f16
-fails "output is a folder" "folder" convert in.safetensors -o folder --to f16
+fails "output in no folder" 'there is no folder "none/"' \
+    convert in.safetensors -o none/a.safetensors --to f16
+fails "output without a name" "none/: ends in a slash" convert in.safetensors -o none/ --to f16
+fails "output is a folder" "folder: is a folder" convert in.safetensors -o folder --to f16
+fails "output is a folder, with a slash" "folder/: is a folder" \
+    convert in.safetensors -o folder/ --to f16
+fails "output in a file" "in.safetensors/x: cannot look at it" \
+    convert in.safetensors -o in.safetensors/x --to f16
+fails "output is a FIFO" "fifo: is there and is not a regular file" \
+    convert in.safetensors -o fifo --to f16 --force
+fails "output leads to no folder" 'there is no folder "none/"' convert in.safetensors -o lost --to f16
 fails "output is a folder, by force" "folder" convert in.safetensors -o folder --to f16 --force
 fails "output is empty" "." convert in.safetensors -o "" --to f16
 check "the folder is still there" test -d folder
 name=$(printf 'n%.0s' {1..250}).safetensors
 fails "output has too long a name" "." convert in.safetensors -o "$name" --to f16
+
+# A process that may open few files reads and writes many.
+"$LATHE" convert in.safetensors -o in-parts.safetensors --to keep --shard-size 64 --quiet
+check "many shards" test "$(ls in-parts-*.safetensors | wc -l)" -gt 8
+status=0
+(
+    ulimit -n 12
+    exec "$LATHE" convert in-parts.safetensors.index.json -o few.safetensors.index.json --to f16 \
+        --device cpu --quiet >out 2>err </dev/null
+) || status=$?
+same "few open files: exit status" 0 "$status"
+succeeds "many open files" convert in-parts.safetensors.index.json -o all.safetensors.index.json \
+    --to f16 --device cpu --quiet
+for shard in few-*.safetensors; do
+    check "few open files: $shard" cmp "$shard" "all${shard#few}"
+done
+rm all-00002-of-*.safetensors
+fails "a shard that is not there" 'all.safetensors.index.json: its shard "all-00002-of-.*" is not' \
+    inspect all.safetensors.index.json
 
 # Standard streams. The conversion is complete before its summary fails.
 if [ -w /dev/full ]; then

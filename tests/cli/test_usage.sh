@@ -58,11 +58,23 @@ check "version: text" grep -qE '^lathe [0-9]+\.[0-9]+\.[0-9]+$' out
 lathe --help
 same "help: exit status" 0 "$status"
 cp out helps
+for way in help -h; do
+    lathe "$way"
+    same "$way: exit status" 0 "$status"
+    check "$way: what --help prints" cmp out helps
+done
+misused "help for what is no command" help frobnicate
+misused "help for two commands" help convert inspect
 for command in convert inspect compare synth devices bench plan; do
     check "help names $command" grep -q "^ *$command " helps
     lathe "$command" --help
     same "$command --help: exit status" 0 "$status"
     check "$command --help: usage" grep -q "^Usage: lathe $command" out
+    cp out one_help
+    lathe "$command" -h
+    check "$command -h" cmp out one_help
+    lathe help "$command"
+    check "help $command" cmp out one_help
     check_not "$command --help: lines of at most 80 columns" grep -q '.\{81\}' out
     cat out >>all_helps
 done
