@@ -46,6 +46,12 @@ function(lathe_opencl_environment name)
     endif()
 endfunction()
 
+# lathe_opencl_once(TEST...): labels tests that take long and look for the same faults in every
+# build: scripts/test runs them under the sanitizers alone, which find more.
+function(lathe_opencl_once)
+    set_property(TEST ${ARGN} APPEND PROPERTY LABELS once)
+endfunction()
+
 # lathe_opencl_caches(TEST): the same for a test that has its own environment otherwise.
 function(lathe_opencl_caches name)
     set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
@@ -104,18 +110,21 @@ if(NOT lathe_tsan)
     endforeach()
     if(TARGET lathe_cli)
         lathe_opencl_caches(cli_opencl)
+        lathe_opencl_once(cli_opencl)
     endif()
 endif()
 
 if(NOT lathe_tsan)
     lathe_opencl_program(opencl_pairs opencl_pairs.c)
     lathe_add_test(opencl_pairs $<TARGET_FILE:opencl_pairs>)
-    set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs)
+    # What others wait for, and what takes longest, begins first.
+    set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs COST 200)
     lathe_opencl_environment(opencl_pairs)
 
-    lathe_opencl_program(test_opencl_faults test_opencl_faults.c)
+    lathe_opencl_program(test_opencl_faults test_opencl_faults.c opencl_fault_scenarios.c)
     lathe_add_test(test_opencl_faults $<TARGET_FILE:test_opencl_faults>)
     lathe_opencl_environment(test_opencl_faults)
+    lathe_opencl_once(test_opencl_faults)
 endif()
 
 # Reaches inside the planner.
@@ -144,6 +153,7 @@ lathe_opencl_test(test_device_tensors test_device_tensors.c)
 lathe_opencl_test(test_zero_copy test_zero_copy.c)
 lathe_opencl_test(test_opencl_convert test_opencl_convert.c)
 lathe_opencl_test(test_opencl_batch test_batch.c)
+lathe_opencl_test(test_opencl_batch_limits test_batch_limits.c)
 lathe_opencl_test(test_opencl_config test_opencl_config.c)
 lathe_opencl_test(test_opencl_fold test_opencl_fold.c INTERNAL)
 lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
@@ -155,10 +165,17 @@ foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipelin
     lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
 endforeach()
 lathe_opencl_test(test_opencl_in_place_again test_in_place.c INTERNAL)
+lathe_opencl_test(test_opencl_in_place test_in_place_device.c INTERNAL)
 
 if(lathe_tsan)
     return()
 endif()
+foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline pipeline_cache
+        pipeline_cost pipeline_optimize precise quality stream_api stream_ends stream_memory dlpack
+        views in_place)
+    lathe_opencl_once(test_opencl_${name}_again)
+endforeach()
+lathe_opencl_once(test_opencl_batch test_opencl_batch_limits test_opencl_in_place)
 
 # ---- an example
 
@@ -174,5 +191,5 @@ endif()
 foreach(other IN ITEMS oclgrind rusticl)
     lathe_add_test(${other} "${CMAKE_CURRENT_SOURCE_DIR}/run_${other}.sh"
         $<TARGET_FILE:opencl_pairs>)
-    set_tests_properties(${other} PROPERTIES SKIP_RETURN_CODE 77 LABELS opencl)
+    set_tests_properties(${other} PROPERTIES SKIP_RETURN_CODE 77 LABELS opencl COST 300)
 endforeach()
