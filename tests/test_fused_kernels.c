@@ -5,46 +5,17 @@
 #include "core/dtype.h"
 #include "core/scale.h"
 #include "cpu/fused.h"
-#include "support.h"
+#include "kernel_case.h"
 #include <math.h>
 #include <string.h>
 
 enum { MAX_ELEMS = 1100, MAX_GROUPS = LT_FUSED_SCOPES, CANARY = 0xa7 };
 
-/* With and without streaming stores, and VBMI. */
-enum { N_VARIANTS = 4, MAX_TABLES = N_VARIANTS * LATHE_ISA_NEON };
-
-static lt_kernels reference;
-static lt_kernels tables[MAX_TABLES];
-static size_t n_tables;
-static test_guarded src_memory;
-static test_guarded dst_memory;
-
 static void setup(void) {
-    lt_cpu_features detected;
-    lt_cpu_features_detect(&detected);
-    lt_kernels_init(&reference, LATHE_ISA_SCALAR, &detected);
-    n_tables = 0;
-    for (int isa = LATHE_ISA_SCALAR + 1; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
-        int n_variants = isa == LATHE_ISA_NEON ? 1 : N_VARIANTS;
-        for (int variant = 0; variant < n_variants && lt_cpu_has_isa(&detected, (lathe_isa)isa);
-             variant++) {
-            lt_cpu_features features = detected;
-            features.stream_stores = (variant & 1) != 0;
-            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
-            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
-        }
-    }
-    src_memory = test_guarded_new(2 * MAX_ELEMS * sizeof(float));
-    dst_memory = test_guarded_new(2 * MAX_ELEMS);
+    open_kernels(LATHE_ISA_AVX2, 2 * MAX_ELEMS * sizeof(float), 2 * MAX_ELEMS);
 }
 
-static void teardown(void) {
-    test_guarded_free(&src_memory);
-    test_guarded_free(&dst_memory);
-}
-
-TestSuite(fused_kernels, .init = setup, .fini = teardown);
+TestSuite(fused_kernels, .init = setup, .fini = close_kernels);
 
 static const size_t group_sizes[] = {32, 64, 96, 128, 160, 256, 800};
 enum { N_GROUP_SIZES = sizeof group_sizes / sizeof group_sizes[0] };
@@ -74,12 +45,6 @@ static lt_fused_rule rule_of(lathe_dtype as, const types *t) {
         rule.max_codes[k] = lt_dtype_traits_of(t->of[k])->max_code;
     }
     return rule;
-}
-
-static size_t bytes_of(lathe_dtype dtype, size_t n_elems) {
-    uint64_t n_bytes = 0;
-    (void)lathe_dtype_row_bytes(dtype, n_elems, &n_bytes);
-    return (size_t)n_bytes;
 }
 
 /* ---- what is expected */

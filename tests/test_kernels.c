@@ -3,10 +3,9 @@
  * heats, against the scalar reference byte for byte, and the scalar reference against the oracle.
  */
 #include "check.h"
-#include "cpu/kernels.h"
+#include "kernel_case.h"
 #include "lathe_constants.h"
 #include "oracle.h"
-#include "support.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -40,29 +39,7 @@ static const stat_entry stat_entries[] = {
 };
 enum { N_STAT_ENTRIES = sizeof stat_entries / sizeof stat_entries[0] };
 
-/* ---- the tables: every ISA, with and without the features that choose between variants */
-
-enum { MAX_TABLES = 16 };
-static lt_kernels tables[MAX_TABLES];
-static size_t n_tables;
-
-static void make_tables(void) {
-    lt_cpu_features detected;
-    lt_cpu_features_detect(&detected);
-    n_tables = 0;
-    for (int isa = LATHE_ISA_SCALAR; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
-        if (!lt_cpu_has_isa(&detected, (lathe_isa)isa)) {
-            continue;
-        }
-        for (int variant = 0; variant < 4; variant++) {
-            lt_cpu_features features = detected;
-            features.stream_stores = (variant & 1) != 0;
-            features.far_prefetch = (variant & 2) != 0;
-            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
-            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
-        }
-    }
-}
+/* ---- the tables */
 
 /* The different functions that the tables have for one purpose. */
 typedef struct variant {
@@ -133,12 +110,6 @@ static size_t n_params_of(const kernel_entry *entry) {
     return is_quantized(entry->from) || is_quantized(entry->to) ? N_PARAMS : 1;
 }
 
-static size_t bytes_of(lathe_dtype dtype, size_t n_elems) {
-    uint64_t n_bytes = 0;
-    CHECK(lathe_dtype_row_bytes(dtype, n_elems, &n_bytes), "row_bytes");
-    return (size_t)n_bytes;
-}
-
 /* Floats: all kinds of data, non-finite ones too. Codes: any bytes at all. */
 static void fill_source(test_rng *rng, lathe_dtype dtype, uint8_t *src, size_t n_elems) {
     if (is_quantized(dtype)) {
@@ -151,8 +122,8 @@ static void fill_source(test_rng *rng, lathe_dtype dtype, uint8_t *src, size_t n
 }
 
 /* What the scalar reference gives, through an F32 tile where it has no kernel of its own. */
-static void reference(const kernel_entry *entry, const uint8_t *src, uint8_t *dst, size_t n_elems,
-                      const lt_kernel_params *params) {
+static void convert_scalar(const kernel_entry *entry, const uint8_t *src, uint8_t *dst,
+                           size_t n_elems, const lt_kernel_params *params) {
     static float tile[1 << 16];
     lt_convert_fn *(*convert)[LT_DTYPE_SLOTS] = tables[0].convert[LT_HOT];
     if (convert[entry->from][entry->to] != NULL) {
@@ -165,21 +136,11 @@ static void reference(const kernel_entry *entry, const uint8_t *src, uint8_t *ds
 
 /* ---- memory: guard pages outside, canaries around the output inside */
 
-static test_guarded src_memory;
-static test_guarded dst_memory;
-
 static void setup(void) {
-    make_tables();
-    src_memory = test_guarded_new(8 * MAX_ELEMS + 2 * MARGIN);
-    dst_memory = test_guarded_new(8 * MAX_ELEMS + 2 * MARGIN);
+    open_kernels(LATHE_ISA_SCALAR, 8 * MAX_ELEMS + 2 * MARGIN, 8 * MAX_ELEMS + 2 * MARGIN);
 }
 
-static void teardown(void) {
-    test_guarded_free(&src_memory);
-    test_guarded_free(&dst_memory);
-}
-
-TestSuite(kernels, .init = setup, .fini = teardown);
+TestSuite(kernels, .init = setup, .fini = close_kernels);
 
 static size_t first_difference(const uint8_t *a, const uint8_t *b, size_t n) {
     size_t i = 0;
@@ -247,7 +208,7 @@ static void run_length(const kernel_entry *entry, const variant *variants, size_
     fill_source(rng, entry->from, source, n_elems);
     for (size_t p = 0; p < n_params; p++) {
         lt_kernel_params params = params_of(entry, first_params + p);
-        reference(entry, source, expected, n_elems, &params);
+        convert_scalar(entry, source, expected, n_elems, &params);
         for (size_t i = 0; i < n_variants; i++) {
             run_placements(entry, &variants[i], source, expected, n_elems, &params, rng);
         }
@@ -315,7 +276,7 @@ Test(kernels, every_misalignment) {
         for (size_t k = 0; k < sizeof lengths / sizeof lengths[0]; k++) {
             lt_kernel_params params = params_of(&entries[e], 2 * k);
             fill_source(&rng, entries[e].from, source, lengths[k]);
-            reference(&entries[e], source, expected, lengths[k], &params);
+            convert_scalar(&entries[e], source, expected, lengths[k], &params);
             for (size_t place = k; place < (size_t)64 * 64; place += step) {
                 for (size_t i = 0; i < n; i++) {
                     run_at(&entries[e], &variants[i], source, expected, lengths[k], &params,
@@ -365,7 +326,7 @@ Test(kernels, every_16_bit_pattern) {
         for (size_t p = 0; p < n_params_of(&entries[e]); p++) {
             lt_kernel_params params = params_of(&entries[e], p);
             size_t n_bytes = bytes_of(entries[e].to, N);
-            reference(&entries[e], (const uint8_t *)source, expected, N, &params);
+            convert_scalar(&entries[e], (const uint8_t *)source, expected, N, &params);
             for (size_t i = 0; i < n; i++) {
                 memset(got, CANARY, n_bytes);
                 ((lt_convert_fn *)variants[i].function)(source, got, N, &params);
@@ -428,7 +389,7 @@ Test(kernels, scalar_equals_oracle) {
             lt_kernel_params params = params_of(&entries[e], round);
             size_t n_bytes = bytes_of(entries[e].to, n_elems);
             fill_source(&rng, entries[e].from, source, n_elems);
-            reference(&entries[e], source, got, n_elems, &params);
+            convert_scalar(&entries[e], source, got, n_elems, &params);
             if (is_quantized(entries[e].to)) {
                 oracle_clear_row(entries[e].to, expected, n_bytes);
             }

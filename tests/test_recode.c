@@ -3,9 +3,8 @@
  * reference, which decodes and encodes group by group, between guard pages. */
 #include "check.h"
 #include "core/scale.h"
-#include "cpu/kernels.h"
+#include "kernel_case.h"
 #include "lathe_constants.h"
-#include "support.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -16,50 +15,11 @@ enum { MAX_ELEMS = 5120, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANA
 static const size_t group_sizes[] = {32, 64, 96, 128, 160, 256, 1024, MAX_ELEMS};
 enum { N_GROUP_SIZES = sizeof group_sizes / sizeof group_sizes[0] };
 
-/* With and without streaming stores, and VBMI. */
-enum { N_VARIANTS = 4, MAX_TABLES = N_VARIANTS * LATHE_ISA_NEON };
-
-static lt_kernels reference;
-static lt_kernels tables[MAX_TABLES];
-static size_t n_tables;
-static test_guarded src_memory;
-static test_guarded dst_memory;
-
 static void setup(void) {
-    lt_cpu_features detected;
-    lt_cpu_features_detect(&detected);
-    lt_kernels_init(&reference, LATHE_ISA_SCALAR, &detected);
-    n_tables = 0;
-    for (int isa = LATHE_ISA_SCALAR + 1; isa <= (int)lt_cpu_best_isa(&detected); isa++) {
-        for (int variant = 0; variant < N_VARIANTS && lt_cpu_has_isa(&detected, (lathe_isa)isa);
-             variant++) {
-            lt_cpu_features features = detected;
-            features.stream_stores = (variant & 1) != 0;
-            features.avx512_vbmi = detected.avx512_vbmi && (variant & 2) != 0;
-            lt_kernels_init(&tables[n_tables++], (lathe_isa)isa, &features);
-        }
-    }
-    src_memory = test_guarded_new(MAX_ELEMS + 64);
-    dst_memory = test_guarded_new(MAX_ELEMS + 128);
+    open_kernels(LATHE_ISA_AVX2, MAX_ELEMS + 64, MAX_ELEMS + 128);
 }
 
-static void teardown(void) {
-    test_guarded_free(&src_memory);
-    test_guarded_free(&dst_memory);
-}
-
-TestSuite(recode, .init = setup, .fini = teardown);
-
-/* n bytes at the end of the memory, or `offset` bytes from its beginning. */
-static uint8_t *place(const test_guarded *memory, size_t n_bytes, size_t offset, bool at_end) {
-    return at_end ? memory->bytes + memory->n_bytes - n_bytes : memory->bytes + offset;
-}
-
-static size_t bytes_of(lathe_dtype dtype, size_t n_elems) {
-    uint64_t n_bytes = 0;
-    (void)lathe_dtype_row_bytes(dtype, n_elems, &n_bytes);
-    return (size_t)n_bytes;
-}
+TestSuite(recode, .init = setup, .fini = close_kernels);
 
 /* Every length around the steps of the kernels, then a few long ones. */
 static size_t length_of(size_t round) {
