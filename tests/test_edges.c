@@ -126,6 +126,30 @@ Test(edges, scales_that_no_encoder_writes) {
     lathe_engine_free(engine);
 }
 
+/* It may be given; what is found of its values is 0, at every level. */
+Test(edges, a_scale_of_minus_zero) {
+    enum { N_ROWS = 4, N_COLS = 64 };
+    lathe_engine *engine = new_engine(1);
+    lathe_tensor *source = new_tensor(engine, LATHE_I8, N_ROWS, N_COLS, LATHE_PER_ROW);
+    memset(lathe_tensor_mutable_data(source), 1, N_ROWS * N_COLS);
+    for (int row = 0; row < N_ROWS; row++) {
+        lathe_tensor_mutable_scales(source)[row] = -0.0F;
+    }
+    const lathe_target i8 = {.struct_size = sizeof i8,
+                             .dtype = LATHE_I8,
+                             .granularity = LATHE_PER_GROUP,
+                             .group_size = 32};
+    lathe_tensor *result = NULL;
+    CHECK_OK(lathe_convert(engine, source, &i8, &result, NULL));
+    CHECK(lathe_tensor_n_scales(result) == N_ROWS * N_COLS / 32, "the groups");
+    for (size_t i = 0; i < N_ROWS * N_COLS / 32; i++) {
+        CHECK(test_bits(lathe_tensor_scales(result)[i]) == 0, "scale %zu", i);
+    }
+    lathe_tensor_release(result);
+    lathe_tensor_release(source);
+    lathe_engine_free(engine);
+}
+
 Test(edges, a_failed_conversion_says_from_and_to) {
     lathe_engine *engine = new_engine(1);
     lathe_tensor *source = new_tensor(engine, LATHE_F32, 2, 64, LATHE_PER_TENSOR);

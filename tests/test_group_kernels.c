@@ -9,9 +9,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_ELEMS = 2100, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANARY = 0xa7 };
+enum { MAX_ELEMS = 4400, MAX_GROUPS = MAX_ELEMS / LATHE_GROUP_MULTIPLE + 1, CANARY = 0xa7 };
 
-static const size_t group_sizes[] = {32, 64, 96, 128, 160, 256, 800};
+static const size_t group_sizes[] = {32, 64, 96, 128, 224, 256, 800};
 enum { N_GROUP_SIZES = sizeof group_sizes / sizeof group_sizes[0] };
 
 static void setup(void) {
@@ -22,9 +22,9 @@ TestSuite(group_kernels, .init = setup, .fini = close_kernels);
 
 /* Every length around the steps of the kernels, then a few long ones. */
 static size_t length_of(size_t round) {
-    return round < 700 ? round + 1 : 700 + (round - 700) * 37;
+    return round < 700 ? round + 1 : 700 + (round - 700) * 181;
 }
-enum { N_LENGTHS = 735 };
+enum { N_LENGTHS = 721 };
 
 /* The inverse of the scale that elements lead to. */
 static float own_inverse(lathe_dtype to, const float *elems, size_t n_elems) {

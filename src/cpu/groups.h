@@ -14,8 +14,8 @@ typedef struct lt_group_encoder {
     bool far_prefetch;
 } lt_group_encoder;
 
-/* For a pass that finds the scales of its target, balanced, by scopes of at most a tile; `stat` is
- * NULL where the level has no kernels. */
+/* For a pass that finds the scales of its target, balanced, while it converts; `stat` is NULL where
+ * the level has no kernels. */
 lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *pass);
 
 /* How many elements are read for their statistics and again for their codes, before the next are:

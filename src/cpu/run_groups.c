@@ -2,6 +2,7 @@
 /* Encodes groups, segment by segment: statistics, scales, codes, while what comes next is being
  * fetched. */
 #include "core/checked.h"
+#include "core/dtype.h"
 #include "core/scale.h"
 #include "cpu/groups.h"
 #include <math.h>
@@ -31,7 +32,11 @@ lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
         .elem_bytes = (size_t)pass->src.unit_bytes,
         .far_prefetch = cpu->features.far_prefetch,
     };
-    if (pass->own_scales && is_group && scope <= LATHE_STAT_TILE && encoder.encode != NULL) {
+    /* Of scopes of several tiles a segment has one. */
+    const bool is_one =
+        scope <= (uint64_t)MAX_SEGMENT_SCOPES * LATHE_STAT_TILE && !lt_groups_share_bytes(dst);
+    if (pass->own_scales && is_group && (scope <= LATHE_STAT_TILE || is_one) &&
+        encoder.encode != NULL) {
         encoder.stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
     }
     return encoder;
@@ -66,21 +71,40 @@ static prefetches prefetches_of(const lt_group_encoder *e, const uint8_t *src, s
     return (prefetches){{first, 2 * pair}, {first + pair, 2 * pair}};
 }
 
+/* The scale of one scope, from the statistics of its tiles. */
+static void scale_of_tiles(const lt_group_encoder *e, const float *stats, uint64_t n_tiles,
+                           uint64_t n_elems, float *scale, float *inverse) {
+    const bool is_max = lt_dtype_traits_of(e->to)->rule == LT_RULE_ABSMAX;
+    double total = 0;
+    for (uint64_t i = 0; i < n_tiles; i++) {
+        const double stat = stats[i];
+        total = is_max ? (total > stat ? total : stat) : total + stat;
+    }
+    *scale = lt_scale_from_stat(e->to, total, n_elems);
+    *inverse = lt_inverse_scale(*scale);
+}
+
 bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
     float stats[MAX_SEGMENT_SCOPES];
     float inverses[MAX_SEGMENT_SCOPES];
     const lt_group_encoder e = *encoder;
     const size_t n_elems = (size_t)at->n_elems;
-    const uint64_t n_groups = lt_ceil_div(n_elems, e.group_elems);
-    const uint64_t n_last = n_elems - (n_groups - 1) * e.group_elems;
+    const bool is_long = e.group_elems > LATHE_STAT_TILE; /* one scope, of several tiles */
+    const size_t stat_elems = is_long ? LATHE_STAT_TILE : e.group_elems;
+    const uint64_t n_stats = lt_ceil_div(n_elems, stat_elems);
     const prefetches ahead = prefetches_of(&e, at->src, n_elems * e.elem_bytes);
-    e.stat(at->src, n_elems, e.group_elems, stats, ahead.by_stat);
-    for (uint64_t i = 0; i < n_groups; i++) {
+    e.stat(at->src, n_elems, stat_elems, stats, ahead.by_stat);
+    for (uint64_t i = 0; i < n_stats; i++) {
         if (!isfinite(stats[i])) {
             return false;
         }
     }
-    lt_scales_from_stats(e.to, stats, n_groups, e.group_elems, n_last, at->scales, inverses);
+    if (is_long) {
+        scale_of_tiles(&e, stats, n_stats, n_elems, at->scales, inverses);
+    } else {
+        const uint64_t n_last = n_elems - (n_stats - 1) * stat_elems;
+        lt_scales_from_stats(e.to, stats, n_stats, stat_elems, n_last, at->scales, inverses);
+    }
     e.encode(at->src, at->dst, n_elems, e.group_elems, inverses, ahead.by_encoder);
     return true;
 }

@@ -9,6 +9,7 @@
 #include "core/precise.h"
 #include "core/scale.h"
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 static bool is_narrow(lathe_dtype dtype) {
@@ -47,8 +48,9 @@ static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t ro
 
 /* ---- scales */
 
+/* Not so -0, though it may be given: its magnitudes, of which the general way knows, are 0. */
 static bool is_scale(float scale) {
-    return scale >= 0 && scale <= FLT_MAX;
+    return !signbit(scale) && scale <= FLT_MAX;
 }
 
 /* A scale for each unit. */

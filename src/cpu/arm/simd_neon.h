@@ -87,17 +87,29 @@ LT_INLINE void v_store_f16_pair(void *dst, vf a, vf b, lt_store store) {
     v_store(dst, vreinterpretq_u8_f16(vcvt_high_f16_f32(vcvt_f16_f32(a), b)), store);
 }
 
-/* BF16 in the high half of each lane, the rule of lt_bf16_from_f32. */
-LT_INLINE uint16x8_t v_to_bf16(vf x) {
+/* BF16 in the high half of each lane, the rule of lt_bf16_from_f32; of numbers: no NaN. */
+LT_INLINE uint32x4_t v_number_to_bf16(vf x) {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
-    const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
-    const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
-    return vreinterpretq_u16_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet));
+    return vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+}
+
+LT_INLINE uint32x4_t v_to_bf16(vf x) {
+    const uint32x4_t quiet = vorrq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x400000));
+    return vbslq_u32(vceqq_f32(x, x), v_number_to_bf16(x), quiet);
+}
+
+LT_INLINE void v_store_high_halves(void *dst, uint32x4_t a, uint32x4_t b, lt_store store) {
+    const uint16x8_t halves = vuzp2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
+    v_store(dst, vreinterpretq_u8_u16(halves), store);
 }
 
 LT_INLINE void v_store_bf16_pair(void *dst, vf a, vf b, lt_store store) {
-    v_store(dst, vreinterpretq_u8_u16(vuzp2q_u16(v_to_bf16(a), v_to_bf16(b))), store);
+    v_store_high_halves(dst, v_to_bf16(a), v_to_bf16(b), store);
+}
+
+LT_INLINE void v_store_bf16_numbers(void *dst, vf a, vf b, lt_store store) {
+    v_store_high_halves(dst, v_number_to_bf16(a), v_number_to_bf16(b), store);
 }
 
 /* Codes. */

@@ -31,7 +31,7 @@ LT_INLINE void convert_groups(shape s, policy how, direction which, const uint8_
             src += s.src_bytes;
             dst += s.dst_bytes;
         }
-        convert_rest(s, src, dst, begin, left, &params, others);
+        convert_rest(s, src, dst, begin, left, &params, others, LT_STORE_PLAIN);
         src += part_bytes(left, s.src_bytes, s.n_elems);
         dst += part_bytes(left, s.dst_bytes, s.n_elems);
         n_elems -= n_group;
@@ -48,49 +48,6 @@ LT_INLINE bool can_stream(shape s, const uint8_t *dst) {
 LT_INLINE bool groups_fit(size_t n, size_t n_elems, size_t group_elems) {
     return n <= LATHE_GROUP_MULTIPLE || n_elems <= group_elems || group_elems % n == 0;
 }
-
-#define LT_GROUP_VARIANT(name, variant, policy, shape_of, max_code)                                \
-    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
-                                         size_t group_elems, const float *inv_scales,              \
-                                         lt_prefetch ahead) {                                      \
-        const shape s = shape_of;                                                                  \
-        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
-        lt_group_encode_fn *other = NULL;                                                          \
-        if (!groups_fit(s.n_elems, n_elems, group_elems))                                          \
-            other = LT_SMALLEST_GROUPS(name, variant);                                             \
-        else if (policy == STREAM && !can_stream(s, dst))                                          \
-            other = LT_NAME(name, hot_groups);                                                     \
-        if (other != NULL)                                                                         \
-            other(src, dst, n_elems, group_elems, inv_scales, ahead);                              \
-        else                                                                                       \
-            convert_groups(s, policy, ENCODE, src, dst, n_elems, group_elems, inv_scales, ahead,   \
-                           max_code, others);                                                      \
-    }
-
-#define LT_GROUP_KERNEL(name, shape_of, max_code)                                                  \
-    LT_GROUP_VARIANT(name, hot, HOT, shape_of, max_code)                                           \
-    LT_GROUP_VARIANT(name, stream, STREAM, shape_of, max_code)
-
-#define LT_DECODE_VARIANT(name, variant, policy, shape_of)                                         \
-    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
-                                         size_t group_elems, const float *scales) {                \
-        const shape s = shape_of;                                                                  \
-        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
-        lt_group_decode_fn *other = NULL;                                                          \
-        if (!groups_fit(s.n_elems, n_elems, group_elems))                                          \
-            other = LT_SMALLEST_GROUPS(name, variant);                                             \
-        else if (policy == STREAM && !can_stream(s, dst))                                          \
-            other = LT_NAME(name, hot_groups);                                                     \
-        if (other != NULL)                                                                         \
-            other(src, dst, n_elems, group_elems, scales);                                         \
-        else                                                                                       \
-            convert_groups(s, policy, DECODE, src, dst, n_elems, group_elems, scales,              \
-                           (lt_prefetch){0}, 0, others);                                           \
-    }
-
-#define LT_DECODE_KERNEL(name, shape_of)                                                           \
-    LT_DECODE_VARIANT(name, hot, HOT, shape_of)                                                    \
-    LT_DECODE_VARIANT(name, stream, STREAM, shape_of)
 
 /* A walk over groups by parts: what five parts of a step have for each. */
 typedef struct group_walk {
@@ -119,5 +76,77 @@ LT_INLINE step_floats walk_step(group_walk *walk, size_t n_elems, size_t part_el
     }
     return floats;
 }
+
+/* A step whose halves have an inverse scale each. */
+typedef void halves_fn(const uint8_t *src, uint8_t *dst, float first, float second, lt_store store);
+
+/* Groups of which some step has the end of one and the beginning of the next: each is whole halves
+ * of steps. */
+LT_INLINE void encode_halves(shape s, halves_fn *step, policy how, const uint8_t *src, uint8_t *dst,
+                             size_t n_elems, size_t group_elems, const float *inv_scales,
+                             lt_prefetch ahead, float max_code, lt_convert_fn *rest) {
+    const size_t half = s.n_elems / 2;
+    group_walk walk = {inv_scales, group_elems, group_elems};
+    for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
+        const step_floats inverses = walk_step(&walk, s.n_elems, half);
+        if (how == STREAM)
+            prefetch_beside(&ahead, s.src_bytes);
+        step(src, dst, inverses.of[0], inverses.of[1],
+             how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
+        src += s.src_bytes;
+        dst += s.dst_bytes;
+    }
+    const step_floats inverses = walk_step(&walk, n_elems, half);
+    for (size_t i = 0; i * half < n_elems; i++) {
+        const lt_kernel_params params = {.inv_scale = inverses.of[i], .max_code = max_code};
+        const size_t left = n_elems - i * half;
+        rest(src + i * s.src_bytes / 2, dst + i * s.dst_bytes / 2, left < half ? left : half,
+             &params);
+    }
+}
+
+/* `by_halves` is NULL where scales do not matter: all groups are one. */
+#define LT_GROUP_VARIANT(name, variant, policy, shape_of, by_halves, max_code)                     \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *inv_scales,              \
+                                         lt_prefetch ahead) {                                      \
+        const shape s = shape_of;                                                                  \
+        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
+        halves_fn *const halves = by_halves;                                                       \
+        const size_t run = halves == NULL ? n_elems : group_elems;                                 \
+        if (policy == STREAM && !can_stream(s, dst))                                               \
+            LT_NAME(name, hot_groups)(src, dst, n_elems, group_elems, inv_scales, ahead);          \
+        else if (groups_fit(s.n_elems, n_elems, run))                                              \
+            convert_groups(s, policy, ENCODE, src, dst, n_elems, run, inv_scales, ahead, max_code, \
+                           others);                                                                \
+        else                                                                                       \
+            encode_halves(s, halves, policy, src, dst, n_elems, run, inv_scales, ahead, max_code,  \
+                          others.rest);                                                            \
+    }
+
+#define LT_GROUP_KERNEL(name, shape_of, by_halves, max_code)                                       \
+    LT_GROUP_VARIANT(name, hot, HOT, shape_of, by_halves, max_code)                                \
+    LT_GROUP_VARIANT(name, stream, STREAM, shape_of, by_halves, max_code)
+
+#define LT_DECODE_VARIANT(name, variant, policy, shape_of)                                         \
+    void LT_NAME(name, variant##_groups)(const void *src, void *dst, size_t n_elems,               \
+                                         size_t group_elems, const float *scales) {                \
+        const shape s = shape_of;                                                                  \
+        const relatives others = {.rest = LT_SMALLEST(name)};                                      \
+        lt_group_decode_fn *other = NULL;                                                          \
+        if (!groups_fit(s.n_elems, n_elems, group_elems))                                          \
+            other = LT_SMALLEST_GROUPS(name, variant);                                             \
+        else if (policy == STREAM && !can_stream(s, dst))                                          \
+            other = LT_NAME(name, hot_groups);                                                     \
+        if (other != NULL)                                                                         \
+            other(src, dst, n_elems, group_elems, scales);                                         \
+        else                                                                                       \
+            convert_groups(s, policy, DECODE, src, dst, n_elems, group_elems, scales,              \
+                           (lt_prefetch){0}, 0, others);                                           \
+    }
+
+#define LT_DECODE_KERNEL(name, shape_of)                                                           \
+    LT_DECODE_VARIANT(name, hot, HOT, shape_of)                                                    \
+    LT_DECODE_VARIANT(name, stream, STREAM, shape_of)
 
 #endif

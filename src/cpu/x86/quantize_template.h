@@ -105,39 +105,63 @@ LT_INLINE void store_own_i2(uint8_t *dst, vf x[4], lt_store store) {
     v_store_crumbs(dst, v_to_near_bytes(x), store);
 }
 
-#define GROUP_KERNEL(from, from_bytes, to, to_bits)                                                \
+#define GROUP_KERNEL(from, from_bytes, to, to_bits, load, store_own)                               \
+    LT_INLINE void from##_to_##to##_halves(const uint8_t *src, uint8_t *dst, float first,          \
+                                           float second, lt_store store) {                         \
+        vf x[4];                                                                                   \
+        load(src, x);                                                                              \
+        divide_by_scales(x, first, second);                                                        \
+        store_own(dst, x, store);                                                                  \
+    }                                                                                              \
     LT_INLINE void from##_to_##to##_own_step(const uint8_t *src, uint8_t *dst,                     \
                                              const lt_kernel_params *params, lt_store store) {     \
-        vf x[4];                                                                                   \
-        load_##from(src, x);                                                                       \
-        divide_by_scale(x, params->inv_scale);                                                     \
-        store_own_##to(dst, x, store);                                                             \
+        from##_to_##to##_halves(src, dst, params->inv_scale, params->inv_scale, store);            \
     }                                                                                              \
     LT_GROUP_KERNEL(from##_to_##to,                                                                \
                     ((shape){.step = from##_to_##to##_own_step,                                    \
                              .n_elems = STEP_ELEMS,                                                \
                              .src_bytes = from_bytes * STEP_ELEMS,                                 \
                              .dst_bytes = STEP_ELEMS * to_bits / 8}),                              \
-                    (1 << (to_bits - 1)) - 1)
+                    from##_to_##to##_halves, (1 << (to_bits - 1)) - 1)
 
-GROUP_KERNEL(f32, 4, i8, 8)
-GROUP_KERNEL(f32, 4, i4, 4)
-GROUP_KERNEL(f32, 4, i2, 2)
-GROUP_KERNEL(f16, 2, i8, 8)
-GROUP_KERNEL(f16, 2, i4, 4)
-GROUP_KERNEL(bf16, 2, i8, 8)
-GROUP_KERNEL(bf16, 2, i4, 4)
-GROUP_KERNEL(f16, 2, i2, 2)
-GROUP_KERNEL(bf16, 2, i2, 2)
+GROUP_KERNEL(f32, 4, i8, 8, load_f32, store_own_i8)
+GROUP_KERNEL(f32, 4, i4, 4, load_f32, store_own_i4)
+GROUP_KERNEL(f32, 4, i2, 2, load_f32, store_own_i2)
+GROUP_KERNEL(f16, 2, i8, 8, load_f16, store_own_i8)
+GROUP_KERNEL(f16, 2, i4, 4, load_f16, store_own_i4)
+GROUP_KERNEL(f16, 2, i2, 2, load_f16, store_own_i2)
 
-/* Signs need no scale. */
+#if LT_V_BYTES == 64
+
+LT_INLINE void load_bf16_apart(const uint8_t *src, vf x[4]) {
+    LT_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const vi words = v_load(src + i * V_BYTES);
+        x[2 * i] = v_even_bf16(words);
+        x[2 * i + 1] = v_odd_bf16(words);
+    }
+}
+
+GROUP_KERNEL(bf16, 2, i8, 8, load_bf16_apart, v_store_apart_bytes)
+GROUP_KERNEL(bf16, 2, i4, 4, load_bf16_apart, v_store_apart_nibbles)
+GROUP_KERNEL(bf16, 2, i2, 2, load_bf16_apart, v_store_apart_crumbs)
+
+#else
+
+GROUP_KERNEL(bf16, 2, i8, 8, load_bf16, store_own_i8)
+GROUP_KERNEL(bf16, 2, i4, 4, load_bf16, store_own_i4)
+GROUP_KERNEL(bf16, 2, i2, 2, load_bf16, store_own_i2)
+
+#endif
+
+/* Signs need no scale: all groups are one. */
 #define SIGN_GROUP_KERNEL(from, from_bytes)                                                        \
     LT_GROUP_KERNEL(from##_to_i1,                                                                  \
                     ((shape){.step = from##_to_i1_step,                                            \
                              .n_elems = STEP_ELEMS,                                                \
                              .src_bytes = from_bytes * STEP_ELEMS,                                 \
                              .dst_bytes = STEP_ELEMS / 8}),                                        \
-                    0)
+                    NULL, 0)
 
 SIGN_GROUP_KERNEL(f32, 4)
 SIGN_GROUP_KERNEL(f16, 2)

@@ -97,19 +97,30 @@ LT_INLINE void v_store_f16_pair(void *dst, vf a, vf b, lt_store store) {
     v_store(dst, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), store);
 }
 
-/* BF16 in the low half of each lane, the rule of lt_bf16_from_f32. */
-LT_INLINE vi v_to_bf16(vf x) {
+/* BF16 in the high half of each lane, the rule of lt_bf16_from_f32; of numbers: no NaN. */
+LT_INLINE vi v_number_to_bf16(vf x) {
     const vi bits = _mm256_castps_si256(x);
     const vi odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const vi rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-    const vi quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+}
+
+LT_INLINE vi v_to_bf16(vf x) {
+    const vi quiet = _mm256_or_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x400000));
     const vi is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-    return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+    return _mm256_blendv_epi8(v_number_to_bf16(x), quiet, is_nan);
+}
+
+LT_INLINE void v_store_high_halves(void *dst, vi a, vi b, lt_store store) {
+    const vi packed = _mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
+    v_store(dst, _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0)), store);
 }
 
 LT_INLINE void v_store_bf16_pair(void *dst, vf a, vf b, lt_store store) {
-    const vi packed = _mm256_packus_epi32(v_to_bf16(a), v_to_bf16(b));
-    v_store(dst, _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0)), store);
+    v_store_high_halves(dst, v_to_bf16(a), v_to_bf16(b), store);
+}
+
+LT_INLINE void v_store_bf16_numbers(void *dst, vf a, vf b, lt_store store) {
+    v_store_high_halves(dst, v_number_to_bf16(a), v_number_to_bf16(b), store);
 }
 
 /* Codes. */

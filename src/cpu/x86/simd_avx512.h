@@ -112,20 +112,32 @@ LT_INLINE void v_store_f16_pair(void *dst, vf a, vf b, lt_store store) {
     v_store_half((__m256i *)dst + 1, _mm512_maskz_cvtps_ph(0xffff, b, TO_NEAREST), store);
 }
 
-/* BF16 in the high half of each lane, the rule of lt_bf16_from_f32. */
-LT_INLINE vi v_to_bf16(vf x) {
+/* BF16 in the high half of each lane, the rule of lt_bf16_from_f32; of numbers: no NaN. */
+LT_INLINE vi v_number_to_bf16(vf x) {
     const vi bits = _mm512_castps_si512(x);
     const vi odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const vi rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
 }
 
-LT_INLINE void v_store_bf16_pair(void *dst, vf a, vf b, lt_store store) {
+LT_INLINE vi v_to_bf16(vf x) {
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(v_number_to_bf16(x), is_nan, _mm512_castps_si512(x),
+                                _mm512_set1_epi32(0x400000));
+}
+
+LT_INLINE void v_store_high_halves(void *dst, vi a, vi b, lt_store store) {
     const vi high_halves =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    v_store(dst, _mm512_permutex2var_epi16(v_to_bf16(a), high_halves, v_to_bf16(b)), store);
+    v_store(dst, _mm512_permutex2var_epi16(a, high_halves, b), store);
+}
+
+LT_INLINE void v_store_bf16_pair(void *dst, vf a, vf b, lt_store store) {
+    v_store_high_halves(dst, v_to_bf16(a), v_to_bf16(b), store);
+}
+
+LT_INLINE void v_store_bf16_numbers(void *dst, vf a, vf b, lt_store store) {
+    v_store_high_halves(dst, v_number_to_bf16(a), v_number_to_bf16(b), store);
 }
 
 /* Codes. */
@@ -209,6 +221,49 @@ LT_INLINE void v_store_crumbs(void *dst, vi bytes, lt_store store) {
         _mm_stream_si128((__m128i *)dst, bits);
     else
         _mm_storeu_si128((__m128i *)dst, bits);
+}
+
+/* Of vectors that hold the even and the odd ones of 32 elements, and those of 32 more, none beyond
+ * 2^31 or NaN: codes as v_to_near_bytes makes them, in bytes, or their low 4 or 2 bits, packed.
+ * That takes fewer shuffles than elements in order do. */
+
+LT_INLINE void v_store_apart_bytes(void *dst, const vf x[4], lt_store store) {
+    const vi order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    vi words[2];
+    LT_UNROLL
+    for (int i = 0; i < 2; i++)
+        words[i] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_cvtps_epi32(x[2 * i]),
+                                           _mm512_slli_epi32(_mm512_cvtps_epi32(x[2 * i + 1]), 16));
+    v_store(dst, _mm512_permutexvar_epi64(order, _mm512_packs_epi16(words[0], words[1])), store);
+}
+
+/* In the low byte of each lane: n bits of the even element below those of the odd one. */
+LT_INLINE vi v_join_apart(const vf x[2], int n) {
+    enum { A_AND_B_OR_C = 0xea };
+    const vi odd = _mm512_madd_epi16(_mm512_cvtps_epi32(x[1]), _mm512_set1_epi32(1 << n));
+    return _mm512_ternarylogic_epi32(_mm512_cvtps_epi32(x[0]), _mm512_set1_epi32((1 << n) - 1), odd,
+                                     A_AND_B_OR_C);
+}
+
+LT_INLINE void v_store_apart_nibbles(void *dst, const vf x[4], lt_store store) {
+    const __m128i low = _mm512_cvtepi32_epi8(v_join_apart(x, 4));
+    const __m128i high = _mm512_cvtepi32_epi8(v_join_apart(x + 2, 4));
+    v_store_half(dst, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), store);
+}
+
+LT_INLINE __m128i v_apart_crumbs(const vf x[2]) {
+    enum { B_WHERE_A_ELSE_C = 0xca };
+    const vi fours = v_join_apart(x, 2);
+    return _mm512_cvtepi64_epi8(_mm512_ternarylogic_epi64(
+        _mm512_set1_epi64(15), fours, _mm512_srli_epi64(fours, 28), B_WHERE_A_ELSE_C));
+}
+
+LT_INLINE void v_store_apart_crumbs(void *dst, const vf x[4], lt_store store) {
+    const __m128i all = _mm_unpacklo_epi64(v_apart_crumbs(x), v_apart_crumbs(x + 2));
+    if (store == LT_STORE_STREAM)
+        _mm_stream_si128((__m128i *)dst, all);
+    else
+        _mm_storeu_si128((__m128i *)dst, all);
 }
 
 /* One bit an element: 1 unless x < 0. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Statistics by blocks of 64 elements: NAME_begin, NAME_block, NAME_rest for the fewer elements
- * that may come last, and NAME_end, on sums of type NAME_sums. A last vector is filled up with
- * zeros, which change neither statistic.
+/* Statistics by blocks of 64 elements: NAME_begin, NAME_block, NAME_half for half a block and
+ * NAME_rest for fewer elements, which come last, and NAME_end, on sums of type NAME_sums. A last
+ * vector is filled up with zeros, which change neither statistic.
  *
  * Parameters: the including file has included one of simd_*.h. */
 #ifndef LT_CPU_X86_STAT_BLOCKS_TEMPLATE_H
@@ -32,6 +32,11 @@ LT_INLINE const uint8_t *fill_vector(uint8_t vector[V_BYTES], const uint8_t *src
     LT_INLINE void name##_block(name##_sums *sums, const uint8_t *in) {                            \
         LT_UNROLL                                                                                  \
         for (int i = 0; i < (n_vectors); i++)                                                      \
+            sums->of[i] = add(sums->of[i], in + i * (vector_elems) * (elem_bytes));                \
+    }                                                                                              \
+    LT_INLINE void name##_half(name##_sums *sums, const uint8_t *in) {                             \
+        LT_UNROLL                                                                                  \
+        for (int i = 0; i < (n_vectors) / 2; i++)                                                  \
             sums->of[i] = add(sums->of[i], in + i * (vector_elems) * (elem_bytes));                \
     }                                                                                              \
     LT_INLINE void name##_rest(name##_sums *sums, const uint8_t *in, size_t n_elems) {             \
@@ -109,14 +114,20 @@ LT_INLINE void abssum_bf16_begin(abssum_bf16_sums *sums) {
         sums->of[i] = v_set1(0);
 }
 
+/* The first half of a block, or, with the sums behind its own, the second. */
+LT_INLINE void add_apart_bf16(vf sum[2], const uint8_t *in) {
+    const vi words = v_load(in);
+    sum[0] = v_add_to_sum(sum[0], v_abs(v_even_bf16(words)));
+    sum[1] = v_add_to_sum(sum[1], v_abs(v_odd_bf16(words)));
+}
+
+LT_INLINE void abssum_bf16_half(abssum_bf16_sums *sums, const uint8_t *in) {
+    add_apart_bf16(sums->of, in);
+}
+
 LT_INLINE void abssum_bf16_block(abssum_bf16_sums *sums, const uint8_t *in) {
-    LT_UNROLL
-    for (int half = 0; half < 2; half++) {
-        vf *sum = &sums->of[2 * half];
-        const vi words = v_load(in + half * V_BYTES);
-        sum[0] = v_add_to_sum(sum[0], v_abs(v_even_bf16(words)));
-        sum[1] = v_add_to_sum(sum[1], v_abs(v_odd_bf16(words)));
-    }
+    add_apart_bf16(sums->of, in);
+    add_apart_bf16(sums->of + 2, in + V_BYTES);
 }
 
 LT_INLINE void abssum_bf16_rest(abssum_bf16_sums *sums, const uint8_t *in, size_t n_elems) {

@@ -13,16 +13,18 @@ enum { FOLDED_GROUPS = 4 };
 typedef vi join_fn(vi a, vi b);
 
 /* Element i of the result is what the lanes of v[i] come to, joined by halves: 8 with 8, and so on.
- */
+ * Blending takes any of the units, shuffling two of them. */
 LT_INLINE __m128i fold_four(join_fn *join, const vi v[FOLDED_GROUPS]) {
-    const vi ab =
-        join(_mm512_shuffle_i64x2(v[0], v[1], 0x44), _mm512_shuffle_i64x2(v[0], v[1], 0xee));
-    const vi cd =
-        join(_mm512_shuffle_i64x2(v[2], v[3], 0x44), _mm512_shuffle_i64x2(v[2], v[3], 0xee));
-    vi all = join(_mm512_shuffle_i64x2(ab, cd, 0x88), _mm512_shuffle_i64x2(ab, cd, 0xdd));
+    const vi seconds = _mm512_setr_epi64(2, 3, 8, 9, 6, 7, 12, 13); /* 128-bit lanes 1 4 3 6 */
+    const vi ab = join(_mm512_mask_blend_epi64(0xf0, v[0], v[1]),
+                       _mm512_shuffle_i64x2(v[0], v[1], _MM_SHUFFLE(1, 0, 3, 2)));
+    const vi cd = join(_mm512_mask_blend_epi64(0xf0, v[2], v[3]),
+                       _mm512_shuffle_i64x2(v[2], v[3], _MM_SHUFFLE(1, 0, 3, 2)));
+    vi all =
+        join(_mm512_mask_blend_epi64(0xcc, ab, cd), _mm512_permutex2var_epi64(ab, seconds, cd));
     all = join(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
     all = join(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
-    const vi firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    const vi firsts = _mm512_setr_epi32(0, 8, 4, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     return _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, all));
 }
 
@@ -50,37 +52,51 @@ LT_INLINE __m128i max_of_words(__m128i folded) {
 }
 
 /* What is left of a group's lanes when its vectors have been joined: one vector, or, of elements
- * that are kept apart, two. NAME_keep(sums, kept, i) does so for group i of four; NAME_fold(kept)
- * gives their statistics. */
+ * that are kept apart, two. NAME_keep(sums, kept, i) does so for group i of four,
+ * NAME_keep_half(in, kept, i) for one that is half a block; NAME_fold(kept) gives their statistics.
+ */
 typedef struct four_groups {
     vi of[FOLDED_GROUPS];
     vi odd[FOLDED_GROUPS];
 } four_groups;
 
-#define FOLD_MAX(name, join, stats_of)                                                             \
+#define FOLD_MAX(name, join, half_of, stats_of)                                                    \
     LT_INLINE void name##_keep(const name##_sums *sums, four_groups *kept, int i) {                \
-        kept->of[i] = name##_join(sums);                                                           \
+        vi max = sums->of[0];                                                                      \
+        LT_UNROLL                                                                                  \
+        for (size_t k = 1; k < sizeof sums->of / sizeof max; k++)                                  \
+            max = join(max, sums->of[k]);                                                          \
+        kept->of[i] = max;                                                                         \
+    }                                                                                              \
+    LT_INLINE void name##_keep_half(const uint8_t *in, four_groups *kept, int i) {                 \
+        kept->of[i] = half_of;                                                                     \
     }                                                                                              \
     LT_INLINE __m128 name##_fold(const four_groups *kept) {                                        \
         const __m128i most = fold_four(join, kept->of);                                            \
         return stats_of;                                                                           \
     }
 
-FOLD_MAX(absmax_f32, join_max_32, _mm_castsi128_ps(most))
-FOLD_MAX(absmax_f16, join_max_16,
+FOLD_MAX(absmax_f32, join_max_32, absmax_f32_add(absmax_f32_add(v_zero(), in), in + V_BYTES),
+         _mm_castsi128_ps(most))
+FOLD_MAX(absmax_f16, join_max_16, absmax_f16_add(v_zero(), in),
          _mm_cvtph_ps(_mm_packus_epi32(max_of_words(most), _mm_setzero_si128())))
-FOLD_MAX(absmax_bf16, join_max_16, _mm_castsi128_ps(_mm_slli_epi32(max_of_words(most), 16)))
+FOLD_MAX(absmax_bf16, join_max_16, absmax_bf16_add(v_zero(), in),
+         _mm_castsi128_ps(_mm_slli_epi32(max_of_words(most), 16)))
 
-#define FOLD_SUM(name)                                                                             \
+#define FOLD_SUM(name, load, vector_bytes)                                                         \
     LT_INLINE void name##_keep(name##_sums *sums, four_groups *kept, int i) {                      \
         kept->of[i] = _mm512_castps_si512(join_lanes(sums->of));                                   \
+    }                                                                                              \
+    LT_INLINE void name##_keep_half(const uint8_t *in, four_groups *kept, int i) {                 \
+        kept->of[i] =                                                                              \
+            _mm512_castps_si512(v_add(v_abs(load(in)), v_abs(load(in + (vector_bytes)))));         \
     }                                                                                              \
     LT_INLINE __m128 name##_fold(const four_groups *kept) {                                        \
         return _mm_castsi128_ps(fold_four(join_sums, kept->of));                                   \
     }
 
-FOLD_SUM(abssum_f32)
-FOLD_SUM(abssum_f16)
+FOLD_SUM(abssum_f32, v_load_f32, V_BYTES)
+FOLD_SUM(abssum_f16, v_load_f16, V_BYTES / 2)
 
 LT_INLINE void abssum_bf16_keep(const abssum_bf16_sums *sums, four_groups *kept, int i) {
     vf joined[2];
@@ -89,29 +105,48 @@ LT_INLINE void abssum_bf16_keep(const abssum_bf16_sums *sums, four_groups *kept,
     kept->odd[i] = _mm512_castps_si512(joined[1]);
 }
 
+LT_INLINE void abssum_bf16_keep_half(const uint8_t *in, four_groups *kept, int i) {
+    const vi words = v_load(in);
+    kept->of[i] = _mm512_castps_si512(v_abs(v_even_bf16(words)));
+    kept->odd[i] = _mm512_castps_si512(v_abs(v_odd_bf16(words)));
+}
+
 LT_INLINE __m128 abssum_bf16_fold(const four_groups *kept) {
     return _mm_add_ps(_mm_castsi128_ps(fold_four(join_sums, kept->of)),
                       _mm_castsi128_ps(fold_four(join_sums, kept->odd)));
 }
 
-/* NAME_many: the statistics of groups of whole blocks, as many as are fours of them, of those in
- * n_elems elements; returns how many. */
+/* Of what a group is made: of blocks, of half a block, or of blocks and a half. */
+typedef enum makeup { BLOCKS, ONE_HALF, BLOCKS_AND_HALF } makeup;
+
+/* NAME_many: the statistics of groups of whole halves of blocks, as many as are fours of them, of
+ * those in n_elems elements; returns how many. */
 #define STAT_GROUPS(name, elem_bytes)                                                              \
-    LT_INLINE size_t name##_many(const uint8_t *in, size_t n_elems, size_t group_elems,            \
-                                 float *stats, lines which, lt_prefetch *ahead) {                  \
+    LT_INLINE size_t name##_fours(const uint8_t *in, size_t n_elems, size_t group_elems,           \
+                                  makeup made_of, float *stats, lines which, lt_prefetch *ahead) { \
+        enum { BLOCK_BYTES = BLOCK_ELEMS * (elem_bytes) };                                         \
         size_t done = 0;                                                                           \
-        if (group_elems % BLOCK_ELEMS != 0)                                                        \
-            return 0;                                                                              \
         for (; n_elems >= FOLDED_GROUPS * group_elems; n_elems -= FOLDED_GROUPS * group_elems) {   \
             four_groups kept;                                                                      \
+            for (int i = 0; made_of != BLOCKS && i < FOLDED_GROUPS / 2; i++)                       \
+                prefetch_block(which, ahead, in, BLOCK_BYTES);                                     \
             LT_UNROLL                                                                              \
             for (int i = 0; i < FOLDED_GROUPS; i++) {                                              \
                 name##_sums sums;                                                                  \
+                if (made_of == ONE_HALF) {                                                         \
+                    name##_keep_half(in, &kept, i);                                                \
+                    in += BLOCK_BYTES / 2;                                                         \
+                    continue;                                                                      \
+                }                                                                                  \
                 name##_begin(&sums);                                                               \
-                for (size_t k = 0; k < group_elems; k += BLOCK_ELEMS) {                            \
-                    prefetch_block(which, ahead, in, BLOCK_ELEMS *(elem_bytes));                   \
+                for (size_t k = BLOCK_ELEMS; k <= group_elems; k += BLOCK_ELEMS) {                 \
+                    prefetch_block(which, ahead, in, BLOCK_BYTES);                                 \
                     name##_block(&sums, in);                                                       \
-                    in += BLOCK_ELEMS * (elem_bytes);                                              \
+                    in += BLOCK_BYTES;                                                             \
+                }                                                                                  \
+                if (made_of == BLOCKS_AND_HALF) {                                                  \
+                    name##_half(&sums, in);                                                        \
+                    in += BLOCK_BYTES / 2;                                                         \
                 }                                                                                  \
                 name##_keep(&sums, &kept, i);                                                      \
             }                                                                                      \
@@ -119,6 +154,14 @@ LT_INLINE __m128 abssum_bf16_fold(const four_groups *kept) {
             done += FOLDED_GROUPS;                                                                 \
         }                                                                                          \
         return done;                                                                               \
+    }                                                                                              \
+    LT_INLINE size_t name##_many(const uint8_t *in, size_t n_elems, size_t group_elems,            \
+                                 float *stats, lines which, lt_prefetch *ahead) {                  \
+        if (group_elems % BLOCK_ELEMS == 0)                                                        \
+            return name##_fours(in, n_elems, group_elems, BLOCKS, stats, which, ahead);            \
+        if (group_elems == BLOCK_ELEMS / 2)                                                        \
+            return name##_fours(in, n_elems, BLOCK_ELEMS / 2, ONE_HALF, stats, which, ahead);      \
+        return name##_fours(in, n_elems, group_elems, BLOCKS_AND_HALF, stats, which, ahead);       \
     }
 
 #endif

@@ -86,39 +86,61 @@ LT_INLINE void pack_planes(const planes *p, vi order, uint8_t *dst, size_t n_ele
                                 pack_step_of_planes(used, negative, order));
 }
 
-/* What tells codes: the inverse of the scale, or one less than the least magnitude whose code is
- * not 0, in each word. */
+/* What tells a group's codes: the inverse of the scale, or the greatest magnitude of 16 bits whose
+ * code is 0. */
 typedef union trit_rule {
-    vf inverse;
-    vi below;
+    float inverse;
+    uint32_t below;
 } trit_rule;
+
+/* As many as are found at once: at least of the groups that a chunk can touch. */
+enum { RULES = (PLANES_ELEMS / LATHE_GROUP_MULTIPLE / V_FLOATS + 1) * V_FLOATS };
 
 /* The least F32, as bits, whose product with the inverse rounds to more than 1/2; more than those
  * of infinity if there is none. It is at most two numbers above 1/2 over the inverse, rounded:
  * their product is then above 1/2 by more than half a unit in its last place. */
-LT_INLINE uint32_t least_used(float inverse) {
-    if (!(inverse > 0))
-        return 0x7fc00000;
-    const uint32_t near = lt_f32_bits(0.5f / inverse);
-    const uint32_t first = !(lt_f32_from_bits(near) * inverse > 0.5f);
-    const uint32_t second = !(lt_f32_from_bits(near + 1) * inverse > 0.5f);
-    return near + first + (first & second); /* beyond infinity nothing rises */
+LT_INLINE vi least_used(vf inverse) {
+    const vf half = v_set1(0.5f);
+    const vi one = _mm512_set1_epi32(1);
+    vi least = _mm512_castps_si512(_mm512_div_ps(half, inverse));
+    LT_UNROLL
+    for (int i = 0; i < 2; i++) { /* beyond infinity nothing rises */
+        const vf product = v_mul(_mm512_castsi512_ps(least), inverse);
+        least = _mm512_mask_add_epi32(least, _mm512_cmp_ps_mask(product, half, _CMP_NGT_UQ), least,
+                                      one);
+    }
+    const __mmask16 is_scale = _mm512_cmp_ps_mask(inverse, v_set1(0), _CMP_GT_OQ);
+    return _mm512_mask_mov_epi32(_mm512_set1_epi32(0x7fc00000), is_scale, least);
 }
 
-LT_INLINE trit_rule f32_rule(float inverse) {
-    return (trit_rule){.inverse = v_set1(inverse)};
+/* At most V_FLOATS of n inverses. */
+LT_INLINE vf load_inverses(const float *inverses, size_t n) {
+    const __mmask16 are_there = (__mmask16)(n < V_FLOATS ? (1u << n) - 1 : 0xffff);
+    return _mm512_maskz_loadu_ps(are_there, inverses);
 }
 
-LT_INLINE trit_rule f16_rule(float inverse) {
+/* Rules of n groups, which are not their inverses. */
+typedef void rules_fn(const float *inverses, size_t n, trit_rule *rules);
+
+LT_INLINE void store_below(trit_rule *rules, vi least) {
+    v_store(rules, _mm512_sub_epi32(least, _mm512_set1_epi32(1)), LT_STORE_PLAIN);
+}
+
+LT_INLINE void f16_rules(const float *inverses, size_t n, trit_rule *rules) {
     enum { UPWARDS = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC };
-    const __m128 least = _mm_castsi128_ps(_mm_cvtsi32_si128((int)least_used(inverse)));
-    const __m128i words = _mm_sub_epi16(_mm_cvtps_ph(least, UPWARDS), _mm_set1_epi16(1));
-    return (trit_rule){.below = _mm512_broadcastw_epi16(words)};
+    for (size_t i = 0; i < n; i += V_FLOATS) {
+        const vf least = _mm512_castsi512_ps(least_used(load_inverses(inverses + i, n - i)));
+        const __m256i words = _mm512_maskz_cvtps_ph(0xffff, least, UPWARDS);
+        store_below(rules + i, _mm512_cvtepu16_epi32(words));
+    }
 }
 
-LT_INLINE trit_rule bf16_rule(float inverse) {
-    const uint32_t least = (least_used(inverse) + 0xffff) >> 16;
-    return (trit_rule){.below = _mm512_set1_epi16((short)(least - 1))};
+LT_INLINE void bf16_rules(const float *inverses, size_t n, trit_rule *rules) {
+    for (size_t i = 0; i < n; i += V_FLOATS) {
+        const vi least = least_used(load_inverses(inverses + i, n - i));
+        const vi upwards = _mm512_add_epi32(least, _mm512_set1_epi32(0xffff));
+        store_below(rules + i, _mm512_srli_epi32(upwards, 16));
+    }
 }
 
 LT_INLINE void store_bits(uint8_t *dst, __mmask64 bits) {
@@ -126,24 +148,27 @@ LT_INLINE void store_bits(uint8_t *dst, __mmask64 bits) {
     memcpy(dst, &word, sizeof word);
 }
 
+/* Rules of the two halves of a block. */
+typedef struct block_rules {
+    trit_rule of[2];
+} block_rules;
+
 /* Makes the bits of a block. `any`: of elements that may be anything, while others are finite, and
  * no product is above 2^31. */
-typedef void block_fn(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+typedef void block_fn(const uint8_t *src, block_rules rules, bool any, uint8_t *used,
                       uint8_t *negative);
 
-LT_INLINE void f32_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+LT_INLINE void f32_block(const uint8_t *src, block_rules rules, bool any, uint8_t *used,
                          uint8_t *negative) {
     vf x[4];
     load_f32(src, x);
-    LT_UNROLL
-    for (int i = 0; i < 4; i++)
-        x[i] = v_mul(x[i], rule.inverse);
+    divide_by_scales(x, rules.of[0].inverse, rules.of[1].inverse);
     const vi codes = any ? v_to_code_bytes(x, v_set1(1)) : v_to_near_bytes(x);
     store_bits(used, _mm512_test_epi8_mask(codes, codes));
     store_bits(negative, _mm512_movepi8_mask(codes));
 }
 
-LT_INLINE void words_block(const uint8_t *src, trit_rule rule, bool any, short infinity,
+LT_INLINE void words_block(const uint8_t *src, block_rules rules, bool any, short infinity,
                            uint8_t *used, uint8_t *negative) {
     const vi bits = _mm512_set1_epi16(0x7fff);
     const vi a = v_load(src);
@@ -157,36 +182,37 @@ LT_INLINE void words_block(const uint8_t *src, trit_rule rule, bool any, short i
             second = _mm512_maskz_mov_epi16(_mm512_cmple_epu16_mask(second, most), second);
         }
     }
-    const vi above = _mm512_packus_epi16(_mm512_subs_epu16(first, rule.below),
-                                         _mm512_subs_epu16(second, rule.below));
+    const vi above =
+        _mm512_packus_epi16(_mm512_subs_epu16(first, _mm512_set1_epi16((short)rules.of[0].below)),
+                            _mm512_subs_epu16(second, _mm512_set1_epi16((short)rules.of[1].below)));
     store_bits(used, _mm512_test_epi8_mask(above, above));
     store_bits(negative, _mm512_movepi8_mask(_mm512_packs_epi16(a, b)));
 }
 
-LT_INLINE void f16_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+LT_INLINE void f16_block(const uint8_t *src, block_rules rules, bool any, uint8_t *used,
                          uint8_t *negative) {
-    words_block(src, rule, any, 0x7c00, used, negative);
+    words_block(src, rules, any, 0x7c00, used, negative);
 }
 
-LT_INLINE void bf16_block(const uint8_t *src, trit_rule rule, bool any, uint8_t *used,
+LT_INLINE void bf16_block(const uint8_t *src, block_rules rules, bool any, uint8_t *used,
                           uint8_t *negative) {
-    words_block(src, rule, any, 0x7f80, used, negative);
+    words_block(src, rules, any, 0x7f80, used, negative);
 }
 
 /* A kind of float. */
 typedef struct trit_source {
-    trit_rule (*rule_of)(float inverse);
+    rules_fn *rules; /* NULL: the inverses are */
     block_fn *block;
     size_t elem_bytes;
     const uint8_t *order;
 } trit_source;
 
 /* What is left of the last group, or of the elements. */
-LT_INLINE void last_block(trit_source from, const uint8_t *src, size_t n_elems, trit_rule rule,
+LT_INLINE void last_block(trit_source from, const uint8_t *src, size_t n_elems, block_rules rules,
                           bool any, uint8_t *used, uint8_t *negative) {
     _Alignas(64) uint8_t in[BLOCK * sizeof(float)] = {0}; /* zeros give code 0 */
     memcpy(in, src, n_elems * from.elem_bytes);
-    from.block(in, rule, any, used, negative);
+    from.block(in, rules, any, used, negative);
 }
 
 /* What a kernel prefetches: nothing, beside what it reads, or ahead of itself, with or without what
@@ -213,39 +239,96 @@ LT_INLINE void fetch_block(fetch *f, const uint8_t *src, const uint8_t *dst, siz
     }
 }
 
-/* Each group but the last one is whole blocks. */
+/* Where an encoder is: the rule of the group that comes next, and what is left of it. */
+typedef struct trit_walk {
+    const trit_rule *rule;
+    size_t group_elems;
+    size_t of_group;
+} trit_walk;
+
+LT_INLINE trit_rule walk_half(trit_walk *walk) {
+    const size_t half = BLOCK / 2;
+    if (walk->of_group == 0) {
+        walk->rule++;
+        walk->of_group = walk->group_elems;
+    }
+    walk->of_group -= walk->of_group < half ? walk->of_group : half;
+    return *walk->rule;
+}
+
+/* The planes of a chunk. Each group but the last one is whole halves of blocks. */
+LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, const uint8_t *src,
+                                     const uint8_t *dst, size_t n_elems, trit_walk walk,
+                                     planes *p) {
+    for (size_t done = 0; done < n_elems; done += BLOCK, src += BLOCK * from.elem_bytes) {
+        const size_t left = n_elems - done;
+        block_rules rules = {.of = {walk_half(&walk)}};
+        rules.of[1] = left > BLOCK / 2 ? walk_half(&walk) : rules.of[0];
+        if (left < BLOCK) {
+            last_block(from, src, left, rules, any, p->used + done / 8, p->negative + done / 8);
+            return;
+        }
+        fetch_block(f, src, dst + done / LATHE_BITNET158_PER_BYTE, BLOCK * from.elem_bytes);
+        from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
+    }
+}
+
+/* The same where each group but the last one is whole blocks. */
+LT_INLINE void make_planes(trit_source from, bool any, fetch *f, const uint8_t *src,
+                           const uint8_t *dst, size_t n_elems, trit_walk walk, planes *p) {
+    for (size_t done = 0; done < n_elems;) {
+        const block_rules rules = {.of = {*walk.rule, *walk.rule}};
+        const size_t left = n_elems - done;
+        const size_t end = done + (left < walk.of_group ? left : walk.of_group);
+        for (; end - done >= BLOCK; done += BLOCK, src += BLOCK * from.elem_bytes) {
+            fetch_block(f, src, dst + done / LATHE_BITNET158_PER_BYTE, BLOCK * from.elem_bytes);
+            from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
+        }
+        if (done < end) {
+            last_block(from, src, end - done, rules, any, p->used + done / 8,
+                       p->negative + done / 8);
+            return;
+        }
+        walk.rule++;
+        walk.of_group = walk.group_elems;
+    }
+}
+
+/* Groups that n_elems elements touch, of which the first has `of_group` left. */
+LT_INLINE size_t groups_of(size_t n_elems, size_t of_group, size_t group_elems) {
+    return n_elems <= of_group ? 1 : 1 + (n_elems - of_group + group_elems - 1) / group_elems;
+}
+
 LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8_t *src,
                                 uint8_t *dst, size_t n_elems, size_t group_elems,
                                 const float *inverses) {
     const vi order = v_load(from.order);
-    const size_t block_bytes = BLOCK * from.elem_bytes;
+    const bool by_halves = !groups_fit(BLOCK, n_elems, group_elems);
     planes p;
-    trit_rule rule = from.rule_of(0);
-    size_t of_group = 0; /* that are left of it */
+    trit_rule rules[RULES];
+    size_t n_rules = 0; /* that are known, from that of the next element on */
+    trit_walk walk = {(const trit_rule *)(const void *)inverses, group_elems, group_elems};
     while (n_elems > 0) {
         const size_t n_chunk = n_elems < PLANES_ELEMS ? n_elems : PLANES_ELEMS;
-        for (size_t done = 0; done < n_chunk;) {
-            if (of_group == 0) {
-                rule = from.rule_of(*inverses++);
-                of_group = group_elems;
-            }
-            const size_t n = n_chunk - done < of_group ? n_chunk - done : of_group;
-            const size_t end = done + n;
-            for (; end - done >= BLOCK; done += BLOCK) {
-                fetch_block(&f, src, dst + done / LATHE_BITNET158_PER_BYTE, block_bytes);
-                from.block(src, rule, any, p.used + done / 8, p.negative + done / 8);
-                src += block_bytes;
-            }
-            if (done < end) {
-                last_block(from, src, end - done, rule, any, p.used + done / 8,
-                           p.negative + done / 8);
-                done = end;
-            }
-            of_group -= n;
+        if (from.rules != NULL && n_rules < groups_of(n_chunk, walk.of_group, group_elems)) {
+            const size_t n_left = groups_of(n_elems, walk.of_group, group_elems);
+            n_rules = n_left < RULES ? n_left : RULES;
+            from.rules(inverses, n_rules, rules);
+            walk.rule = rules;
         }
+        if (by_halves)
+            make_planes_by_halves(from, any, &f, src, dst, n_chunk, walk, &p);
+        else
+            make_planes(from, any, &f, src, dst, n_chunk, walk, &p);
         /* The last byte may want bits behind them. */
         memset(p.used + (n_chunk + BLOCK - 1) / BLOCK * (BLOCK / 8), 0, BLOCK / 8);
         pack_planes(&p, order, dst, n_chunk);
+        const size_t n_ended = groups_of(n_chunk + 1, walk.of_group, group_elems) - 1;
+        walk.of_group += n_ended * group_elems - n_chunk;
+        walk.rule += n_ended;
+        inverses += n_ended;
+        n_rules -= n_ended;
+        src += n_chunk * from.elem_bytes;
         dst += n_chunk / LATHE_BITNET158_PER_BYTE;
         n_elems -= n_chunk;
     }
@@ -263,11 +346,7 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
                                          size_t group_elems, const float *inv_scales,              \
                                          lt_prefetch ahead) {                                      \
         const fetch f = {.which = fetching_of, .beside = ahead};                                   \
-        lt_group_encode_fn *const smallest = LT_SMALLEST_GROUPS(name, variant);                    \
-        if (groups_fit(BLOCK, n_elems, group_elems))                                               \
-            encode_by_planes(from, false, f, src, dst, n_elems, group_elems, inv_scales);          \
-        else                                                                                       \
-            smallest(src, dst, n_elems, group_elems, inv_scales, ahead);                           \
+        encode_by_planes(from, false, f, src, dst, n_elems, group_elems, inv_scales);              \
     }
 
 #define PLANES_KERNELS(name, from)                                                                 \
@@ -277,9 +356,9 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
     PLANES_GROUPS(name, from, hot, FETCH_NONE)                                                     \
     PLANES_GROUPS(name, from, stream, FETCH_BESIDE)
 
-#define F32_TRITS ((trit_source){f32_rule, f32_block, sizeof(float), plane_in_order})
-#define F16_TRITS ((trit_source){f16_rule, f16_block, sizeof(uint16_t), plane_by_lanes})
-#define BF16_TRITS ((trit_source){bf16_rule, bf16_block, sizeof(uint16_t), plane_by_lanes})
+#define F32_TRITS ((trit_source){NULL, f32_block, sizeof(float), plane_in_order})
+#define F16_TRITS ((trit_source){f16_rules, f16_block, sizeof(uint16_t), plane_by_lanes})
+#define BF16_TRITS ((trit_source){bf16_rules, bf16_block, sizeof(uint16_t), plane_by_lanes})
 
 PLANES_KERNELS(f32_to_bitnet158, F32_TRITS)
 PLANES_KERNELS(f16_to_bitnet158, F16_TRITS)

@@ -23,10 +23,15 @@ LT_INLINE void load_bf16(const uint8_t *src, vf x[4]) {
         x[i] = v_load_bf16(src + i * (V_BYTES / 2));
 }
 
-LT_INLINE void divide_by_scale(vf x[4], float inv_scale) {
+/* The first half of a step by one scale, the second by another. */
+LT_INLINE void divide_by_scales(vf x[4], float first, float second) {
     LT_UNROLL
     for (int i = 0; i < 4; i++)
-        x[i] = v_mul(x[i], v_set1(inv_scale));
+        x[i] = v_mul(x[i], v_set1(i < 2 ? first : second));
+}
+
+LT_INLINE void divide_by_scale(vf x[4], float inv_scale) {
+    divide_by_scales(x, inv_scale, inv_scale);
 }
 
 /* Stores come in pairs of vectors, because a pair of narrowed vectors fills one. */
