@@ -83,6 +83,18 @@ static void sum_up(const bench_acts *acts, size_t n, double (*seconds)[BENCH_MOS
     }
 }
 
+/* Seconds of a round. Where it takes many of them, one comes first that is not timed: it finds in
+ * the caches what the act before it has left there. */
+static lathe_status time_act(const bench_acts *acts, size_t act, uint64_t rounds, double *seconds) {
+    lathe_status status = rounds > 1 ? run_act(acts, act, 1) : LATHE_OK;
+    if (status == LATHE_OK) {
+        const uint64_t start_ns = cli_now_ns();
+        status = run_act(acts, act, rounds);
+        *seconds = bench_seconds_since(start_ns) / (double)rounds;
+    }
+    return status;
+}
+
 lathe_status bench_measure(const bench_acts *acts, uint64_t n_repeats, bench_times *times) {
     double seconds[BENCH_MOST_ACTS][BENCH_MOST_REPEATS];
     uint64_t rounds[BENCH_MOST_ACTS];
@@ -94,9 +106,7 @@ lathe_status bench_measure(const bench_acts *acts, uint64_t n_repeats, bench_tim
     for (size_t i = 0; i < n && status == LATHE_OK; i++) {
         for (size_t turn = 0; turn < acts->n && status == LATHE_OK; turn++) {
             const size_t act = (i + turn + 1) % acts->n;
-            const uint64_t start_ns = cli_now_ns();
-            status = run_act(acts, act, rounds[act]);
-            seconds[act][i] = bench_seconds_since(start_ns) / (double)rounds[act];
+            status = time_act(acts, act, rounds[act], &seconds[act][i]);
         }
     }
     if (status == LATHE_OK) {

@@ -241,7 +241,12 @@ static uint64_t checked_step(const conversion *c) {
     if (c->survey || c->pass->strict || c->quality != NULL) {
         return LT_TILE;
     }
-    return c->check_bytes ? 16 * LT_TILE : UINT64_MAX; /* 8 KiB of BITNET158 */
+    if (!c->check_bytes) {
+        return UINT64_MAX;
+    }
+    /* Groups are decoded many at once where they end with a byte. */
+    const lt_layout *src = &c->pass->src;
+    return lt_min(lt_max(4 * LT_TILE, src->scale_elems * src->unit_elems), 16 * LT_TILE);
 }
 
 /* Converts columns [col, col + n_cols) of a row, with the scales in place. */

@@ -44,9 +44,23 @@ LT_INLINE size_t part_bytes(size_t n_elems, size_t step_bytes, size_t step_elems
     return (n_elems * step_bytes + step_elems - 1) / step_elems;
 }
 
+/* Copies results to dst, whole lines of them past the cache where stores stream; dst begins a line
+ * then. */
+LT_INLINE void copy_results(uint8_t *dst, const uint8_t *results, size_t n_bytes, lt_store store) {
+    size_t done = 0;
+    if (store == LT_STORE_STREAM) {
+        for (; n_bytes - done >= CACHE_LINE; done += CACHE_LINE) {
+            LT_UNROLL
+            for (size_t i = done; i < done + CACHE_LINE; i += V_BYTES)
+                v_store(dst + i, v_load(results + i), store);
+        }
+    }
+    memcpy(dst + done, results + done, n_bytes - done);
+}
+
 /* n_elems is above 0 and at most a step. */
 LT_INLINE void convert_part(shape s, const uint8_t *src, uint8_t *dst, size_t n_elems,
-                            const lt_kernel_params *params) {
+                            const lt_kernel_params *params, lt_store store) {
     _Alignas(64) uint8_t in[STEP_MAX_BYTES];
     _Alignas(64) uint8_t out[STEP_MAX_BYTES];
     const size_t n_dst = part_bytes(n_elems, s.dst_bytes, s.n_elems);
@@ -56,7 +70,7 @@ LT_INLINE void convert_part(shape s, const uint8_t *src, uint8_t *dst, size_t n_
     s.step(in, out, params, LT_STORE_PLAIN);
     if (s.clear_unused_bits && n_elems % 8 != 0)
         out[n_dst - 1] &= (uint8_t)((1u << n_elems % 8) - 1);
-    memcpy(dst, out, n_dst);
+    copy_results(dst, out, n_dst, store);
 }
 
 /* There is no intrinsic that gives this instruction without a further compiler flag; a processor
@@ -142,25 +156,32 @@ typedef struct relatives {
     lt_convert_fn *unaligned; /* takes what streaming stores cannot write, for want of alignment */
 } relatives;
 
-/* The last elements, fewer than a step; those before them began at `begin`. */
+/* The last elements, fewer than a step; those before them began at `begin`. Where stores stream, a
+ * plain one would make all after it wait until its line has been read. */
 LT_INLINE void convert_rest(shape s, const uint8_t *src, uint8_t *dst, const uint8_t *begin,
-                            size_t n_elems, const lt_kernel_params *params, relatives others) {
-    if (n_elems == 0 || ends_with_whole_step(s, src, dst, begin, n_elems, params))
+                            size_t n_elems, const lt_kernel_params *params, relatives others,
+                            lt_store store) {
+    if (n_elems == 0)
         return;
-    if (others.rest != NULL)
+    const bool is_little = src == begin && n_elems < s.n_elems / 2;
+    if (store == LT_STORE_STREAM && !is_little)
+        convert_part(s, src, dst, n_elems, params, store);
+    else if (ends_with_whole_step(s, src, dst, begin, n_elems, params))
+        return;
+    else if (others.rest != NULL)
         others.rest(src, dst, n_elems, params);
     else
-        convert_part(s, src, dst, n_elems, params);
+        convert_part(s, src, dst, n_elems, params, store);
 }
 
 LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, size_t n_elems,
                        const lt_kernel_params *params, relatives others) {
-    const bool streams = how == STREAM && !s.plain_stores;
+    const lt_store store = how == STREAM && !s.plain_stores ? LT_STORE_STREAM : LT_STORE_PLAIN;
     lt_kernel_params local = {0}; /* a copy that the stores below cannot alias */
     if (params != NULL)
         local = *params;
 
-    if (streams) {
+    if (store == LT_STORE_STREAM) {
         size_t head;
         if (!elems_to_line(s, dst, &head)) {
             others.unaligned(src, dst, n_elems, params);
@@ -177,11 +198,11 @@ LT_INLINE void convert(shape s, policy how, const uint8_t *src, uint8_t *dst, si
     const uint8_t *const begin = src;
     for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
         prefetch_step(s, how, src, dst, ahead, by_pairs);
-        s.step(src, dst, &local, streams ? LT_STORE_STREAM : LT_STORE_PLAIN);
+        s.step(src, dst, &local, store);
         src += s.src_bytes;
         dst += s.dst_bytes;
     }
-    convert_rest(s, src, dst, begin, n_elems, &local, others);
+    convert_rest(s, src, dst, begin, n_elems, &local, others, store);
 }
 
 /* Prefetches while n_bytes are read: both passes over a scope, that for the statistics and the

@@ -27,13 +27,27 @@ LT_INLINE void load_i1(const uint8_t *src, vf scale, vf x[4]) {
     v_load_i1(src, scale, x);
 }
 
+/* Codes times a scale, which is finite, are no NaNs. */
+
+LT_INLINE void store_f32_numbers(uint8_t *dst, vf a, vf b, lt_store store) {
+    store_f32_pair(dst, a, b, store);
+}
+
+LT_INLINE void store_f16_numbers(uint8_t *dst, vf a, vf b, lt_store store) {
+    store_f16_pair(dst, a, b, store);
+}
+
+LT_INLINE void store_bf16_numbers(uint8_t *dst, vf a, vf b, lt_store store) {
+    v_store_bf16_numbers(dst, a, b, store);
+}
+
 #define FLOATS_STEP(from, to, pair_bytes)                                                          \
     LT_INLINE void from##_to_##to##_step(const uint8_t *src, uint8_t *dst,                         \
                                          const lt_kernel_params *params, lt_store store) {         \
         vf x[4];                                                                                   \
         load_##from(src, v_set1(params->scale), x);                                                \
-        store_##to##_pair(dst, x[0], x[1], store);                                                 \
-        store_##to##_pair(dst + pair_bytes, x[2], x[3], store);                                    \
+        store_##to##_numbers(dst, x[0], x[1], store);                                              \
+        store_##to##_numbers(dst + pair_bytes, x[2], x[3], store);                                 \
     }
 
 /* By table, where a level can. */
@@ -98,11 +112,12 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
                                      const uint8_t *src, uint8_t *dst, size_t n_elems,
                                      size_t group_elems, const float *scales) {
     const shape s = {.src_bytes = GROUPS_STEP_BYTES, .dst_bytes = GROUPS_STEP_ELEMS * elem_bytes};
+    const lt_store store = how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN;
     group_walk walk = {scales, group_elems, group_elems};
     for (; n_elems >= GROUPS_STEP_ELEMS; n_elems -= GROUPS_STEP_ELEMS) {
         const step_floats of = walk_step(&walk, GROUPS_STEP_ELEMS, LATHE_GROUP_MULTIPLE);
         prefetch_step(s, how, src, dst, STREAM_PREFETCH_BYTES, false);
-        step(src, dst, &of, how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
+        step(src, dst, &of, store);
         src += s.src_bytes;
         dst += s.dst_bytes;
     }
@@ -112,7 +127,7 @@ LT_INLINE void decode_ternary_groups(groups_step_fn *step, size_t elem_bytes, po
         const step_floats of = walk_step(&walk, n_elems, LATHE_GROUP_MULTIPLE);
         memcpy(in, src, part_bytes(n_elems, GROUPS_STEP_BYTES, GROUPS_STEP_ELEMS));
         step(in, out, &of, LT_STORE_PLAIN);
-        memcpy(dst, out, n_elems * elem_bytes);
+        copy_results(dst, out, n_elems * elem_bytes, store);
     }
 }
 
@@ -143,14 +158,14 @@ LT_INLINE bool same_bits(float a, float b) {
         const vi digits = unpack_digits(src, v);                                                   \
         const vf a = v_lookup(digits, table);                                                      \
         const vf b = v_lookup(v_upper_to_lower_u16(digits), table);                                \
-        store_##to##_pair(dst, a, b, store);                                                       \
+        store_##to##_numbers(dst, a, b, store);                                                    \
     }
 
 #if LT_HAS_WORDS
 typedef vi words_table;
 #define TERNARY_PAIR_BY_WORDS(to)                                                                  \
     LT_INLINE vi bitnet158_to_##to##_table(float scale) {                                          \
-        return words_##to(v_table_ternary(v_set1(scale)));                                         \
+        return words_ternary_##to(scale);                                                          \
     }                                                                                              \
     LT_INLINE void bitnet158_to_##to##_pair(const uint8_t *src, int v, vi table, uint8_t *dst,     \
                                             lt_store store) {                                      \

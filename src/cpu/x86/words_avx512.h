@@ -7,6 +7,7 @@
 #ifndef LT_CPU_X86_WORDS_AVX512_H
 #define LT_CPU_X86_WORDS_AVX512_H
 
+#include "cpu/numerics.h"
 #include "cpu/x86/simd_avx512.h"
 
 #include "cpu/x86/ternary_template.h"
@@ -21,6 +22,24 @@ LT_INLINE vi words_f16(vf table) {
 
 LT_INLINE vi words_bf16(vf table) {
     return _mm512_broadcast_i64x4(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v_to_bf16(table), 16)));
+}
+
+/* The table of digits 0 to 2, which stand for -1, 0 and 1, from the scale's own word: rounding
+ * knows no sign, and 0 keeps the scale's. */
+LT_INLINE vi words_ternary(vi scale) {
+    enum { KEPT_AND_FLIPPED = (0xf0 & 0xcc) ^ 0xaa }; /* first & second ^ third */
+    const vi kept = _mm512_set1_epi64((int64_t)0xffffffff8000ffff);
+    const vi flipped = _mm512_set1_epi64(0x8000);
+    return _mm512_ternarylogic_epi64(scale, kept, flipped, KEPT_AND_FLIPPED);
+}
+
+LT_INLINE vi words_ternary_f16(float scale) {
+    enum { TO_NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    return words_ternary(_mm512_broadcastw_epi16(_mm_cvtps_ph(_mm_set_ss(scale), TO_NEAREST)));
+}
+
+LT_INLINE vi words_ternary_bf16(float scale) {
+    return words_ternary(_mm512_set1_epi16((short)lt_bf16_from_f32(lt_f32_bits(scale))));
 }
 
 LT_INLINE vi lookup_words(vi index, vi table) {

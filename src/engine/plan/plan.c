@@ -30,6 +30,13 @@ static uint64_t own_scale_run(const lt_layout *to) {
     return lt_min(run, to->row_elems);
 }
 
+uint64_t lt_plan_precise_elems(const lt_layout *to, const lathe_target *target) {
+    if (!lt_precise_applies(to->dtype, target->quality)) {
+        return 0;
+    }
+    return to->scale_elems == 0 ? UINT64_MAX : own_scale_run(to);
+}
+
 lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
                      const lathe_target *target, uint64_t max_scope_elems) {
     bool is_precise = lt_precise_applies(to->dtype, target->quality);
@@ -43,7 +50,9 @@ lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_
                 .quality = quality,
                 .nonfinite = target->nonfinite,
                 .strict = target->strict != 0,
-                .beyond_cache = from->n_bytes + to->n_bytes > backend->cache_bytes,
+                .beyond_cache = from->n_bytes + to->n_bytes > (to->n_bytes > from->n_bytes
+                                                                   ? backend->wide_cache_bytes
+                                                                   : backend->cache_bytes),
             },
         .is_copy = lt_layout_equal(from, to),
     };
