@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Elements that a thread takes from the source at a time; that it converts between prefetches. */
-enum { ELEMS_PER_CLAIM = 256 * 1024, MEMORY_ELEMS = 512 };
+enum { ELEMS_PER_CLAIM = 256 * 1024, MEMORY_ELEMS = 1024, CACHE_LINE = 64 };
 
 /* Elements on their way through the steps. */
 typedef struct passage {
@@ -43,7 +43,7 @@ typedef struct step_run {
     const float *scales;
     uint64_t first_scale;
     lt_outcome *outcome;
-    bool reads_memory; /* beyond the caches */
+    size_t fetch_bytes; /* from one prefetch of its source to the next; 0: it is in the cache */
 } step_run;
 
 /* The reader's and the outcome's counters are all that a chain's run changes in it. */
@@ -159,11 +159,11 @@ static void make_signs(const step_run *s, uint64_t elem, const run *to, float *o
     s->kernels->convert[LT_HOT][LATHE_I1][LATHE_F32](bits, out, (size_t)to->n_elems, &decode);
 }
 
-/* Brings what a step reads of memory soon into the second-level cache. How far ahead was measured.
- */
-static void prefetch_ahead(const uint8_t *bytes, uint64_t n_bytes) {
-    enum { CACHE_LINE = 64, AHEAD_BYTES = 8192 };
-    for (uint64_t at = 0; at < n_bytes; at += CACHE_LINE) {
+/* Brings what a step reads of memory soon into the second-level cache. How far ahead, and how much
+ * at a time, was measured. */
+static void prefetch_ahead(const uint8_t *bytes, uint64_t n_bytes, size_t step_bytes) {
+    enum { AHEAD_BYTES = 8192 };
+    for (uint64_t at = 0; at < n_bytes; at += step_bytes) {
         __builtin_prefetch(bytes + AHEAD_BYTES + at, 0, 2); /* it may lie past the end */
     }
 }
@@ -189,10 +189,11 @@ static void make_values(const step_run *s, uint64_t elem, uint64_t n_elems, uint
             make_signs(s, elem, &next, (float *)(void *)out);
         } else if (source.bytes != NULL) {
             next.params.scale = source.scale;
-            if (s->reads_memory) {
+            if (s->fetch_bytes > 0) {
                 next.n_elems = lt_min(next.n_elems, MEMORY_ELEMS);
-                prefetch_ahead(source.bytes, next.n_elems * s->src.layout->unit_bytes /
-                                                 s->src.layout->unit_elems);
+                prefetch_ahead(source.bytes,
+                               next.n_elems * s->src.layout->unit_bytes / s->src.layout->unit_elems,
+                               s->fetch_bytes);
             }
             direct(source.bytes, out, (size_t)next.n_elems, &next.params);
         } else {
@@ -284,6 +285,11 @@ static void hold_values(passage *p, uint32_t index, uint8_t *out, float *scales,
     };
 }
 
+/* Zen 4 fetches lines by pairs. */
+static size_t fetch_step(const lt_cpu_backend *cpu) {
+    return cpu->features.far_prefetch ? CACHE_LINE : 2 * (size_t)CACHE_LINE;
+}
+
 /* Runs a step that is not the chain's last. */
 static void run_step(passage *p, uint32_t index) {
     const lt_chain_step *step = &p->chain->steps[index];
@@ -294,7 +300,7 @@ static void run_step(passage *p, uint32_t index) {
         .src = values_before(p, index, &step->pass, outcome),
         .scales = step->scales,
         .outcome = outcome,
-        .reads_memory = index == 0 && step->pass.beyond_cache,
+        .fetch_bytes = index == 0 && step->pass.beyond_cache ? fetch_step(p->cpu) : 0,
     };
     float *scales = step->scales;
     if (step->pass.own_scales) {
