@@ -65,12 +65,15 @@ lt_fit lt_fit_few(const lt_space *space, ulong scale, uint first, uint step) {
     const int multiplier = (int)min(lt_d_to_whole(lt_d_add(over, LT_D_HALF)), 32767u);
     const uint shift = (uint)exponent + 14;
     const int rounder = (1 << 14) + (1 << (shift - 1));
+    /* Vectors, because oclgrind takes a bound that is one number for (bound, 0, 0, 0). */
+    const int4 low = (int4)(space->low);
+    const int4 high = (int4)(space->high);
     int product = 0; /* below 2^31 for all levels */
     int squares = 0;
     for (uint i = first; i < space->n_fours; i += step) {
         const int2 held = as_int2(space->levels[i * space->stride]);
         const int4 levels = (int4)(held.x << 16, held.x, held.y << 16, held.y) >> 16;
-        const int4 codes = clamp((levels * multiplier + rounder) >> shift, space->low, space->high);
+        const int4 codes = clamp((levels * multiplier + rounder) >> shift, low, high);
         const int4 products = codes * levels;
         const int4 both = codes * codes;
         product += (products.x + products.y) + (products.z + products.w);

@@ -291,4 +291,37 @@ lathe_scaled_chain(__global const uchar *restrict src, __global uchar *restrict 
     }
 }
 
+/* One scale for each step, which the greatest of all elements has led to; all values are finite. */
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_near_chain(__global const uchar *restrict src, __global uchar *restrict dst, lathe_near near,
+                 __global uint *reports, lathe_launch launch) {
+    const uint n_units = (uint)launch.n_units;
+    const uint first = (uint)get_group_id(0) * LT_CHAIN_UNITS + (uint)get_local_id(0);
+    __global const uchar *from = src + launch.src.data_offset;
+    const float2 step_1 = (float2)(near.scales[0].scale, near.scales[0].inverse);
+    const float2 step_2 = (float2)(near.scales[1].scale, near.scales[1].inverse);
+    const float2 step_3 = (float2)(near.scales[2].scale, near.scales[2].inverse);
+    lt_floats x[LT_CHAIN_ROUNDS];
+#pragma unroll
+    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
+        const uint col = (first + step * LT_GROUP) * LT_UNIT;
+        x[step] = (lt_floats)(0);
+        if (first + step * LT_GROUP < n_units) {
+            x[step] = lt_decode(LT_FETCH(from, col), col, 1, 0, 0, reports);
+        }
+    }
+#pragma unroll
+    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
+        const uint unit = first + step * LT_GROUP;
+        if (unit >= n_units) {
+            break;
+        }
+        lt_floats y = lt_near_step(x[step], step_1, LT_STEP_1);
+        y = lt_near_step(y, step_2, LT_STEP_2);
+        y = lt_near_step(y, step_3, LT_STEP_3);
+        const lt_words codes = lt_near_codes(y, near.scales[LATHE_CL_CHAIN_STEPS].inverse);
+        lt_store_unit(dst + launch.dst.data_offset + lt_target_byte(unit * LT_UNIT), codes);
+    }
+}
+
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic with doubles, rounded to nearest even: in integers on devices that have no doubles.
  * Numbers are bits, 0 or positive and normal, so that they compare like integers; no result is out
- * of that range. Only programs with LT_SEARCH. */
+ * of that range. Only programs with LT_SEARCH, and those with means of rows. */
 #include "stats.cl"
 
-#ifdef LT_SEARCH
+#if defined LT_SEARCH || (LT_HAS_ROWS && LT_IS_MEAN)
 
 #define LT_D_BIAS 1023
 #define LT_D_BITS 52

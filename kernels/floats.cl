@@ -14,6 +14,13 @@
 #define LT_HAS_PTX 0
 #endif
 
+/* And that of processors from 9.0 on, if the host says that the device is one. */
+#if LT_HAS_PTX && defined(LT_PTX_90)
+#define LT_HAS_PTX_90 1
+#else
+#define LT_HAS_PTX_90 0
+#endif
+
 #define LT_MAGNITUDE 0x7fffffffu
 #define LT_INFINITY 0x7f800000u
 

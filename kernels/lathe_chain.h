@@ -19,4 +19,15 @@ typedef struct lathe_chain {
     lathe_side steps[LATHE_CL_CHAIN_STEPS];
 } lathe_chain;
 
+/* The scale of each such step, and of the last one, with its inverse, where there is one for all
+ * elements. (Mesa takes an array of arrays for a smaller argument than it is.) */
+typedef struct lathe_near_scale {
+    float scale;
+    float inverse;
+} lathe_near_scale;
+
+typedef struct lathe_near {
+    lathe_near_scale scales[LATHE_CL_CHAIN_STEPS + 1];
+} lathe_near;
+
 #endif

@@ -64,6 +64,8 @@ typedef struct lathe_side {
 #define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
 #define LATHE_CL_PLAIN 2048  /* block, with LINEAR: the plain kernel can go first */
 #define LATHE_CL_OWN 4096    /* with PLAIN: the own kernel in its place */
+#define LATHE_CL_ROWS 8192   /* with PLAIN: the rows kernel in its place */
+#define LATHE_CL_LONG 16384  /* rows: an odd one is reported, as no kernel comes behind */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
@@ -168,6 +170,17 @@ typedef struct lathe_entry {
     (((src) == LATHE_CL_F16 || (src) == LATHE_CL_BF16) && (dst) == LATHE_CL_BITNET158)
 #define LATHE_CL_OWN_SCOPE 128
 
+/* Whether a pair has the rows kernels: rows_few, of which a work-item holds so many elements and
+ * there are as many as a row needs, LATHE_CL_GROUP at most; rows_many, which has LATHE_CL_ROW_MANY;
+ * and rows_most, of which as many hold twice as much. And the bytes of local memory that they have
+ * for elements at most, where the first two keep rows whose scale is a mean, any number for each
+ * work-item, and for what lies around. */
+#define LATHE_CL_HAS_ROWS(src, dst) ((src) <= LATHE_CL_BF16 && (dst) >= LATHE_CL_I8)
+#define LATHE_CL_ROW_SHARE(src) (512 / LATHE_CL_BITS(src))
+#define LATHE_CL_ROW_MANY 512
+#define LATHE_CL_ROW_ROOM(dst) ((dst) == LATHE_CL_BITNET158 ? 45056u : 32768u)
+#define LATHE_CL_ROW_MARGIN 64u
+
 /* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
  * side, because wider ones are taken apart into accesses that do not lie side by side. */
 #define LATHE_CL_UNIT(src, dst)                                                                    \
@@ -201,24 +214,16 @@ typedef struct lathe_entry {
          ? 16                                                                                      \
          : ((src) == LATHE_CL_I4 || (dst) == LATHE_CL_I4 ? 32 : 64))
 
-/* Work-items of a team of the recode kernels, which has a part of a row: fewer where a tile of them
- * is few bytes, so that each has more to do. */
-#define LATHE_CL_TEAM(src, dst)                                                                    \
+/* Work-items of a team of the recode kernels, which has a part of a row: so many elements at most,
+ * two to eight vectors for each, and so many scopes, no more than work-items. Codes of I4 take so
+ * much local memory that fewer teams fit on a small device. */
+#define LATHE_CL_TEAM(src, dst, is_small)                                                          \
     ((src) == LATHE_CL_BITNET158 ||                                                                \
-             ((src) >= LATHE_CL_I2 && ((dst) == LATHE_CL_I1 || (dst) == LATHE_CL_BITNET158))       \
+             (LATHE_CL_RECODE_VECTOR(src, dst) > 16 && !((is_small) && (src) == LATHE_CL_I4))      \
          ? 32                                                                                      \
          : 64)
-
-/* The most elements of a team's part: four vectors for each work-item; no more than a tile where
- * local memory has to hold them. */
-#define LATHE_CL_TEAM_ELEMS(src, dst)                                                              \
-    ((src) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_BITNET158 || (dst) == LATHE_CL_I1            \
-         ? LATHE_STAT_TILE                                                                         \
-         : 4 * LATHE_CL_TEAM(src, dst) * LATHE_CL_RECODE_VECTOR(src, dst))
-
-/* And the most scopes. */
-#define LATHE_CL_RECODE_SCOPES(src, dst) (LATHE_CL_TEAM_ELEMS(src, dst) / LATHE_CL_RECODE_SCOPE)
-#define LATHE_CL_RECODE_SCOPE 128
+#define LATHE_CL_TEAM_ELEMS LATHE_STAT_TILE
+#define LATHE_CL_TEAM_SCOPES 32
 
 /* Work-items that share a tile of the recode_stats kernel, and tiles of a work-group of `group`. */
 #define LATHE_CL_RECODE_SHARERS 16

@@ -6,15 +6,18 @@
  * no number then; the kernel behind it, lathe_again, looks for marks and does such blocks anew. */
 #include "linear.cl"
 
-#define LT_ITEMS LATHE_CL_PLAIN_ITEMS(LT_SRC, LT_DST)
-#if LT_HAS_LINEAR && LATHE_CL_PLAIN_ITEMS(LT_SRC, LT_DST) > 0 && !defined LT_BATCH &&              \
+/* Whether there is the rows kernel, which shares much with this one: rows.cl. */
+#if LT_HAS_LINEAR && LATHE_CL_HAS_ROWS(LT_SRC, LT_DST) && !defined LT_BATCH &&                     \
     !defined LT_IN_PLACE && !defined LT_EXTRA_CODES && !defined LT_CHAIN
-#define LT_HAS_PLAIN 1
+#define LT_HAS_ROWS 1
 #else
-#define LT_HAS_PLAIN 0
+#define LT_HAS_ROWS 0
 #endif
 
-#if LT_HAS_PLAIN
+#define LT_ITEMS LATHE_CL_PLAIN_ITEMS(LT_SRC, LT_DST)
+#define LT_HAS_PLAIN (LT_HAS_ROWS && LATHE_CL_PLAIN_ITEMS(LT_SRC, LT_DST) > 0)
+
+#if LT_HAS_ROWS
 
 #define LT_MARK 0x7fffffffu /* no scale has these bits */
 
@@ -64,6 +67,8 @@ uint lt_plain_scope(const lathe_launch *launch, const lt_plain *plain, uint col)
     return plain->n_scopes == 1 ? 0 : lt_div_32(col, &launch->dst.scale_elems);
 }
 
+#if LT_HAS_PLAIN
+
 /* Loads a work-item's share. What lies behind the block is 0. */
 void lt_load_quads(uint4 *raw, const lt_plain *plain, uint item) {
     __global const uint4 *mine = plain->src + item;
@@ -80,6 +85,8 @@ void lt_load_quads(uint4 *raw, const lt_plain *plain, uint item) {
         raw[i] = col < plain->n_cols ? mine[i * LT_ITEMS] : (uint4)(0);
     }
 }
+
+#endif
 
 /* The least number whose code is 1, where those are -1, 0 and 1: its product with the scale's
  * inverse is, rounded, more than a half. The scale's half is 1 to 3 numbers less, because the

@@ -3,29 +3,31 @@
  * two to a word. */
 #include "plain.cl"
 
-#if LT_HAS_PLAIN && !LT_IS_MEAN
-
-/* Columns that a word of `tops` and of `pairs` stands for. */
-#define LT_TOP_COLS LT_QUAD_ELEMS
-#define LT_PAIR_COLS 64
-
-typedef struct lt_plain_memory {
-    uint4 tops[LATHE_CL_BLOCK_ELEMS / LT_TOP_COLS / 4];
-    uint4 pairs[LATHE_CL_BLOCK_ELEMS / LT_PAIR_COLS / 4];
-    float factors[LATHE_CL_BLOCK_SCOPES];
-    uint is_odd;
-} lt_plain_memory;
-
-/* The greatest magnitude of eight elements, in the upper half of the result: magnitudes order like
- * their bits in every float type, so that what lies in the lower half does not matter. */
-uint lt_top_of_quad(uint4 raw) {
-    const uint4 high = raw & 0x7fff7fff;
-    const uint4 two = max(high, high << 16);
-    return max(max(two.x, two.y), max(two.z, two.w));
-}
+#if LT_HAS_ROWS && !LT_IS_MEAN
 
 uint lt_greatest4(uint4 four) {
     return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+/* The greatest magnitude of sixteen bytes' elements: it orders like its bits in every float type.
+ * That of 16 bits is in the upper half of the result; what lies in the lower one does not matter.
+ */
+uint lt_top_of_quad(uint4 raw) {
+#if LT_SRC == LATHE_CL_F32
+    return lt_greatest4(raw & LT_MAGNITUDE);
+#else
+    const uint4 high = raw & 0x7fff7fff;
+    return lt_greatest4(max(high, high << 16));
+#endif
+}
+
+/* The same as a number. */
+float lt_stat_of_top(uint top) {
+#if LT_SRC == LATHE_CL_F32
+    return as_float(top);
+#else
+    return lt_decode1(top >> 16, 0, 1);
+#endif
 }
 
 /* The greatest of 4 * n words. */
@@ -40,14 +42,30 @@ uint lt_greatest_of_fours(__local const uint4 *fours, uint n) {
 
 /* What elements are multiplied with. */
 float lt_plain_factor(float scale) {
-#if LT_DST == LATHE_CL_I2
+#if LT_DST == LATHE_CL_I2 && LT_SRC != LATHE_CL_F32
     return scale == 0 ? 0 : lt_bound_factor(scale);
 #else
     return scale == 0 ? 0 : lt_inverse_fast(scale);
 #endif
 }
 
-/* Elements' fields, as linear_max.cl has them. */
+/* Stores the codes of a quad, whose fields linear_max.cl explains. */
+#if LT_SRC == LATHE_CL_F32
+
+void lt_store_quad(__global uchar *out, uint4 raw, uint at, float factor) {
+    const uint codes = lt_codes_of_fields(lt_add_fields(0, as_float4(raw) * factor + LT_ROUNDING));
+#if LT_DST == LATHE_CL_I8
+    ((__global uint *)out)[at] = codes;
+#elif LT_DST == LATHE_CL_I4
+    ((__global ushort *)out)[at] = (ushort)codes;
+#else
+    out[at] = (uchar)codes;
+#endif
+}
+
+#else
+
+/* Four elements' fields, above which others lie. */
 uint lt_plain_fields(uint above, uint2 raw, float factor) {
     const float4 x = lt_decode4(raw, 0, 1);
 #if LT_DST == LATHE_CL_I2
@@ -57,7 +75,6 @@ uint lt_plain_fields(uint above, uint2 raw, float factor) {
 #endif
 }
 
-/* Stores the codes of a quad. */
 void lt_store_quad(__global uchar *out, uint4 raw, uint at, float factor) {
 #if LT_DST == LATHE_CL_I8
     ((__global uint2 *)out)[at] = (uint2)(lt_codes_of_fields(lt_plain_fields(0, raw.lo, factor)),
@@ -73,6 +90,23 @@ void lt_store_quad(__global uchar *out, uint4 raw, uint at, float factor) {
 #endif
 }
 
+#endif
+
+#endif
+
+#if LT_HAS_PLAIN && !LT_IS_MEAN
+
+/* Columns that a word of `tops` and of `pairs` stands for. */
+#define LT_TOP_COLS LT_QUAD_ELEMS
+#define LT_PAIR_COLS 64
+
+typedef struct lt_plain_memory {
+    uint4 tops[LATHE_CL_BLOCK_ELEMS / LT_TOP_COLS / 4];
+    uint4 pairs[LATHE_CL_BLOCK_ELEMS / LT_PAIR_COLS / 4];
+    float factors[LATHE_CL_BLOCK_SCOPES];
+    uint is_odd;
+} lt_plain_memory;
+
 /* Finds and stores a scope's scale. */
 void lt_find_plain_scale(const lt_plain *plain, uint scope, bool by_pairs,
                          __local lt_plain_memory *memory) {
@@ -86,7 +120,7 @@ void lt_find_plain_scale(const lt_plain *plain, uint scope, bool by_pairs,
         top = lt_greatest_of_fours(memory->tops + begin / (4 * LT_TOP_COLS),
                                    n_cols / (4 * LT_TOP_COLS));
     }
-    const float stat = lt_decode1(top >> 16, 0, 1);
+    const float stat = lt_stat_of_top(top);
     const float scale = lt_plain_scale(stat, n_cols);
     plain->scales[scope] = scale;
     memory->factors[scope] = lt_plain_factor(scale);

@@ -3,7 +3,7 @@
  * work-items find those of a lane, and BITNET158's twenties. */
 #include "plain_max.cl"
 
-#if LT_HAS_PLAIN && LT_IS_MEAN
+#if LT_HAS_ROWS && LT_IS_MEAN
 
 /* Rows of lanes that a work-item loads at once. */
 #define LT_LONG_STEPS 16
@@ -85,8 +85,9 @@ typedef struct lt_plain_memory {
 } lt_plain_memory;
 
 /* Leaves all lanes of long scopes. */
-void lt_sum_long(const lt_plain *plain, uint item, __local const uint4 *x, __local float4 *lanes) {
-    for (uint task = item; task < 32 * plain->n_scopes; task += LT_ITEMS) {
+void lt_sum_long(const lt_plain *plain, uint item, uint n_items, __local const uint4 *x,
+                 __local float4 *lanes) {
+    for (uint task = item; task < 32 * plain->n_scopes; task += n_items) {
         const uint begin = task / 32 * plain->scope_elems;
         const uint n_elems = min(plain->scope_elems, plain->n_cols - begin);
         __local const lt_two *mine = (__local const lt_two *)x + begin / 2 + task % 32;
@@ -199,19 +200,24 @@ uint lt_minus_bits(uint4 raw) {
 #endif
 }
 
-void lt_encode_plain(const lathe_launch *launch, const lt_plain *plain, uint item,
-                     __local const lt_plain_memory *memory) {
-    if (32 * item < plain->n_cols) {
+/* Stores a row's or a block's bits from those of its quads, of which each has a byte. */
+void lt_store_bits(const lt_plain *plain, uint item, uint n_items, __local const uchar *bits) {
+    for (uint i = item; 32 * i < plain->n_cols; i += n_items) {
 #if LT_SRC == LATHE_CL_F32
-        const uint2 eight = ((__local const uint2 *)memory->bits)[item];
+        const uint2 eight = ((__local const uint2 *)bits)[i];
         const uint2 bytes = eight | eight >> 4;
         const uint2 halves = (bytes & 0xff) | (bytes >> 8 & 0xff00);
         const uint minus = halves.x | halves.y << 16;
 #else
-        const uint minus = ((__local const uint *)memory->bits)[item];
+        const uint minus = ((__local const uint *)bits)[i];
 #endif
-        ((__global uint *)plain->out)[item] = ~minus;
+        ((__global uint *)plain->out)[i] = ~minus;
     }
+}
+
+void lt_encode_plain(const lathe_launch *launch, const lt_plain *plain, uint item,
+                     __local const lt_plain_memory *memory) {
+    lt_store_bits(plain, item, LT_ITEMS, memory->bits);
 }
 
 #else
@@ -272,6 +278,45 @@ void lt_keep_scale(const lt_plain *plain, uint scope, float stat, __local lt_pla
     memory->cuts[scope] = lt_cut_of(scale);
 }
 
+/* Digits as bytes in local memory: behind LT_DIGITS_LEAD zeros, and with some 1s behind them. */
+#define LT_DIGITS_LEAD 16
+#define LT_DIGITS_BEHIND 32
+
+/* Stores the bytes of n_cols digits by n_items work-items: whole words wherever `out` lies, and
+ * single bytes at either end. */
+void lt_store_digits(__global uchar *out, uint n_cols, uint item, uint n_items,
+                     __local const uint *digits) {
+    const uint skew = (uint)(size_t)out & 3;
+    const uint end = (n_cols + 4) / 5 + skew;
+    __global uint *words = (__global uint *)(out - skew);
+    for (uint at = 4 * item; at < end; at += 4 * n_items) {
+        const uint first = LT_DIGITS_LEAD + 5 * at - 5 * skew;
+        __local const uint *mine = digits + first / 4;
+        uint fours[5];
+        if (skew == 0) {
+#pragma unroll
+            for (uint k = 0; k < 5; k++) {
+                fours[k] = mine[k];
+            }
+        } else {
+#pragma unroll
+            for (uint k = 0; k < 5; k++) {
+                fours[k] = (uint)(upsample(mine[k + 1], mine[k]) >> first % 4 * 8);
+            }
+        }
+        const uint bytes = lt_pack_trits(fours[0], fours[1], fours[2], fours[3], fours[4]);
+        if (at >= skew && at + 4 <= end) {
+            words[at / 4] = bytes;
+        } else {
+            for (uint i = 0; i < 4; i++) {
+                if (at + i >= skew && at + i < end) {
+                    out[at + i - skew] = (uchar)(bytes >> 8 * i);
+                }
+            }
+        }
+    }
+}
+
 /* The bytes of a unit, whose fours from column `next` on are of the second scope. */
 uint lt_unit_bytes(__local const lt_cell *cells, uint col, uint next, lt_cut first, lt_cut second) {
 #if LT_SRC == LATHE_CL_F32
@@ -295,18 +340,12 @@ uint lt_unit_bytes(__local const lt_cell *cells, uint col, uint next, lt_cut fir
 #endif
 }
 
-/* A unit's bytes, of which the last one in a row, 4, 8, 12 or 16 elements, has one for each. */
+/* A unit's bytes, of which the last one in a row has fewer. */
 void lt_store_unit_bytes(__global uchar *out, uint bytes, uint n_elems) {
-    if (n_elems >= 16) {
+    if (n_elems >= 16 && ((size_t)out & 3) == 0) {
         *(__global uint *)out = bytes;
-        return;
-    }
-    out[0] = (uchar)bytes;
-    if (n_elems > 4) {
-        out[1] = (uchar)(bytes >> 8);
-    }
-    if (n_elems > 8) {
-        out[2] = (uchar)(bytes >> 16);
+    } else {
+        lt_store_bytes(out, bytes, min((n_elems + 4) / 5, 4u));
     }
 }
 
@@ -331,6 +370,8 @@ void lt_encode_plain(const lathe_launch *launch, const lt_plain *plain, uint ite
 
 void lt_plain_block(const lathe_launch *launch, const lt_plain *plain, uint item,
                     __local lt_plain_memory *memory) {
+    const bool is_long = plain->scope_elems >= LT_PLAIN_LONG;
+    __local float4 *all = memory->lanes + LT_PLAIN_LONGS * LT_SHORT_FOURS;
     uint4 raw[LT_QUADS];
 
     if (item == 0) {
@@ -347,11 +388,13 @@ void lt_plain_block(const lathe_launch *launch, const lt_plain *plain, uint item
 #endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+    if (is_long) {
+        lt_sum_long(plain, item, LT_ITEMS, memory->x, all);
+    }
+    /* Not in the branch: POCL takes what follows a barrier in a branch for one way of all items. */
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (uint first = 0; first < plain->n_scopes; first += LT_AT_ONCE) {
-        if (plain->scope_elems >= LT_PLAIN_LONG) {
-            __local float4 *all = memory->lanes + LT_PLAIN_LONGS * LT_SHORT_FOURS;
-            lt_sum_long(plain, item, memory->x, all);
-            barrier(CLK_LOCAL_MEM_FENCE);
+        if (is_long) {
             lt_fold_to_sixteen(plain, item, all, memory->lanes);
         } else {
             lt_sum_short(plain, first, item, (__local const lt_cell *)memory->x, memory->lanes);

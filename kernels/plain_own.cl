@@ -50,7 +50,7 @@ void lt_own_block(const lt_plain *plain, uint item, __local lt_own_memory *memor
 
     if (item == 0) {
         memory->is_odd = 0;
-        memory->digits.eight[LT_BLOCK_QUADS] = (uint2)(0x01010101);
+        lt_frame_digits(&memory->digits);
     }
 #pragma unroll
     for (uint i = 0; i < 4; i++) {
@@ -71,7 +71,8 @@ void lt_own_block(const lt_plain *plain, uint item, __local lt_own_memory *memor
             (uint2)(lt_number_digits4(raw[i].lo, rest), lt_number_digits4(raw[i].hi, rest));
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_store_digits(plain, item, &memory->digits);
+    lt_store_digits(plain->out, plain->n_cols, item, LT_ITEMS,
+                    (__local const uint *)&memory->digits);
     lt_leave_mark(plain, item, &memory->is_odd);
 }
 

@@ -34,19 +34,16 @@ uint lt_digits4(uint2 raw, uint rest) {
     return lt_digits_of_bits(raw, (magnitudes + rest) & ~beyond);
 }
 
-/* The digits of a block. The last unit ends in the word behind them. */
+/* The digits of a block. */
 typedef struct lt_digits {
-    uint2 eight[LT_BLOCK_QUADS + 1];
+    uint2 lead[LT_DIGITS_LEAD / 8];
+    uint2 eight[LT_BLOCK_QUADS + LT_DIGITS_BEHIND / 8];
 } lt_digits;
 
-/* Stores a block, after a barrier. */
-void lt_store_digits(const lt_plain *plain, uint item, __local const lt_digits *digits) {
-    for (uint col = LT_UNIT * item; col < plain->n_cols; col += LT_UNIT * LT_ITEMS) {
-        __local const uint *mine = (__local const uint *)digits->eight + col / 4;
-        lt_store_unit_bytes(plain->out + col / 5,
-                            lt_pack_trits(mine[0], mine[1], mine[2], mine[3], mine[4]),
-                            plain->n_cols - col);
-    }
+/* Sets what lies around a block's, by one work-item. */
+void lt_frame_digits(__local lt_digits *digits) {
+    digits->lead[0] = digits->lead[1] = (uint2)(0);
+    digits->eight[LT_BLOCK_QUADS] = (uint2)(0x01010101);
 }
 
 /* A block with a given scale, which has no odd elements. */
@@ -60,10 +57,10 @@ void lt_given_block(const lt_plain *plain, uint item, __local lt_digits *digits)
             (uint2)(lt_digits4(raw[i].lo, rest), lt_digits4(raw[i].hi, rest));
     }
     if (item == 0) {
-        digits->eight[LT_BLOCK_QUADS] = (uint2)(0x01010101);
+        lt_frame_digits(digits);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_store_digits(plain, item, digits);
+    lt_store_digits(plain->out, plain->n_cols, item, LT_ITEMS, (__local const uint *)digits);
 }
 
 #endif

@@ -10,11 +10,20 @@
 typedef struct lt_team {
     lt_block block;
     uint scope_elems; /* elements with one map */
+    bool is_whole;    /* which all of the part has */
     uint member;      /* work-item of the team */
     uint team;
-    __global const uchar *from;
     lt_codes codes[LT_VECTORS];
 } lt_team;
+
+/* The scope that a work-item makes the map of: those that follow each other take those of different
+ * teams. */
+typedef struct lt_owned {
+    uint team;
+    uint scope;
+    uint n_elems; /* 0: none */
+    float scale;  /* the source's */
+} lt_owned;
 
 lt_block lt_part_at(const lathe_launch *launch, uint index) {
     lt_block part = {0, 0, 0, 0, 0, 0, 0};
@@ -27,27 +36,76 @@ __global const uchar *lt_part_from(const lathe_launch *launch, __global const uc
     return src + lt_row_offset(&launch->src, spot.row) + lt_source_byte(spot.col);
 }
 
-/* Reads the team's part, once. BITNET158: the table is filled. */
-void lt_read_part(lt_team *team, __local lt_recode_memory *memory, __global uint *report) {
+/* Loads the team's part. BITNET158: does so later, and fills the table first. */
+lt_team lt_team_of(const lathe_launch *launch, uint group, uint item, __global const uchar *src,
+                   __local lt_recode_memory *memory) {
+    lt_team team;
+    team.member = item % LT_TEAM;
+    team.team = item / LT_TEAM;
+    team.block = lt_part_at(launch, group * LT_TEAMS + team.team);
+    team.scope_elems = (uint)launch->scope_elems;
+    team.is_whole = launch->scope_elems >= launch->block_cols;
 #if LT_SRC == LATHE_CL_BITNET158
-    lt_unpack_part(&team->block, team->from, team->member, memory->table,
-                   (__local uint *)memory->codes[team->team], report);
+    lt_fill_codes(memory->table, item);
 #else
+    __global const uchar *from = lt_part_from(launch, src, team.block.elem);
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        const uint vector = i * LT_TEAM + team->member;
-        if (vector * LT_VECTOR < team->block.n_cols) {
-            team->codes[i] = lt_load_codes(team->from + vector * (LT_VECTOR * LT_SRC_BITS / 8));
+        const uint vector = i * LT_TEAM + team.member;
+        if (vector * LT_VECTOR < team.block.n_cols) {
+            team.codes[i] = lt_load_codes(from + vector * (LT_VECTOR * LT_SRC_BITS / 8));
         } else {
-            team->codes[i] = lt_no_codes();
+            team.codes[i] = lt_no_codes();
         }
     }
-#if LT_STAGES
+#endif
+    return team;
+}
+
+lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scales, uint group,
+                     uint item) {
+    lt_owned own = {item % LT_TEAMS, item / LT_TEAMS, 0, 0};
+    const lt_block part = lt_part_at(launch, group * LT_TEAMS + own.team);
+    const uint col = own.scope * (uint)launch->scope_elems;
+    if (own.scope < LT_TEAM_SCOPES && col < part.n_cols) {
+        const lt_spot from = lt_spot_of(&launch->src, part.elem + col);
+        own.n_elems = min((uint)launch->scope_elems, part.n_cols - col);
+        own.scale = lt_source_scale(&launch->src, src_scales, from);
+    }
+    return own;
+}
+
+/* Has local memory what the statistics are made of, and the maps the sources' scales, which for I1
+ * is all of them. */
+void lt_prepare(lt_team *team, const lt_owned *own, const lathe_launch *launch,
+                __global const uchar *src, __local lt_recode_memory *memory,
+                __global uint *report) {
+    if (own->n_elems > 0) {
+        __local lt_map *map = &memory->maps[own->team][own->scope];
+#if LT_DST == LATHE_CL_I1
+        *map = lt_map_of(own->scale, 0, false);
+#else
+        map->scale = own->scale;
+#endif
+        if (!lt_is_plain(own->scale)) {
+            memory->is_odd = 1;
+        }
+#if LT_COUNTS
+        /* The sums of a long scope's lanes, of which there is one in a part. */
+        if ((launch->flags & LATHE_CL_OWN_SCALES) != 0 && lt_is_long(team->scope_elems)) {
+            lt_fill_steps(memory->steps[own->team], LT_TEAM_ELEMS / LATHE_STAT_LANES, own->scale);
+        }
+#endif
+    }
+#if LT_SRC == LATHE_CL_BITNET158
+    lt_unpack_part(&team->block, lt_part_from(launch, src, team->block.elem), team->member,
+                   memory->table, (__local uint *)memory->codes[team->team], report);
+#elif LT_STAGES
     /* Zeros behind the part's end are added to sums like the rest. */
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        const uint vector = i * LT_TEAM + team->member;
-        lt_stage_codes((__local uint *)memory->codes[team->team], vector, team->codes[i]);
+        lt_stage_codes((__local uint *)memory->codes[team->team], i * LT_TEAM + team->member,
+                       team->codes[i]);
 #if LT_SRC == LATHE_CL_I2
         uint twos = 0;
         for (uint k = 0; k < LT_SRC_WORDS; k++) {
@@ -58,179 +116,119 @@ void lt_read_part(lt_team *team, __local lt_recode_memory *memory, __global uint
         }
 #endif
     }
-#endif
+#elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
+    lt_leave_tops(team->codes, team->is_whole, team->member,
+                  (__local uint *)memory->shared[team->team]);
 #endif
 }
 
-/* Looks up the source's scale of each scope, leaves it in the maps, which for I1 is all of them,
- * and looks whether it is plain. */
-void lt_read_scales(const lt_team *team, __global const float *src_scales,
-                    const lathe_launch *launch, __local lt_recode_memory *memory) {
-    for (uint i = team->member; i * team->scope_elems < team->block.n_cols; i += LT_TEAM) {
-        const lt_spot spot = lt_spot_of(&launch->src, team->block.elem + i * team->scope_elems);
-        const float scale = lt_source_scale(&launch->src, src_scales, spot);
-#if LT_DST == LATHE_CL_I1
-        memory->maps[team->team][i] = lt_map_of(scale, 0);
+/* The codes of the work-item's vector i: zeros behind the part's end. From local memory where they
+ * are there, as statistics take registers, too; for I1 they are wanted before that. */
+lt_codes lt_codes_of(const lt_team *team, uint i, __local const lt_recode_memory *memory) {
+#if LT_SRC == LATHE_CL_BITNET158 || (LT_STAGES && LT_DST != LATHE_CL_I1)
+    const uint vector = i * LT_TEAM + team->member;
+    if (vector * LT_VECTOR >= team->block.n_cols) {
+        return lt_no_codes();
+    }
+    return lt_staged_codes((__local const uint *)memory->codes[team->team], vector);
 #else
-        memory->maps[team->team][i].scale = scale;
+    return team->codes[i];
 #endif
-        if (!lt_is_plain(scale)) {
-            memory->is_odd = 1;
-        }
-    }
 }
 
-#if LT_COUNTS
+#if LT_STAGES
 
-/* The sums of lanes of the teams' long scopes, one of which there is in a part: the teams' by
- * work-items that follow each other. */
-void lt_prepare_steps(const lathe_launch *launch, __global const float *src_scales, uint group,
-                      uint item, __local lt_recode_memory *memory) {
-    if (item < LT_TEAMS && lt_is_long((uint)launch->scope_elems)) {
-        const lt_block part = lt_part_at(launch, group * LT_TEAMS + item);
-        const lt_spot spot = lt_spot_of(&launch->src, part.elem);
-        if (part.n_cols > 0) {
-            lt_fill_steps(memory->steps[item], LT_TEAM_ELEMS / LATHE_STAT_LANES,
-                          lt_source_scale(&launch->src, src_scales, spot));
-        }
-    }
-}
-
-#endif
-
-/* Finds what the scopes' statistics are made of. Barriers before and after it. */
+/* Finds what statistics are made of from codes in local memory. Barriers before and after it. */
 void lt_find_stats(const lt_team *team, const lathe_launch *launch,
                    __local lt_recode_memory *memory) {
-    const uint n_cols = team->block.n_cols;
     __local uint4 *shared = memory->shared[team->team];
 #if LT_COUNTS
     if (lt_is_long(team->scope_elems)) {
-        lt_count_long(n_cols, team->member, (__local const uint *)memory->codes[team->team],
-                      shared);
+        lt_count_long(team->block.n_cols, team->member,
+                      (__local const uint *)memory->codes[team->team], shared);
     }
-#elif LT_IS_MEAN && LT_STAGES
-    lt_sum_scopes(n_cols, team->scope_elems, team->member,
+#elif LT_IS_MEAN
+    lt_sum_scopes(team->block.n_cols, team->scope_elems, team->member,
                   (__local const uint *)memory->codes[team->team], memory->maps[team->team],
                   lt_opaque(LT_BIASED, launch), (__local float4 *)shared);
-#elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
+#else
+    lt_codes codes[LT_VECTORS];
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        const uint vector = i * LT_TEAM + team->member;
-        if (vector * LT_VECTOR < n_cols) {
-#if LT_SRC == LATHE_CL_BITNET158
-            const lt_codes codes =
-                lt_staged_codes((__local const uint *)memory->codes[team->team], vector);
-            ((__local uint *)shared)[vector] = lt_words_top(codes.words, LT_SRC_WORDS);
-#else
-            ((__local uint *)shared)[vector] = lt_words_top(team->codes[i].words, LT_SRC_WORDS);
-#endif
-        }
+        codes[i] = lt_codes_of(team, i, memory);
     }
+    lt_leave_tops(codes, team->is_whole, team->member, (__local uint *)shared);
 #endif
 }
 
-/* Long scopes' greatest magnitudes are joined eight at a time first. */
-#define LT_JOINED 8
-
-bool lt_joins_twice(uint scope_elems) {
-    return scope_elems % (LT_JOINED * LT_VECTOR) == 0 && scope_elems > LT_JOINED * LT_VECTOR;
-}
-
-/* A barrier is before it, and one after it. */
-void lt_join_stats(const lt_team *team, __local lt_recode_memory *memory) {
-#if LT_COUNTS
-    if (lt_is_long(team->scope_elems)) {
-        __local uint *words = (__local uint *)memory->shared[team->team];
-        lt_sum_long(team->member, words, memory->steps[team->team],
-                    (__local float *)(words + 4 * LT_TEAM));
-    }
-#elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
-    __local uint *tops = (__local uint *)memory->shared[team->team];
-    const uint n = (team->block.n_cols + LT_VECTOR - 1) / LT_VECTOR;
-    const uint first = team->member * LT_JOINED;
-    if (lt_joins_twice(team->scope_elems) && first < n) {
-        tops[first] = lt_join_tops(tops + first, min(n - first, (uint)LT_JOINED));
-    }
 #endif
-}
 
 /* A scope's statistic, by one work-item. */
-float lt_scope_stat(uint n_elems, uint scope, uint scope_elems, uint team, float scale,
+float lt_scope_stat(const lt_owned *own, uint scope_elems, bool is_whole,
                     __local const lt_recode_memory *memory) {
 #if LT_COUNTS
     if (!lt_is_long(scope_elems)) {
-        return lt_sum_short((__local const uint *)memory->codes[team] +
-                                lt_padded_word(scope * scope_elems / 16),
-                            n_elems, scale);
+        return lt_sum_short((__local const uint *)memory->codes[own->team] +
+                                lt_padded_word(own->scope * scope_elems / 16),
+                            own->n_elems, own->scale);
     }
     return lt_fold_scope_lanes(0, scope_elems,
-                               (__local const float4 *)memory->shared[team] + LT_TEAM);
+                               (__local const float4 *)memory->shared[own->team] + LT_TEAM);
 #elif LT_IS_MEAN && LT_STAGES
-    return lt_fold_scope_lanes(scope, scope_elems, (__local const float4 *)memory->shared[team]);
+    return lt_fold_scope_lanes(own->scope, scope_elems,
+                               (__local const float4 *)memory->shared[own->team]);
 #elif LT_IS_MEAN
     /* All lanes are the same: folding doubles them. */
-    return lt_repeated(scale, n_elems / LATHE_STAT_LANES) * LATHE_STAT_LANES;
+    return lt_repeated(own->scale, own->n_elems / LATHE_STAT_LANES) * LATHE_STAT_LANES;
 #elif LT_SRC == LATHE_CL_I1
-    return scale;
+    return own->scale;
 #else
-    __local const uint *tops = (__local const uint *)memory->shared[team];
-    const uint first = scope * (scope_elems / LT_VECTOR);
-    const uint end = first + (n_elems + LT_VECTOR - 1) / LT_VECTOR;
-    const uint step = lt_joins_twice(scope_elems) ? LT_JOINED : 1;
-    uint top = tops[first];
-    for (uint i = first + step; i < end; i += step) {
-        top = lt_top_join(top, tops[i]);
-    }
-    return lt_greatest_code(top) * scale;
+    __local const uint4 *shared = memory->shared[own->team];
+    const uint first = own->scope * (scope_elems / LT_VECTOR);
+    const uint n = (own->n_elems + LT_VECTOR - 1) / LT_VECTOR;
+    const uint top =
+        is_whole ? lt_team_top(shared) : lt_join_tops((__local const uint *)shared + first, n);
+    return lt_greatest_code(top) * own->scale;
 #endif
 }
 
-/* Makes the maps of a work-group's scopes: work-items that follow each other take those of
- * different teams. */
-void lt_make_maps(const lathe_launch *launch, uint group, uint item, uint scope_elems,
-                  __global float *dst_scales, __local lt_recode_memory *memory) {
-    for (uint i = item; i < LT_TEAMS * LT_TEAM_SCOPES; i += LT_GROUP) {
-        const uint team = i % LT_TEAMS;
-        const uint scope = i / LT_TEAMS;
-        const lt_block part = lt_part_at(launch, group * LT_TEAMS + team);
-        const uint col = scope * scope_elems;
-        if (col < part.n_cols) {
-            const uint n_elems = min(scope_elems, part.n_cols - col);
-            const lt_spot spot = {part.row, (uint)launch->dst.first_col + part.col + col};
-            const ulong index = lt_scale_index(&launch->dst, spot);
-            const float source = memory->maps[team][scope].scale;
-            float target;
-            if ((launch->flags & LATHE_CL_OWN_SCALES) != 0) {
-                const float stat = lt_scope_stat(n_elems, scope, scope_elems, team, source, memory);
-                target = lt_scale_from_stat(as_uint(stat), n_elems, false);
-                dst_scales[index] = target;
-            } else {
-                target = dst_scales[index];
-            }
-#if LT_DST != LATHE_CL_I1
-            memory->maps[team][scope] = lt_map_of(source, lt_scale_of(target).inverse);
-#endif
+/* Makes the map of a work-item's scope. */
+void lt_make_map(const lt_owned *own, const lt_team *team, const lathe_launch *launch, uint group,
+                 __global float *dst_scales, __local lt_recode_memory *memory) {
+    if (own->n_elems > 0) {
+        const lt_block part = lt_part_at(launch, group * LT_TEAMS + own->team);
+        const lt_spot to = {part.row, (uint)launch->dst.first_col + part.col +
+                                          own->scope * team->scope_elems};
+        __global float *target_at = dst_scales + lt_scale_index(&launch->dst, to);
+        const bool is_own = (launch->flags & LATHE_CL_OWN_SCALES) != 0;
+        float target;
+        if (is_own) {
+            const float stat = lt_scope_stat(own, team->scope_elems, team->is_whole, memory);
+            target = lt_scale_from_stat(as_uint(stat), own->n_elems, false);
+            *target_at = target;
+        } else {
+            target = *target_at;
         }
+#if LT_DST != LATHE_CL_I1
+        memory->maps[own->team][own->scope] =
+            lt_map_of(own->scale, lt_scale_of(target).inverse, is_own);
+#endif
     }
 }
 
 /* Makes the target's codes, and stores them where whole bytes are made of them. */
-void lt_recode_part(lt_team *team, const lathe_launch *launch, __global uchar *to,
+void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uchar *to,
                     __local lt_recode_memory *memory) {
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
         const uint vector = i * LT_TEAM + team->member;
         const uint col = vector * LT_VECTOR;
         if (col < team->block.n_cols) {
+            const uint scope = team->is_whole ? 0 : lt_div_32(col, &launch->row_scopes);
+            const lt_map map = memory->maps[team->team][scope];
+            const lt_codes codes = lt_codes_of(team, i, memory);
             uint made[LT_DST_WORDS];
-            const lt_map map = memory->maps[team->team][lt_div_32(col, &launch->row_scopes)];
-#if LT_SRC == LATHE_CL_BITNET158
-            const lt_codes codes =
-                lt_staged_codes((__local const uint *)memory->codes[team->team], vector);
             lt_recode(made, codes.words, map);
-#else
-            lt_recode(made, team->codes[i].words, map);
-#endif
 #if LT_DST == LATHE_CL_BITNET158
             __local uint *words = (__local uint *)memory->shared[team->team];
 #pragma unroll
@@ -244,16 +242,6 @@ void lt_recode_part(lt_team *team, const lathe_launch *launch, __global uchar *t
     }
 }
 
-lt_team lt_team_of(const lathe_launch *launch, lt_block part, uint item,
-                   __global const uchar *src) {
-    lt_team team;
-    team.block = part;
-    team.member = item % LT_TEAM;
-    team.team = item / LT_TEAM;
-    team.from = lt_part_from(launch, src, part.elem);
-    return team;
-}
-
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_recode_parts(__global const uchar *restrict src, __global const float *restrict src_scales,
                    __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
@@ -263,23 +251,15 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     const uint item = (uint)get_local_id(0);
     const uint group = (uint)get_group_id(0);
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-    lt_team team =
-        lt_team_of(&launch, lt_part_at(&launch, group * LT_TEAMS + item / LT_TEAM), item, src);
-    __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
 
-    team.scope_elems = (uint)launch.scope_elems;
     if (item == 0) {
         memory->is_odd = 0;
     }
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory->table, item);
-#endif
+    lt_team team = lt_team_of(&launch, group, item, src, memory);
+    const lt_owned own = lt_owned_by(&launch, src_scales, group, item);
+    __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_read_part(&team, memory, report);
-    lt_read_scales(&team, src_scales, &launch, memory);
-#if LT_COUNTS
-    lt_prepare_steps(&launch, src_scales, group, item, memory);
-#endif
+    lt_prepare(&team, &own, &launch, src, memory, report);
     barrier(CLK_LOCAL_MEM_FENCE);
     if (memory->is_odd != 0) {
         if (item == 0) {
@@ -290,13 +270,21 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
         /* Bits are signs, whatever the scale, and codes in registers are done with. */
         lt_recode_part(&team, &launch, to, memory);
 #endif
+#if LT_STAGES
         if ((launch.flags & LATHE_CL_OWN_SCALES) != 0) {
             lt_find_stats(&team, &launch, memory);
             barrier(CLK_LOCAL_MEM_FENCE);
-            lt_join_stats(&team, memory);
+#if LT_COUNTS
+            if (lt_is_long(team.scope_elems)) {
+                lt_sum_long(team.member, (__local const uint *)memory->shared[team.team],
+                            memory->steps[team.team],
+                            (__local float *)(memory->shared[team.team] + LT_TEAM));
+            }
             barrier(CLK_LOCAL_MEM_FENCE);
+#endif
         }
-        lt_make_maps(&launch, group, item, team.scope_elems, dst_scales, memory);
+#endif
+        lt_make_map(&own, &team, &launch, group, dst_scales, memory);
 #if LT_DST != LATHE_CL_I1
         barrier(CLK_LOCAL_MEM_FENCE);
         lt_recode_part(&team, &launch, to, memory);

@@ -97,7 +97,7 @@ uint lt_least_coded(float scale, float inverse) {
 
 /* First: 1 in each bit where a source's scale of 0 makes all elements 0, which count as positive.
  */
-lt_map lt_map_of(float scale, float inverse) {
+lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const lt_map map = {scale, inverse, scale == 0 ? 0xffffffffu : 0, 0};
     return map;
 }
@@ -107,7 +107,7 @@ lt_map lt_map_of(float scale, float inverse) {
 /* A target of three codes: what is added to codes without their signs to have a carry into the
  * sign's place, where it says: first, of a code that is not negative, that it becomes 1; second, of
  * a negative one, that it becomes 0. */
-lt_map lt_map_of(float scale, float inverse) {
+lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const uint least = lt_least_coded(scale, inverse);
     const uint some = min(least, LT_SRC_TOP);
     const lt_map map = {scale, inverse, (LT_SRC_TOP - some) * LT_SRC_ONES,
@@ -117,18 +117,45 @@ lt_map lt_map_of(float scale, float inverse) {
 
 #elif LT_SRC == LATHE_CL_I8
 
-/* To I4: elements are decoded after all. First: whether codes might be beyond the bound, which they
- * are not where the greatest of them gave the scale. Second: what lt_numbers4 wants. */
-lt_map lt_map_of(float scale, float inverse) {
-    const bool is_within = (float)LT_SRC_TOP * scale * inverse < LT_BOUND + 0.5f;
-    const lt_map map = {scale, inverse, is_within ? 0 : 1, LT_BIASED};
+/* To I4: with a scale that m has given, the greatest magnitude, codes are those of 7 q / m
+ * (docs/numerics.md), where halves fall either way: that is q = m / 2, if m is even and no multiple
+ * of 14. So, plus 8, they are the upper four bits of 16 of first * (q + 128) + second, if first is
+ * near enough to 7 * 4096 / m. Else, which is rare, first is 0, and elements are decoded. Second is
+ * there for both halves of a word. */
+bool lt_is_factor(uint factor, uint greatest, bool is_up) {
+    bool is_near = true;
+#pragma unroll
+    for (uint odd = 1; odd < 14; odd += 2) {
+        const uint middle = odd * greatest; /* of a code: 14 q */
+        const uint below = middle / 14 - (is_up && middle % 14 == 0 ? 1 : 0);
+        is_near = is_near && below * factor < odd * 2048 && (below + 1) * factor > odd * 2048;
+    }
+    return is_near;
+}
+
+/* No magnitude may be beyond m, unless even LT_SRC_TOP is within the bound. */
+lt_map lt_map_of(float scale, float inverse, bool is_own) {
+    const float product = scale * inverse;
+    const float ratio = rint(LT_BOUND / product);
+    const bool is_ratio = fabs(product * ratio - LT_BOUND) < 0x1p-17f && ratio <= LT_SRC_TOP;
+    const uint greatest = is_ratio ? (uint)ratio : 1;
+    const bool is_up = lt_code_of((float)(greatest / 2), scale, inverse) > 3;
+    const uint above = 7 * 4096 / greatest + 1;
+    const uint below = (7 * 4096 - 1) / greatest;
+    lt_map map = {scale, inverse, 0, 0};
+    if (is_ratio && greatest % 14 != 0 && (is_own || LT_SRC_TOP * product < LT_BOUND + 0.5f)) {
+        map.first = lt_is_factor(above, greatest, is_up)   ? above
+                    : lt_is_factor(below, greatest, is_up) ? below
+                                                           : 0;
+    }
+    map.second = (8 * 4096 + 2048 - LT_SRC_TOP * map.first) * 0x00010001u;
     return map;
 }
 
 #elif LT_SRC == LATHE_CL_I4
 
 /* To I8: the codes of 1 to 4 in bytes, and those of 5 to 8. */
-lt_map lt_map_of(float scale, float inverse) {
+lt_map lt_map_of(float scale, float inverse, bool is_own) {
     uint words[2] = {0, 0};
 #pragma unroll
     for (uint i = 0; i < LT_SRC_TOP; i++) {
@@ -142,7 +169,7 @@ lt_map lt_map_of(float scale, float inverse) {
 
 /* A source of few codes: first is what 1 becomes, second what -1 does, and in the next field of
  * LT_DST_BITS bits what I2's -2 does. 0 stays 0. To I8: first has the codes of 0, 1, -2 and -1. */
-lt_map lt_map_of(float scale, float inverse) {
+lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const uint mask = (1u << LT_DST_BITS) - 1;
     const uint plus = (uint)(int)lt_code_of(1, scale, inverse) & mask;
     const uint minus = (uint)(int)lt_code_of(-1, scale, inverse) & mask;
@@ -252,44 +279,34 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 
 #elif LT_SRC == LATHE_CL_I8
 
-/* The middle of a field, in each of them, and a number of that fraction to which codes are added:
- * between 2^23 and 2^24 floats are exactly the integers. */
-#define LT_DST_ONES (0xffffffffu / ((1u << LT_DST_BITS) - 1))
-#define LT_MIDDLE (1u << (LT_DST_BITS - 1))
-#define LT_FROM_MIDDLE (0x1.8p23f + LT_MIDDLE)
-
-/* The codes of four elements in fields that go upwards from `above`, each from the middle. */
-uint lt_fields4(uint above, uint bits, lt_map map, bool is_within) {
-    float4 x = lt_numbers4(bits, map.second) * map.scale * map.inverse;
-    if (!is_within) {
-        x = fmin(fmax(x, -LT_BOUND), LT_BOUND);
-    }
-    const uint4 each = as_uint4(x + LT_FROM_MIDDLE);
-    above = (above << LT_DST_BITS) + each.w;
-    above = (above << LT_DST_BITS) + each.z;
-    above = (above << LT_DST_BITS) + each.y;
-    return (above << LT_DST_BITS) + each.x;
+/* A word's codes in its second and fourth bytes. */
+uint lt_multiplied(uint word, lt_map map) {
+    const uint biased = word ^ LT_SRC_SIGNS;
+    const uint even = (biased & 0x00ff00ff) * map.first + map.second;
+    const uint odd = (biased >> 8 & 0x00ff00ff) * map.first + map.second;
+    return (even >> 4 & 0x0f000f00) | (odd & 0xf000f000);
 }
 
-/* The numbers' other bits are taken off again. */
-uint lt_codes_from_middle(uint fields) {
-    return (fields - 0x4b400000u * LT_DST_ONES) ^ (LT_MIDDLE * LT_DST_ONES);
+uint lt_nibbles_of_floats(uint bits, lt_map map) {
+    const float4 x = lt_numbers4(bits, LT_BIASED) * map.scale * map.inverse;
+    const uint4 codes = lt_nearest(fmin(fmax(x, -LT_BOUND), LT_BOUND)) & 0xf;
+    return codes.x | codes.y << 4 | codes.z << 8 | codes.w << 12;
 }
 
-void lt_recode_numbers(uint *out, const uint *in, lt_map map, bool is_within) {
-#pragma unroll
-    for (uint i = 0; i < 2; i++) {
-        const uint above = lt_fields4(0, in[2 * i + 1], map, is_within);
-        out[i] = lt_codes_from_middle(lt_fields4(above, in[2 * i], map, is_within));
-    }
-}
-
-/* Two ways, since bounds take instructions even where they are skipped one by one. */
 void lt_recode(uint *out, const uint *in, lt_map map) {
-    if (map.first == 0) {
-        lt_recode_numbers(out, in, map, true);
+    if (map.first != 0) {
+#pragma unroll
+        for (uint i = 0; i < 2; i++) {
+            const uint low = lt_multiplied(in[2 * i], map);
+            const uint high = lt_multiplied(in[2 * i + 1], map);
+            out[i] = lt_pick_bytes(low, high, 0x7531) ^ 0x88888888;
+        }
     } else {
-        lt_recode_numbers(out, in, map, false);
+#pragma unroll
+        for (uint i = 0; i < 2; i++) {
+            out[i] = lt_nibbles_of_floats(in[2 * i], map) | lt_nibbles_of_floats(in[2 * i + 1], map)
+                                                                << 16;
+        }
     }
 }
 

@@ -21,6 +21,36 @@ uint lt_top_join(uint a, uint b) {
     return max(a, b);
 }
 
+#if LT_HAS_PTX_90
+
+/* Joins a word's signed halves: maxima and minima. */
+uint lt_join_greatest(uint greatest, uint halves) {
+    __asm__("max.s16x2 %0, %0, %1;" : "+r"(greatest) : "r"(halves));
+    return greatest;
+}
+
+uint lt_join_least(uint least, uint halves) {
+    __asm__("min.s16x2 %0, %0, %1;" : "+r"(least) : "r"(halves));
+    return least;
+}
+
+/* The greatest magnitude itself: each byte is a half's upper one once, where what is below it only
+ * decides between equals. */
+uint lt_words_top(const uint *words, uint n) {
+    uint greatest = 0;
+    uint least = 0;
+#pragma unroll
+    for (uint i = 0; i < n; i++) {
+        greatest = lt_join_greatest(lt_join_greatest(greatest, words[i]), words[i] << 8);
+        least = lt_join_least(lt_join_least(least, words[i]), words[i] << 8);
+    }
+    const int above = (int)lt_join_greatest(greatest, greatest << 16) >> 24;
+    const int below = (int)lt_join_least(least, least << 16) >> 24;
+    return (uint)max(above, -below);
+}
+
+#else
+
 /* The greatest magnitude itself: each byte in turn is a word's upper one. */
 uint lt_words_top(const uint *words, uint n) {
     int4 greatest = (int4)(0);
@@ -36,6 +66,8 @@ uint lt_words_top(const uint *words, uint n) {
     const int below = min(min(least.x, least.y), min(least.z, least.w)) >> 24;
     return (uint)max(above, -below);
 }
+
+#endif
 
 float lt_greatest_code(uint top) {
     return (float)top;
@@ -113,11 +145,40 @@ float lt_greatest_code(uint top) {
 #endif
 #endif
 
-/* Joins each `step` of n words into their first one. */
+/* Joins n words. */
 uint lt_join_tops(__local const uint *tops, uint n) {
     uint top = tops[0];
     for (uint i = 1; i < n; i++) {
         top = lt_top_join(top, tops[i]);
+    }
+    return top;
+}
+
+/* A word for each vector or, where they are of one scope, for each work-item of a team. */
+void lt_leave_tops(const lt_codes *codes, bool is_whole, uint member, __local uint *tops) {
+    if (is_whole) {
+        uint words[LT_VECTORS * LT_SRC_WORDS];
+#pragma unroll
+        for (uint i = 0; i < LT_VECTORS * LT_SRC_WORDS; i++) {
+            words[i] = codes[i / LT_SRC_WORDS].words[i % LT_SRC_WORDS];
+        }
+        tops[member] = lt_words_top(words, LT_VECTORS * LT_SRC_WORDS);
+    } else {
+#pragma unroll
+        for (uint i = 0; i < LT_VECTORS; i++) {
+            tops[i * LT_TEAM + member] = lt_words_top(codes[i].words, LT_SRC_WORDS);
+        }
+    }
+}
+
+/* Joins a team's. */
+uint lt_team_top(__local const uint4 *tops) {
+    uint top = 0;
+#pragma unroll
+    for (uint i = 0; i < LT_TEAM / 4; i++) {
+        const uint4 four = tops[i];
+        top =
+            lt_top_join(lt_top_join(top, lt_top_join(four.x, four.y)), lt_top_join(four.z, four.w));
     }
     return top;
 }

@@ -5,13 +5,17 @@
 
 #if LT_HAS_RECODE
 
-#define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST)
+#ifdef LT_SMALL
+#define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST, 1)
+#else
+#define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST, 0)
+#endif
 #define LT_TEAMS (LT_GROUP / LT_TEAM)
 
 /* Vectors of a work-item: one out of LT_TEAM each, so that memory is read side by side. */
-#define LT_TEAM_ELEMS LATHE_CL_TEAM_ELEMS(LT_SRC, LT_DST)
+#define LT_TEAM_ELEMS LATHE_CL_TEAM_ELEMS
 #define LT_VECTORS (LT_TEAM_ELEMS / LT_TEAM / LT_VECTOR)
-#define LT_TEAM_SCOPES LATHE_CL_RECODE_SCOPES(LT_SRC, LT_DST)
+#define LT_TEAM_SCOPES LATHE_CL_TEAM_SCOPES
 
 /* Statistics that are sums need a lane's codes, which come from different vectors; bytes of base 3
  * begin and end inside vectors. So those are in local memory. */
@@ -66,8 +70,6 @@ typedef struct lt_codes {
     uint words[LT_SRC_WORDS];
 } lt_codes;
 
-#if LT_SRC != LATHE_CL_BITNET158
-
 lt_codes lt_no_codes(void) {
     lt_codes codes;
     for (uint i = 0; i < LT_SRC_WORDS; i++) {
@@ -75,6 +77,8 @@ lt_codes lt_no_codes(void) {
     }
     return codes;
 }
+
+#if LT_SRC != LATHE_CL_BITNET158
 
 lt_codes lt_load_codes(__global const uchar *at) {
     lt_codes codes;

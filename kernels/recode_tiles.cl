@@ -433,13 +433,14 @@ lathe_recode_stats(__global const uchar *restrict src, __global const float *res
         for (uint first = 0; first < LT_RECODE_TILES; first += LT_ODD_TILES) {
             lt_odd_tiles(src, src_scales, &launch, first, item, &odd, report);
         }
-    } else {
+    }
 #if LT_TILE_COUNTS
+    if (!is_odd) {
         lt_sum_counts(share.member, memory.left[share.tile], memory.steps[share.tile],
                       (__local float *)memory.lanes[share.tile]);
-        barrier(CLK_LOCAL_MEM_FENCE);
-#endif
     }
+    barrier(CLK_LOCAL_MEM_FENCE); /* not in the branch: see plain_mean.cl */
+#endif
     if (item < LT_RECODE_TILES) {
         uint stat = 0;
         if (n_elems > 0) {

@@ -80,7 +80,7 @@ typedef struct lt_work {
      * number of them. The CPU only, see submit_scales. NULL: statistics. */
     struct lt_scan *scan;
     uint64_t first_tile;     /* stats: tiles [first_tile, first_tile + n_tiles) of the tiling */
-    uint64_t n_tiles;        /* at most LT_STATS_WINDOW */
+    uint64_t n_tiles;        /* at most LT_STATS_WINDOW, but for submit_scales */
     const lt_ranges *ranges; /* convert: ranges [first_range, first_range + n_ranges) */
     uint64_t first_range;
     uint64_t n_ranges;
@@ -93,6 +93,9 @@ typedef struct lt_work {
 
 /* How many tiles' statistics are gathered before they are folded, at least: 128 KiB of them. */
 enum { LT_STATS_WINDOW = 16384 };
+
+/* Fewer tiles of a scope than these are folded by the host, unless a device is being checked. */
+enum { LT_LEAST_FOLDED = 2048 };
 
 /* Transfers and passes that run one after another. Used by one thread at a time. NULL is the CPU's:
  * there everything is done when a call returns. */
@@ -163,31 +166,37 @@ typedef struct lt_backend_ops {
     lathe_status (*submit_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
     lathe_status (*submit_convert)(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
+    /* Converts a whole tensor whose scopes are longer than max_own_scope_elems and finds their
+     * scales in the same pass, so that memory is read once, and waits for it. NOT_SUPPORTED: the
+     * backend has no kernel that does, or an element or a scale is out of the ordinary; what has
+     * been written then is to be written again. NULL: never. */
+    lathe_status (*convert_rows)(lt_backend *backend, lt_queue *queue, const lt_work *work);
+
+    /* False where that is sure to be NOT_SUPPORTED, which is said of the pass alone. NULL: never
+     * true. */
+    bool (*takes_rows)(const lt_backend *backend, const lt_pass *pass);
+
     /* Fills work->stats of the queue's last work, of which finish has delivered the sum. NULL: the
      * backend does not fold. */
     lathe_status (*fetch_stats)(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
-    /* Starts the search for PRECISE scales of a pass whose target's scales are not its own to find:
-     * they are left where the convert pass reads them, in work->dst, whose data is not looked at.
-     * Scopes of more than LT_PRECISE_ELEMS elements have their standard scales there. Non-finite
-     * elements of shorter ones are reported to the outcome. NOT_SUPPORTED, before anything is done:
-     * scopes that are too large. NULL on the CPU, which scans (lt_work.scan). */
+    /* Starts the search for PRECISE scales of a pass whose target's scales are not its own to find,
+     * for the scopes of the work's tiles, which are whole ones: they are left where the convert
+     * pass reads them, in work->dst, whose data is not looked at. Scopes of more than
+     * LT_PRECISE_ELEMS elements have their standard scales there. Non-finite elements of shorter
+     * ones are reported to the outcome. NOT_SUPPORTED, before anything is done: scopes that are too
+     * large. NULL on the CPU, which scans (lt_work.scan). */
     lathe_status (*submit_scales)(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
-    /* The same for chains of conversions (chain.h). NOT_SUPPORTED, before anything is done, for a
-     * chain that the backend has no kernels for. */
+    /* The same for chains of conversions (chain.h). NOT_SUPPORTED for a chain, or a part of it,
+     * that the backend has no kernels for. */
     lathe_status (*submit_chain_stats)(lt_backend *backend, lt_queue *queue,
                                        const lt_chain_work *work);
     lathe_status (*submit_chain)(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
 
     /* False where submit_chain, or the statistics that it needs first, is sure to be NOT_SUPPORTED,
-     * which is said of work->chain alone: the work has no sides yet. NULL: never. */
+     * which is said of the work's chain and own_scales alone: it has no sides yet. NULL: never. */
     bool (*takes_chain)(const lt_backend *backend, const lt_chain_work *work);
-
-    /* All of a chain in one pass that finds the scales of all steps on the way, and waits for it.
-     * NOT_SUPPORTED: the backend has no kernel that does, or a value is not finite; what has been
-     * written then is to be written again. NULL: never. */
-    lathe_status (*convert_chain)(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
 
     /* Starts convert passes of whole small tensors, each by one range: on the CPU one after another
      * on this thread. On a device, in as few launches as can be: all have the same two dtypes, and
@@ -223,6 +232,7 @@ struct lt_backend {
     lt_counters *counters;        /* of the engine: the CPU backend's, which outlives the others */
     uint32_t n_threads;           /* works that it runs at once: slots of the streaming strategy */
     uint64_t cache_bytes;         /* data larger than this counts as beyond the caches */
+    uint64_t wide_cache_bytes;    /* the same where the larger side is the one that is written */
     uint64_t elems_per_range;     /* a good size of range for this device */
     uint64_t max_own_scope_elems; /* larger scopes take a stats pass, in memory */
     uint64_t max_chunk_scope_elems; /* and when streaming */

@@ -12,7 +12,8 @@ typedef struct plain_shape {
 } plain_shape;
 
 /* Rows of a block, shorter and odd ones, several in a block, and rows that are cut; groups of every
- * kind of sum, and such as end with a row before they are full; scales that are found before. */
+ * kind of sum, and such as end with a row before they are full; scales that are found before; rows
+ * that a work-group holds, whose bytes begin anywhere. */
 static const plain_shape shapes[] = {
     {{2, {3, 4096}}, {LATHE_PER_ROW, 0}},      {{2, {3, 4064}}, {LATHE_PER_ROW, 0}},
     {{2, {5, 992}}, {LATHE_PER_ROW, 0}},       {{2, {37, 160}}, {LATHE_PER_ROW, 0}},
@@ -24,6 +25,9 @@ static const plain_shape shapes[] = {
     {{1, {20488}}, {LATHE_PER_TENSOR, 0}},     {{2, {3, 7680}}, {LATHE_PER_GROUP, 128}},
     {{2, {2, 7808}}, {LATHE_PER_GROUP, 128}},  {{2, {3, 5056}}, {LATHE_PER_TENSOR, 0}},
     {{2, {3, 4500}}, {LATHE_PER_ROW, 0}},      {{1, {9004}}, {LATHE_PER_TENSOR, 0}},
+    {{2, {5, 1056}}, {LATHE_PER_ROW, 0}},      {{2, {3, 5120}}, {LATHE_PER_ROW, 0}},
+    {{2, {2, 11008}}, {LATHE_PER_ROW, 0}},     {{2, {2, 28672}}, {LATHE_PER_ROW, 0}},
+    {{2, {3, 11008}}, {LATHE_PER_GROUP, 128}},
 };
 
 static const lathe_dtype sources[] = {LATHE_F32, LATHE_F16, LATHE_BF16};
@@ -63,6 +67,21 @@ Test(opencl_plain, ordinary_numbers) {
     }
 }
 
+/* What takes the most barriers, in a case that is small enough for a compiler's optimiser: the sums
+ * of scopes that several work-items share. */
+Test(opencl_plain, shared_sums) {
+    static const plain_shape shared[] = {{{2, {9, 4096}}, {LATHE_PER_ROW, 0}},
+                                         {{2, {2, 20480}}, {LATHE_PER_GROUP, 512}},
+                                         {{2, {3, 8192}}, {LATHE_PER_ROW, 0}}};
+    test_rng rng = {44};
+    for (size_t s = 0; s < sizeof shared / sizeof shared[0]; s++) {
+        lathe_target target = target_of(LATHE_I1, &shared[s].layout, 0);
+        convert_case c = new_case(&rng, LATHE_F32, &shared[s], TEST_DATA_NORMAL);
+        check_case(&c, &target);
+        case_free(&c);
+    }
+}
+
 /* Every scope is one that the plain kernel leaves alone, or many are. */
 Test(opencl_plain, ends_of_the_range) {
     static const test_data kinds[] = {TEST_DATA_WIDE, TEST_DATA_HUGE,    TEST_DATA_TINY,
@@ -78,14 +97,16 @@ Test(opencl_plain, ends_of_the_range) {
     }
 }
 
-/* One block among others, in two ways: the element is named, or it counts as 0. */
+/* One block or row among others, in two ways: the element is named, or it counts as 0. */
 Test(opencl_plain, one_odd_element) {
-    const plain_shape *shape = &shapes[6];
+    const plain_shape *among[] = {&shapes[6], &shapes[21], &shapes[20]};
     test_rng rng = {42};
     for (size_t v = 0; v < sizeof odd_values / sizeof odd_values[0]; v++) {
-        const lathe_dtype from = sources[v % (sizeof sources / sizeof sources[0])];
+        const size_t n = sizeof sources / sizeof sources[0];
+        const lathe_dtype from = sources[v % n];
+        const plain_shape *shape = among[(v + v / n) % n];
         convert_case c = new_case(&rng, from, shape, TEST_DATA_NORMAL);
-        put(&c, 4096 + test_random_below(&rng, 4096), odd_values[v]);
+        put(&c, 1056 + test_random_below(&rng, 4000), odd_values[v]);
         check_targets(&c, shape, LATHE_NONFINITE_ERROR);
         check_targets(&c, shape, LATHE_NONFINITE_SATURATE);
         case_free(&c);

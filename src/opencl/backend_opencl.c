@@ -8,6 +8,7 @@
 #include "opencl/family.h"
 #include "opencl/in_place.h"
 #include "opencl/queue.h"
+#include "opencl/rows.h"
 #include "opencl/search.h"
 #include <string.h>
 
@@ -98,6 +99,10 @@ static void parallel_for(lt_backend *base, size_t n_tasks, void (*task)(void *ct
     }
 }
 
+static bool takes_rows(const lt_backend *base, const lt_pass *pass) {
+    return lt_cl_takes_rows(pass, &((const lt_cl_backend *)base)->device);
+}
+
 static const lt_backend_ops opencl_ops = {
     .destroy = destroy,
     .describe = describe,
@@ -114,6 +119,8 @@ static const lt_backend_ops opencl_ops = {
     .copy = lt_cl_copy,
     .submit_stats = lt_cl_submit_stats,
     .submit_convert = lt_cl_submit_convert,
+    .convert_rows = lt_cl_convert_rows,
+    .takes_rows = takes_rows,
     .fetch_stats = lt_cl_fetch_stats,
     .submit_scales = lt_cl_submit_scales,
     .submit_many = lt_cl_submit_many,
@@ -121,7 +128,6 @@ static const lt_backend_ops opencl_ops = {
     .submit_chain_stats = lt_cl_submit_chain_stats,
     .submit_chain = lt_cl_submit_chain,
     .takes_chain = lt_cl_takes_chain,
-    .convert_chain = lt_cl_convert_chain,
     .finish = lt_cl_finish,
     .is_complete = lt_cl_is_complete,
     .parallel_for = parallel_for,
@@ -146,6 +152,7 @@ static void set_base(lt_cl_backend *backend) {
         .counters = backend->counters,
         .n_threads = (uint32_t)n_slots,
         .cache_bytes = UINT64_MAX,
+        .wide_cache_bytes = UINT64_MAX,
         .elems_per_range = LATHE_CL_MAX_ELEMS / LT_COLUMN_QUANTUM * LT_COLUMN_QUANTUM,
         .max_own_scope_elems = LATHE_CL_BLOCK_ELEMS,
         .max_chunk_scope_elems = LATHE_CL_BLOCK_ELEMS,

@@ -169,8 +169,7 @@ lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, cons
 typedef struct chain_launch {
     const lt_chain_work *work;
     lt_queue *queue;
-    lt_pass pass;     /* from the source to the target */
-    lt_buffer scales; /* of the steps in between, on the device */
+    lt_pass pass; /* from the source to the target */
     cl_kernel kernel;
 } chain_launch;
 
@@ -209,7 +208,10 @@ static bool place_step(const chain_launch *c, uint32_t index, uint64_t first_sca
     }
     const lt_work like = {
         .pass = &pass,
-        .src = {.data = &none, .scales = &none, .scale_offset = first_scale},
+        .src = {.data = &none,
+                .first_byte = c->work->first_elem * pass.src.unit_bytes,
+                .scales = &none,
+                .scale_offset = first_scale},
         .dst = c->work->dst,
     };
     const lt_cl_launch launch = lt_cl_launch_convert(&like, part);
@@ -227,9 +229,8 @@ static cl_int set_args(const chain_launch *c, const lathe_launch *launch,
                        const lathe_chain *chain) {
     const lt_chain_work *work = c->work;
     const cl_mem buffers[] = {
-        work->src.data->device, scales_of(c->queue, &work->src),
-        work->dst.data->device, scales_of(c->queue, &work->dst),
-        c->scales.device,       c->queue->reports.device,
+        work->src.data->device,          scales_of(c->queue, &work->src), work->dst.data->device,
+        scales_of(c->queue, &work->dst), work->step_scales->device,       c->queue->reports.device,
     };
     const cl_uint n_buffers = sizeof buffers / sizeof buffers[0];
     cl_int error = CL_SUCCESS;
@@ -262,15 +263,13 @@ static lathe_status make_launch(const chain_launch *c, const lt_range *part, lat
 
 static lathe_status launch_part(const chain_launch *c, const lt_range *part) {
     lt_queue *queue = c->queue;
-    lt_chain *chain = c->work->chain;
     lathe_chain sides = {0};
-    uint32_t blamed = chain->src.dtype == LATHE_BITNET158 ? 0 : chain->n_steps - 1;
     lathe_status status = lt_cl_ready_report(queue);
     if (status != LATHE_OK) {
         return status;
     }
     lt_cl_pending *pending = &queue->launches[queue->n_launches];
-    *pending = (lt_cl_pending){.outcome = &chain->steps[blamed].outcome};
+    *pending = (lt_cl_pending){.outcome = c->work->outcome};
     status = make_launch(c, part, &pending->args, &sides);
     if (status != LATHE_OK) {
         return lt_cl_queue_give_up(queue, status);
@@ -293,20 +292,33 @@ static lathe_status launch_part(const chain_launch *c, const lt_range *part) {
     return status;
 }
 
+/* The work's elements as rows and columns of the target. */
+static lt_range range_of(const chain_launch *c) {
+    const lt_chain_work *work = c->work;
+    const uint64_t row_elems = c->pass.dst.row_elems;
+    return (lt_range){
+        .row = work->first_elem / row_elems,
+        .n_rows = lt_ceil_div(work->n_elems, row_elems),
+        .col = work->first_elem % row_elems,
+        .n_cols = lt_min(work->n_elems, row_elems),
+    };
+}
+
 static lathe_status launch_all(const chain_launch *c) {
     const lt_layout *dst = &c->pass.dst;
+    const lt_range all = range_of(c);
     uint64_t max_rows = lt_max(LATHE_CL_MAX_ELEMS / dst->row_elems, 1);
     uint64_t max_cols = dst->row_elems <= LATHE_CL_MAX_ELEMS
                             ? dst->row_elems
                             : LATHE_CL_MAX_ELEMS / LT_COLUMN_QUANTUM * LT_COLUMN_QUANTUM;
     lathe_status status = LATHE_OK;
-    for (uint64_t row = 0; row < dst->n_rows; row += max_rows) {
-        for (uint64_t col = 0; status == LATHE_OK && col < dst->row_elems; col += max_cols) {
+    for (uint64_t row = 0; row < all.n_rows; row += max_rows) {
+        for (uint64_t col = 0; status == LATHE_OK && col < all.n_cols; col += max_cols) {
             const lt_range part = {
-                .row = row,
-                .n_rows = lt_min(max_rows, dst->n_rows - row),
-                .col = col,
-                .n_cols = lt_min(max_cols, dst->row_elems - col),
+                .row = all.row + row,
+                .n_rows = lt_min(max_rows, all.n_rows - row),
+                .col = all.col + col,
+                .n_cols = lt_min(max_cols, all.n_cols - col),
             };
             status = launch_part(c, &part);
         }
@@ -314,34 +326,12 @@ static lathe_status launch_all(const chain_launch *c) {
     return status;
 }
 
-/* The scales of the steps in between, one after another. */
-static lathe_status upload_scales(chain_launch *c) {
-    const lt_chain *chain = c->work->chain;
-    lt_backend *backend = &c->queue->backend->base;
-    uint64_t n_scales = 0;
-    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
-        n_scales += chain->steps[i].pass.dst.n_scales;
-    }
-    lathe_status status = lt_cl_buffer_create(&c->queue->backend->memory, LT_MEMORY_DEVICE,
-                                              lt_max(n_scales, 1) * sizeof(float), &c->scales);
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(c->queue, status);
-    }
-    uint64_t at = 0;
-    for (uint32_t i = 0; status == LATHE_OK && i + 1 < chain->n_steps; i++) {
-        uint64_t n_bytes = chain->steps[i].pass.dst.n_scales * sizeof(float);
-        if (n_bytes > 0) {
-            status =
-                lt_cl_upload(backend, c->queue, &c->scales, at, chain->steps[i].scales, n_bytes);
-        }
-        at += n_bytes;
-    }
-    return status;
-}
-
 bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work) {
     const lt_chain *chain = work->chain;
     (void)backend;
+    if (work->own_scales) {
+        return lt_cl_takes_scaled_chain(work);
+    }
     /* Statistics of values on the way, which means and samples need, have no kernel. */
     for (uint32_t i = 1; i < chain->n_steps; i++) {
         const lt_pass *pass = &chain->steps[i].pass;
@@ -355,6 +345,10 @@ bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work) {
 }
 
 lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work) {
+    (void)backend;
+    if (work->own_scales || lt_cl_takes_near_chain(work)) {
+        return lt_cl_submit_scaled_chain(queue, work);
+    }
     if (!is_supported(work)) {
         return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for this chain");
     }
@@ -363,7 +357,8 @@ lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_c
     lathe_launch args;
     lathe_chain sides;
     c.pass.src = chain->src;
-    const lt_range first = {.n_rows = 1, .n_cols = c.pass.dst.row_elems};
+    lt_range first = range_of(&c);
+    first.n_rows = 1;
     lathe_status status = lt_cl_queue_check(queue);
     if (status == LATHE_OK) { /* before a program is built */
         status = make_launch(&c, &first, &args, &sides);
@@ -372,19 +367,12 @@ lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_c
         status = lt_cl_chain_kernel(queue, work, "lathe_chain_kernel", &c.kernel);
     }
     if (status == LATHE_OK) {
-        status = upload_scales(&c);
-    }
-    if (status == LATHE_OK) {
         status = launch_all(&c);
     }
-    if (status == LATHE_OK) { /* while the scales are there */
-        status = lt_cl_finish(backend, queue);
-    }
-    lt_cl_buffer_destroy(&queue->backend->memory, &c.scales);
     if (c.kernel != NULL) {
         lt_cl_release_kernel(c.kernel);
     }
-    return status;
+    return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
 }
 
 lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,

@@ -15,11 +15,15 @@ lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_c
 lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
                                       const lt_chain_work *work);
 
-/* As lt_backend_ops says (scaled_chain.c). NOT_SUPPORTED: a source that has scales; a step that is
- * strict, or is not BALANCED, or has a mean for a scale; scopes that are not the same for all, or
- * not powers of two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK elements; values that are not
- * finite. */
-lathe_status lt_cl_convert_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work);
+/* The same for works with own_scales (scaled_chain.c). NOT_SUPPORTED: a source that has scales; a
+ * step that is strict, or is not BALANCED, or has a mean for a scale; scopes that are not the same
+ * for all, or not powers of two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK elements. */
+bool lt_cl_takes_scaled_chain(const lt_chain_work *work);
+lathe_status lt_cl_submit_scaled_chain(lt_queue *queue, const lt_chain_work *work);
+
+/* True if that function also does for this work, which has no own_scales: with one scale for each
+ * step, and finite values of which none needs clamping. */
+bool lt_cl_takes_near_chain(const lt_chain_work *work);
 
 /* A kernel of a chain's program, which may be used: an object of the caller's. After an error the
  * queue is empty. */

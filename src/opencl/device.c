@@ -203,6 +203,14 @@ static uint32_t group_size_of(const traits *t) {
     return size;
 }
 
+/* Local memory that kernels take, at most, where a device is not small. */
+enum { LOCAL_BYTES = 48 * 1024 };
+
+static bool is_small(const traits *t) {
+    return t->max_group < LATHE_CL_ROW_MANY || t->max_items[0] < LATHE_CL_ROW_MANY ||
+           t->local_bytes < LOCAL_BYTES;
+}
+
 static bool has_opencl_c_12(const char *version) {
     static const char prefix[] = "OpenCL C ";
     if (strncmp(version, prefix, sizeof prefix - 1) != 0) {
@@ -216,12 +224,13 @@ static bool has_opencl_c_12(const char *version) {
 
 /* cl_nv_device_attribute_query's CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, which other devices do not
  * answer. */
-enum { NVIDIA_MAJOR = 0x4000, PTX_MAJOR = 8 };
+enum { NVIDIA_MAJOR = 0x4000 };
 
-static bool lacks_ptx(cl_device_id id) {
+/* False, too, where nothing is known. */
+static bool has_capability(cl_device_id id, cl_uint least, cl_uint most) {
     cl_uint major = 0;
     return clGetDeviceInfo(id, NVIDIA_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
-           major < PTX_MAJOR;
+           major >= least && major <= most;
 }
 
 static bool lacks_doubles(cl_device_id id) {
@@ -461,8 +470,12 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
     opened.base_align_bytes = t.align_bits / 8;
     opened.group_size = group_size_of(&t);
     opened.is_cpu = (t.type & CL_DEVICE_TYPE_CPU) != 0;
-    opened.lacks_ptx = lacks_ptx(found->id);
+    opened.is_small = is_small(&t);
+    opened.lacks_ptx = has_capability(found->id, 0, 7);
+    opened.has_ptx_90 = has_capability(found->id, 9, CL_UINT_MAX);
     opened.lacks_doubles = lacks_doubles(found->id);
+    /* Mesa's renderer on the CPU ends all loops of a work-item after 65,535 rounds in all. */
+    opened.cuts_loops = opened.is_cpu && strcasestr(opened.info.platform, "rusticl") != NULL;
     opened.shares_memory = t.shares_memory == CL_TRUE;
     lathe_status status =
         context == NULL ? create_context(&opened) : adopt_context(&opened, context);

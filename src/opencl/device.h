@@ -33,7 +33,10 @@ typedef struct lt_cl_device {
     uint32_t group_size;       /* work-items of a group: LATHE_CL_GROUP, or less where it must be */
     bool is_cpu;
     bool lacks_ptx;     /* an NVIDIA device before compute capability 8.0: kernels/floats.cl */
+    bool has_ptx_90;    /* and one from 9.0 on */
     bool lacks_doubles; /* or does not round them to nearest: kernels/doubles.cl */
+    bool is_small;      /* in work-groups or local memory: kernels/rows.cl, recode_team.cl */
+    bool cuts_loops;    /* after some rounds, so that no work-group can wait for others */
     bool shares_memory; /* host pointers can be used without a copy */
 } lt_cl_device;
 

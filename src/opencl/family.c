@@ -3,10 +3,12 @@
 #include "opencl/family.h"
 
 #include "core/error.h"
+#include <string.h>
 
 typedef struct family_kind {
     const char *options;                 /* of the programs */
     const char *options_without_doubles; /* on devices that lack them; NULL: the same */
+    const char *options_on_pocl;         /* NULL: the same */
     const char *kernel;
     const char *purpose; /* what the kernel is for, after "than the reference" */
     const char *more[LT_CL_FAMILY_KERNELS - 1]; /* kernels */
@@ -14,7 +16,10 @@ typedef struct family_kind {
 } family_kind;
 
 static const family_kind kinds[LT_CL_FAMILY_COUNT] = {
+    /* POCL's optimiser takes branches with barriers in them for ways of all work-items, beyond
+     * their ends, too, and the kernel then writes beside its local memory. */
     [LT_CL_FAMILY_MANY] = {.options = " -DLT_BATCH",
+                           .options_on_pocl = " -DLT_BATCH -cl-opt-disable",
                            .kernel = "lathe_batch",
                            .purpose = "for many tensors"},
     [LT_CL_FAMILY_IN_PLACE] = {.options = " -DLT_IN_PLACE",
@@ -38,6 +43,8 @@ static const family_kind kinds[LT_CL_FAMILY_COUNT] = {
 };
 
 lathe_status lt_cl_families_init(lt_cl_backend *backend, const lt_cl_options_in *options) {
+    const char *platform = backend->device.info.platform;
+    const bool is_pocl = strcmp(platform, "Portable Computing Language") == 0;
     for (int i = 0; i < LT_CL_FAMILY_COUNT; i++) {
         lt_cl_family *family = &backend->families[i];
         lathe_status status =
@@ -52,6 +59,9 @@ lathe_status lt_cl_families_init(lt_cl_backend *backend, const lt_cl_options_in 
         const char *without = kinds[i].options_without_doubles;
         family->programs.options =
             backend->device.lacks_doubles && without != NULL ? without : kinds[i].options;
+        if (is_pocl && kinds[i].options_on_pocl != NULL) {
+            family->programs.options = kinds[i].options_on_pocl;
+        }
         family->check = options->check_family[i];
     }
     return LATHE_OK;

@@ -20,6 +20,11 @@ void lt_cl_drop_turns(lt_queue *queue, bool all) {
     }
 }
 
+/* A processor runs the work-items of a group one after another, slowly where barriers part a
+ * kernel: for more elements than these, waves of the other kernels are up to three times as fast.
+ */
+enum { MOST_CPU_ELEMS = 128 * 1024 };
+
 /* Makes the words of n_tiles tiles, as they are before the first launch. */
 static lathe_status prepare(lt_queue *queue, uint64_t n_tiles) {
     const cl_uint zero = 0;
@@ -63,14 +68,16 @@ static uint64_t start_of(const lathe_side *side, const lt_layout *layout) {
     return side->data_offset + lt_layout_col_bytes(layout, side->first_col);
 }
 
-/* Describes the launch. False for what the kernel does not do. */
-static bool make_launch(const lt_work *work, lt_cl_launch *launch, uint64_t *lead) {
+/* Describes the launch. False for what the kernel does not do, or other ways do faster. */
+static bool make_launch(const lt_cl_device *device, const lt_work *work, lt_cl_launch *launch,
+                        uint64_t *lead) {
     const lt_pass *pass = work->pass;
     const uint64_t asked = LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_OWN_SCALES;
     const lt_range range = lt_ranges_at(work->ranges, work->first_range);
-    if (pass->src.dtype == LATHE_BITNET158 || work->n_ranges != 1 ||
+    const uint64_t most_elems = device->is_cpu ? MOST_CPU_ELEMS : LATHE_CL_MAX_ELEMS;
+    if (device->cuts_loops || pass->src.dtype == LATHE_BITNET158 || work->n_ranges != 1 ||
         work->src.data->device != work->dst.data->device ||
-        range.n_rows * range.n_cols > LATHE_CL_MAX_ELEMS) {
+        range.n_rows * range.n_cols > most_elems) {
         return false;
     }
     *launch = lt_cl_launch_convert(work, &range);
@@ -137,7 +144,7 @@ lathe_status lt_cl_submit_in_place(lt_backend *backend, lt_queue *queue, const l
         return status;
     }
     /* A kernel that cannot be had, or has failed its check, leaves other ways. */
-    if (!make_launch(work, &launch, &lead) ||
+    if (!make_launch(&queue->backend->device, work, &launch, &lead) ||
         lt_cl_family_program(queue, LT_CL_FAMILY_IN_PLACE, work, &program) != LATHE_OK) {
         return lt_fail(LATHE_NOT_SUPPORTED, "no kernel for that in place");
     }

@@ -15,6 +15,10 @@
  * bytes on the other side, too. Of shorter rows a block for each would cost more than it saves. */
 enum { TRITS_VECTOR = 8, TRITS_QUANTUM = 40, LEAST_TRITS_ROW = 1024 };
 
+/* Columns and scopes of the plain kernel's blocks are multiples of this; rows of fewer elements
+ * share a block. */
+enum { PLAIN_QUANTUM = 32, LEAST_PLAIN_ROW = 256 };
+
 static uint64_t unit_elems(const lt_pass *pass) {
     return LATHE_CL_UNIT((int)pass->src.dtype, (int)pass->dst.dtype);
 }
@@ -27,6 +31,12 @@ static uint64_t vector_elems(const lt_pass *pass) {
 static bool trits_are_aligned(const lt_cl_side *s, bool one_row) {
     uint64_t first = s->args.data_offset + lt_layout_col_bytes(s->layout, s->args.first_col);
     return first % 4 == 0 && (one_row || s->args.row_bytes % 4 == 0);
+}
+
+/* True if no block kernel but the linear one, and those that go before it, does for the pass. */
+static bool has_plain(const lt_pass *pass, uint64_t flags) {
+    return LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype) > 0 &&
+           (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) == 0;
 }
 
 static bool target_is_aligned(const lt_pass *pass, const lt_cl_side *dst, bool one_row) {
@@ -42,6 +52,7 @@ typedef struct convert {
     lt_cl_side dst;
     lt_cl_side joined_src; /* with rows joined where that can be */
     lt_cl_side joined_dst;
+    bool is_for_table; /* no kernel goes before the block kernel */
     lt_cl_launch launch;
 } convert;
 
@@ -148,23 +159,17 @@ static bool blocks_are_linear(const convert *c) {
             lt_cl_is_aligned(&c->dst, args->n_rows == 1, LT_CL_MAX_VECTOR));
 }
 
-/* Columns and scopes of the plain kernel's blocks are multiples of this. */
-enum { PLAIN_QUANTUM = 32 };
-
 /* Linear blocks for the plain kernel: see there. Where rows are cut, blocks begin with scopes. */
 static bool blocks_are_plain(const convert *c) {
     const lt_pass *pass = c->pass;
     const lathe_launch *args = &c->launch.args;
-    bool is_plain = (args->flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) == 0;
     bool is_even = args->n_cols % PLAIN_QUANTUM == 0 && args->block_cols % PLAIN_QUANTUM == 0 &&
                    pass->dst.scale_elems % PLAIN_QUANTUM == 0;
     bool begins = args->src.first_col == 0 && args->dst.first_col == 0 &&
                   args->dst.scale_phase == 0 && lt_cl_in_one_row(&c->src);
-    bool is_aligned = pass->dst.dtype == LATHE_BITNET158
-                          ? trits_are_aligned(&c->dst, args->n_rows == 1)
-                          : lt_cl_is_aligned(&c->dst, args->n_rows == 1, PLAIN_QUANTUM);
-    return LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype) > 0 && is_plain &&
-           is_even && begins && is_aligned;
+    bool is_aligned = pass->dst.dtype == LATHE_BITNET158 ||
+                      lt_cl_is_aligned(&c->dst, args->n_rows == 1, PLAIN_QUANTUM);
+    return has_plain(pass, args->flags) && is_even && begins && is_aligned;
 }
 
 /* Such blocks for the own kernel. */
@@ -175,11 +180,31 @@ static bool blocks_are_own(const convert *c) {
            c->launch.args.n_cols % LATHE_CL_OWN_SCOPE == 0;
 }
 
+/* True if a block is a row, though more would fit: BITNET158's rows are not joined where bytes
+ * would be, and only blocks of one row are the plain kernel's. */
+static bool rows_are_blocks(const convert *c) {
+    const lathe_launch *args = &c->launch.args;
+    return c->pass->dst.dtype == LATHE_BITNET158 && c->pass->own_scales && !c->is_for_table &&
+           has_plain(c->pass, args->flags) && args->n_cols == c->pass->dst.row_elems &&
+           args->n_cols >= LEAST_PLAIN_ROW && args->n_cols <= LATHE_CL_BLOCK_ELEMS &&
+           args->n_cols % PLAIN_QUANTUM == 0;
+}
+
+/* Such blocks for the rows kernel, but for those that are as large as the plain kernel's. */
+static bool blocks_are_rows(const convert *c) {
+    const lathe_launch *args = &c->launch.args;
+    return rows_are_blocks(c) && args->n_cols < LATHE_CL_BLOCK_ELEMS &&
+           c->pass->dst.scales_per_row == 1 && args->row_units.by == 1;
+}
+
 static void cut_blocks(convert *c) {
     const lt_pass *pass = c->pass;
     lathe_launch *args = &c->launch.args;
     uint64_t row_blocks = 1;
-    if (args->n_cols <= LATHE_CL_BLOCK_ELEMS && args->n_rows > 1) {
+    if (rows_are_blocks(c)) {
+        args->block_rows = 1;
+        args->block_cols = args->n_cols;
+    } else if (args->n_cols <= LATHE_CL_BLOCK_ELEMS && args->n_rows > 1) {
         args->block_rows = rows_of_block(pass, args->n_cols);
         args->block_cols = args->n_cols;
         args->row_parts = lt_cl_div_by(lt_ceil_div(args->n_cols, vector_elems(pass)));
@@ -225,7 +250,8 @@ static void make_blocks(convert *c, const lt_range *range) {
     bool is_linear = blocks_are_linear(c);
     args->flags |= is_linear ? LATHE_CL_LINEAR : 0;
     if (is_linear && blocks_are_plain(c)) {
-        args->flags |= LATHE_CL_PLAIN | (blocks_are_own(c) ? LATHE_CL_OWN : 0);
+        args->flags |= LATHE_CL_PLAIN;
+        args->flags |= blocks_are_own(c) ? LATHE_CL_OWN : blocks_are_rows(c) ? LATHE_CL_ROWS : 0;
         args->block_bytes = lt_layout_col_bytes(&pass->dst, args->block_cols);
         args->block_scopes = lt_ceil_div(args->block_cols, pass->dst.scale_elems);
     }
@@ -241,8 +267,7 @@ static bool rows_are_trits(const convert *c) {
     bool row_scales = args->n_rows > 1 && dst->scales_per_row == 1 && dst->scale_phase == 0;
     return (one_scale || row_scales) && (args->n_rows == 1 || args->n_cols >= LEAST_TRITS_ROW) &&
            args->n_cols % TRITS_VECTOR == 0 && args->src.first_col == 0 && dst->first_col == 0 &&
-           lt_cl_in_one_row(&c->src) && lt_cl_is_aligned(&c->src, true, TRITS_VECTOR) &&
-           trits_are_aligned(&c->dst, args->n_rows == 1);
+           lt_cl_in_one_row(&c->src) && lt_cl_is_aligned(&c->src, true, TRITS_VECTOR);
 }
 
 static void cut_trits(convert *c) {
@@ -300,6 +325,7 @@ static lt_cl_launch launch_of(const lt_work *work, const lt_range *range, bool b
         return (lt_cl_launch){0};
     }
     convert c = convert_of(work, range);
+    c.is_for_table = by_blocks;
     if (by_blocks || !make_stream(&c, range)) {
         make_blocks(&c, range);
     }
@@ -466,8 +492,9 @@ void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum) 
 const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
                           const char *more, char text[LT_CL_OPTIONS_TEXT]) {
     (void)snprintf(text, LT_CL_OPTIONS_TEXT,
-                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s%s", (int)src, (int)dst,
-                   (unsigned)device->group_size, device->lacks_ptx ? " -DLT_NO_PTX" : "",
+                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s%s%s%s", (int)src,
+                   (int)dst, (unsigned)device->group_size, device->lacks_ptx ? " -DLT_NO_PTX" : "",
+                   device->has_ptx_90 ? " -DLT_PTX_90" : "", device->is_small ? " -DLT_SMALL" : "",
                    more != NULL ? more : "");
     return text;
 }

@@ -10,8 +10,10 @@
 
 typedef struct lt_cl_launch {
     lt_cl_kernel kernel;
-    lathe_launch args; /* but for args.report */
-    uint64_t n_groups; /* work-groups */
+    lathe_launch args;  /* but for args.report */
+    uint64_t n_groups;  /* work-groups */
+    uint32_t n_items;   /* of each; 0: as the kernel has it */
+    size_t local_bytes; /* that follow the arguments; 0: none */
 } lt_cl_launch;
 
 /* The launch of one range, of at most LATHE_CL_MAX_ELEMS elements, of a convert pass. */

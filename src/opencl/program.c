@@ -34,6 +34,9 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_AGAIN] = "lathe_again",
         [LT_CL_OWN] = "lathe_own",
         [LT_CL_TRITS] = "lathe_trits",
+        [LT_CL_ROWS_FEW] = "lathe_rows_few",
+        [LT_CL_ROWS_MANY] = "lathe_rows_many",
+        [LT_CL_ROWS_MOST] = "lathe_rows_most",
     };
     return names[kernel];
 }

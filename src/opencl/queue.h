@@ -87,6 +87,7 @@ struct lt_queue {
     bool is_complete;          /* after a failure: what was in it before has been done */
     bool is_uploading;         /* transfers may be reading from staging memory */
     bool is_dirty;             /* reports and sums are not as launches expect them */
+    bool has_odd_rows;         /* launches of the rows kernel have met some */
     uint32_t n_launches;       /* pending */
     uint32_t n_stats;          /* likewise */
     uint32_t n_mappings;
@@ -189,6 +190,7 @@ lathe_status lt_cl_ready_report(lt_queue *queue);
 lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst);
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work);
+lathe_status lt_cl_convert_rows(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue);
 bool lt_cl_is_complete(lt_backend *backend, const lt_queue *queue);

@@ -10,10 +10,6 @@
 /* More elements than there are. */
 #define NO_END UINT64_MAX
 
-static uint64_t team_elems(const lt_pass *pass) {
-    return (uint64_t)LATHE_CL_TEAM_ELEMS((int)pass->src.dtype, (int)pass->dst.dtype);
-}
-
 static uint64_t least_common_multiple(uint64_t a, uint64_t b) {
     uint64_t x = a;
     uint64_t y = b;
@@ -59,14 +55,14 @@ static uint64_t run_of(const lt_cl_side *s, uint64_t n_cols) {
 
 /* Cuts the rows: n_rows of n_cols, in which scales change every `run` elements on one side or the
  * other. Returns false if that makes no whole parts. */
-static bool cut_parts(const lt_pass *pass, uint64_t run, uint32_t group_size,
+static bool cut_parts(const lt_pass *pass, uint64_t run, const lt_cl_device *device,
                       lt_cl_launch *launch) {
     lathe_launch *args = &launch->args;
     bool has_trits = pass->src.dtype == LATHE_BITNET158 || pass->dst.dtype == LATHE_BITNET158;
     uint64_t quantum = has_trits ? LATHE_CL_TRIT_COLS : LATHE_CL_RECODE_COLS;
-    uint64_t most = team_elems(pass);
+    uint64_t most = (uint64_t)LATHE_CL_TEAM_ELEMS;
     if (run < most) {
-        most = lt_min(most, run * (most / LATHE_CL_RECODE_SCOPE));
+        most = lt_min(most, run * LATHE_CL_TEAM_SCOPES);
         quantum = least_common_multiple(quantum, run);
     }
     args->block_rows = 1;
@@ -81,8 +77,8 @@ static bool cut_parts(const lt_pass *pass, uint64_t run, uint32_t group_size,
     args->row_scopes = lt_cl_div_by(args->scope_elems);
     args->row_units = lt_cl_div_by(row_parts);
     args->n_units = args->n_rows * row_parts;
-    uint64_t team = LATHE_CL_TEAM((int)pass->src.dtype, (int)pass->dst.dtype);
-    launch->n_groups = lt_ceil_div(args->n_units, group_size / team);
+    uint64_t team = LATHE_CL_TEAM((int)pass->src.dtype, (int)pass->dst.dtype, device->is_small);
+    launch->n_groups = lt_ceil_div(args->n_units, device->group_size / team);
     return true;
 }
 
@@ -105,7 +101,7 @@ static bool scopes_are_whole(const lt_pass *pass, const lathe_launch *args, uint
 
 /* Makes a launch of n_rows rows of n_cols columns. */
 static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t n_rows,
-                  uint64_t n_cols, uint32_t group_size, lt_cl_launch *launch) {
+                  uint64_t n_cols, const lt_cl_device *device, lt_cl_launch *launch) {
     bool one_row = n_rows == 1;
     if (n_cols % LATHE_CL_RECODE_COLS != 0 || !lt_cl_shape_side(&src, n_rows, n_cols) ||
         !lt_cl_shape_side(&dst, n_rows, n_cols) || !is_regular(pass, &src, one_row) ||
@@ -127,10 +123,10 @@ static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t 
     args->dst = dst.args;
     args->n_rows = n_rows;
     args->n_cols = n_cols;
-    return cut_parts(pass, run, group_size, launch) && scopes_are_whole(pass, args, target_run);
+    return cut_parts(pass, run, device, launch) && scopes_are_whole(pass, args, target_run);
 }
 
-bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, uint32_t group_size,
+bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl_device *device,
                          lt_cl_launch *launch) {
     const lt_pass *pass = work->pass;
     uint64_t elem = range->row * pass->dst.row_elems + range->col;
@@ -147,10 +143,10 @@ bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, uint32_t gr
                  .fault_base = elem - LATHE_CL_FAULT_MARGIN},
     };
     return (lt_cl_in_one_row(&joined_src) && lt_cl_in_one_row(&joined_dst) &&
-            shape(pass, joined_src, joined_dst, 1, n_elems, group_size, launch)) ||
+            shape(pass, joined_src, joined_dst, 1, n_elems, device, launch)) ||
            shape(pass, lt_cl_side_of(&pass->src, &work->src, elem, n_elems, false),
                  lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, false), range->n_rows,
-                 range->n_cols, group_size, launch);
+                 range->n_cols, device, launch);
 }
 
 bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src) {

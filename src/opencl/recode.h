@@ -7,8 +7,8 @@
 #include "opencl/side.h"
 
 /* Makes the launch of one range, as lt_cl_launch_convert does; returns false where the recode
- * kernel cannot take it. `group_size`: work-items of a work-group. */
-bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, uint32_t group_size,
+ * kernel cannot take it. */
+bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl_device *device,
                          lt_cl_launch *launch);
 
 /* True if the recode_stats kernel can take the tiles of a stats work, whose source lies like that.

@@ -265,7 +265,8 @@ static uint64_t few_elems(const lt_tiling *tiling) {
 lathe_status lt_cl_submit_scales(lt_backend *backend, lt_queue *queue, const lt_work *work) {
     (void)backend;
     const lt_tiling *tiling = &work->pass->tiling;
-    const uint64_t n_scales = work->pass->dst.n_scales;
+    const uint64_t first = work->first_tile / tiling->tiles_per_scope;
+    const uint64_t end = first + work->n_tiles / tiling->tiles_per_scope;
     const uint64_t few = few_elems(tiling);
     lt_cl_program *program = NULL;
     lathe_status status = lt_cl_queue_check(queue);
@@ -285,12 +286,12 @@ lathe_status lt_cl_submit_scales(lt_backend *backend, lt_queue *queue, const lt_
     const bool has_long = tiling->scope_elems > LATHE_PRECISE_ELEMS;
     const bool is_whole = tiling->tiles_per_scope <= WHOLE_TILES;
     const uint64_t step = is_whole ? most : lt_min(most, MAX_SCOPES);
-    for (uint64_t i = 0; has_long && status == LATHE_OK && i < n_scales; i += step) {
-        const uint64_t n_scopes = lt_min(step, n_scales - i);
+    for (uint64_t i = first; has_long && status == LATHE_OK && i < end; i += step) {
+        const uint64_t n_scopes = lt_min(step, end - i);
         status = is_whole ? search_whole(&s, i, n_scopes) : search_parts(&s, i, n_scopes);
     }
-    for (uint64_t i = 0; few > 0 && status == LATHE_OK && i < n_scales; i += most) {
-        status = search_few(&s, i, lt_min(most, n_scales - i), few);
+    for (uint64_t i = first; few > 0 && status == LATHE_OK && i < end; i += most) {
+        status = search_few(&s, i, lt_min(most, end - i), few);
     }
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
 }

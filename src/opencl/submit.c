@@ -7,6 +7,7 @@
 #include "opencl/family.h"
 #include "opencl/measure.h"
 #include "opencl/recode.h"
+#include "opencl/rows.h"
 
 /* Room for statistics is made for so many tiles at least: those of a chunk, in a page of memory. */
 enum { LEAST_STATS = 1024 };
@@ -200,6 +201,7 @@ static void deliver(lt_queue *queue) {
         const lt_cl_pending *launch = &queue->launches[i];
         bool is_fresh = words[0] == fresh_report[0] && words[1] == fresh_report[1];
         queue->is_dirty = queue->is_dirty || !is_fresh;
+        queue->has_odd_rows |= words[1] != 0 && (launch->args.flags & LATHE_CL_LONG) != 0;
         lt_cl_launch_report(&launch->args, words, launch->outcome);
     }
     for (uint32_t i = 0; i < queue->n_stats; i++) {
@@ -253,35 +255,50 @@ static cl_mem scales_of(const lt_queue *queue, const lt_span *span) {
     return span->scales != NULL ? span->scales->device : queue->reports.device;
 }
 
-static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lathe_launch *launch) {
+/* Buffers, the launch and, where the kernel wants it, local memory. */
+static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lt_cl_launch *launch,
+                       const lathe_launch *told) {
     cl_int error = CL_SUCCESS;
     for (cl_uint i = 0; i < args->n_buffers && error == CL_SUCCESS; i++) {
         error = clSetKernelArg(kernel, i, sizeof(cl_mem), &args->buffers[i]);
     }
-    return error == CL_SUCCESS ? clSetKernelArg(kernel, args->n_buffers, sizeof *launch, launch)
-                               : error;
+    if (error == CL_SUCCESS) {
+        error = clSetKernelArg(kernel, args->n_buffers, sizeof *told, told);
+    }
+    return error == CL_SUCCESS && launch->local_bytes > 0
+               ? clSetKernelArg(kernel, args->n_buffers + 1, launch->local_bytes, NULL)
+               : error;
 }
 
-/* Kernels for blocks without anything odd, which share their work-groups' size. */
+/* Kernels for blocks without anything odd. */
 static bool is_plain(lt_cl_kernel kernel) {
-    return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN || kernel == LT_CL_TRITS;
+    return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN || kernel == LT_CL_TRITS ||
+           kernel == LT_CL_ROWS_FEW || kernel == LT_CL_ROWS_MANY || kernel == LT_CL_ROWS_MOST;
 }
 
 /* False for launches that meet nothing to report: fetching a report takes longer than converting a
  * megabyte. */
 static bool can_report(const lt_work *work, const lt_cl_launch *launch) {
     uint64_t flags = launch->args.flags;
-    bool looks = (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER)) != 0;
+    bool looks =
+        (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER | LATHE_CL_LONG)) != 0;
     bool meets_all = launch->kernel != LT_CL_STREAM && (flags & LATHE_CL_NONFINITE_ERROR) != 0;
-    if (is_plain(launch->kernel)) {
+    if (is_plain(launch->kernel) && !looks) {
         return false; /* LT_CL_AGAIN does, or the pass that has found the scales */
     }
     looks = looks || launch->kernel == LT_CL_RECODE; /* for what LT_CL_RECODE_ODD does */
     return looks || meets_all || work->pass->src.dtype == LATHE_BITNET158;
 }
 
-static size_t plain_items(const lt_pass *pass) {
-    return LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype);
+/* Work-items of a launch's groups. */
+static size_t items_of(const lt_queue *queue, const lt_work *work, const lt_cl_launch *launch) {
+    const lt_pass *pass = work->pass;
+    if (launch->n_items != 0) {
+        return launch->n_items;
+    }
+    return is_plain(launch->kernel)
+               ? LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype)
+               : queue->backend->device.group_size;
 }
 
 static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
@@ -298,12 +315,11 @@ static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const l
     }
     lt_cl_pending pending = {.args = launch->args, .outcome = work->outcome};
     pending.args.report = reports ? queue->n_launches : shares ? queue->n_launches - 1 : 0;
-    cl_int error = set_args(kernel, args, &pending.args);
+    cl_int error = set_args(kernel, args, launch, &pending.args);
     if (error != CL_SUCCESS) {
         return lt_cl_queue_fail(queue, "clSetKernelArg", error);
     }
-    size_t local =
-        is_plain(launch->kernel) ? plain_items(work->pass) : queue->backend->device.group_size;
+    size_t local = items_of(queue, work, launch);
     size_t global = (size_t)launch->n_groups * local;
     cl_event event = NULL;
     error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &global, &local,
@@ -356,7 +372,10 @@ static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
         return enqueue_launch(queue, work, launch, args);
     }
     const bool is_own = (launch->args.flags & LATHE_CL_OWN) != 0;
-    const lt_cl_launch plain = plain_launch(launch, is_own ? LT_CL_OWN : LT_CL_PLAIN);
+    lt_cl_launch plain = plain_launch(launch, is_own ? LT_CL_OWN : LT_CL_PLAIN);
+    if ((launch->args.flags & LATHE_CL_ROWS) != 0) {
+        lt_cl_set_rows(&plain, work->pass);
+    }
     lt_cl_launch again = *launch;
     again.kernel = LT_CL_AGAIN;
     again.n_groups = lt_ceil_div(launch->n_groups, group_size);
@@ -387,9 +406,9 @@ static lathe_status convert_part(lt_queue *queue, const lt_work *work, const lt_
         .n_buffers = 5,
     };
     lt_cl_launch launch;
-    const uint32_t group_size = queue->backend->device.group_size;
-    if (!lt_cl_launch_recode(work, part, group_size, &launch) &&
-        !lt_cl_launch_trits(work, part, group_size, &launch)) {
+    const lt_cl_device *device = &queue->backend->device;
+    if (!lt_cl_launch_recode(work, part, device, &launch) &&
+        !lt_cl_launch_trits(work, part, device->group_size, &launch)) {
         launch = lt_cl_launch_convert(work, part);
     }
     lathe_status status = launch.n_groups == 0 || work->measure_only
@@ -437,6 +456,45 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
         status = convert_range(queue, work, &range);
     }
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
+}
+
+/* All rows, without a look at what that leads to. */
+static lathe_status submit_rows(lt_queue *queue, const lt_work *work) {
+    const lt_layout *dst = &work->pass->dst;
+    const uint64_t most = LATHE_CL_MAX_ELEMS / dst->row_elems;
+    const kernel_args args = {
+        .buffers = {work->src.data->device, scales_of(queue, &work->src), work->dst.data->device,
+                    scales_of(queue, &work->dst), queue->reports.device},
+        .n_buffers = 5,
+    };
+    lathe_status status = LATHE_OK;
+    for (uint64_t row = 0; status == LATHE_OK && row < dst->n_rows; row += most) {
+        lt_cl_launch launch;
+        if (!lt_cl_launch_rows(work, row, lt_min(most, dst->n_rows - row), &launch)) {
+            return lt_fail(LATHE_NOT_SUPPORTED, "the rows lie so that no kernel takes them");
+        }
+        status = enqueue_launch(queue, work, &launch, &args);
+    }
+    return status;
+}
+
+lathe_status lt_cl_convert_rows(lt_backend *backend, lt_queue *queue, const lt_work *work) {
+    const lt_cl_device *device = &lt_cl_of(backend)->device;
+    lathe_status status = check_work(queue, work);
+    if (status == LATHE_OK && !lt_cl_takes_rows(work->pass, device)) {
+        status = lt_fail(LATHE_NOT_SUPPORTED, "no kernel finds the scales of such rows");
+    }
+    if (status != LATHE_OK) {
+        return status;
+    }
+    queue->has_odd_rows = false;
+    status = submit_rows(queue, work);
+    if (status == LATHE_OK) {
+        status = lt_cl_finish(backend, queue);
+    }
+    return status == LATHE_OK && queue->has_odd_rows
+               ? lt_fail(LATHE_NOT_SUPPORTED, "a row wants more than its kernel does")
+               : status;
 }
 
 /* ---- statistics */

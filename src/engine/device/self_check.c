@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/in_place/in_place_trial.h"
 #include "engine/plan/many_plan.h"
+#include "engine/plan/plan.h"
 #include "pool/pool.h"
 #include <inttypes.h>
 #include <lathe/quality.h>
@@ -18,9 +19,9 @@
 
 /* What is special about a case: nothing; quantized types on both sides, and codes of the source
  * that the standard scales give; scopes for the search for PRECISE scales; NaN and infinities in a
- * source of floats; strict mode; or a source of floats that lies halfway between two numbers of the
- * target. */
-typedef enum check_kind { ANY, CODE, LEAST, ODD, STRICT, TIES } check_kind;
+ * source of floats; strict mode; a source of floats that lies halfway between two numbers of the
+ * target; or the same in rows whose scales one pass may find, for each of the kernels that do. */
+typedef enum check_kind { ANY, CODE, LEAST, ODD, STRICT, TIES, LONG } check_kind;
 
 /* One conversion to compare. The shapes lead to every kernel: rows that vectors can begin at and
  * rows that they cannot, scales that a statistics pass finds and scales that the convert pass finds
@@ -64,6 +65,12 @@ static const check_case cases[] = {
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_GROUP, 64, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
     {{3, 640}, LATHE_PER_ROW, LATHE_PER_GROUP, 128, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
+    {{2, 672}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, TIES},
+    {{1, 5120}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, LONG},
+    {{1, 6176}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, LONG},
+    {{1, 8256}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, LONG},
+    {{1, 12320}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, LONG},
+    {{1, 22560}, LATHE_PER_ROW, LATHE_PER_ROW, 0, LATHE_BALANCED, LATHE_NONFINITE_ERROR, LONG},
 };
 
 /* What a pair is checked for. */
@@ -136,7 +143,7 @@ static uint32_t pattern(const check *k, uint64_t i) {
                                          0x7f800001};
     uint64_t x = scramble(i);
     uint32_t bits = (uint32_t)(x >> 32);
-    if (k->c->kind == TIES) {
+    if (k->c->kind == TIES || k->c->kind == LONG) {
         float value = tie(k, i);
         memcpy(&bits, &value, sizeof bits);
         return bits;
@@ -357,9 +364,22 @@ static bool is_meant(const check *k) {
         return k->way == CHECK_SCALES;
     case TIES:
         return !from_codes;
+    case LONG:
+        return !from_codes && lathe_dtype_is_quantized(k->dst) && k->way == CHECK_ALONE;
     default:
         return true;
     }
+}
+
+/* Whether the case is one for the device's kernels of long rows, if that is what it is for. */
+static bool reaches_kernel(const check *k, const lathe_target *target) {
+    const lt_backend *device = k->engine->device;
+    if (k->c->kind != LONG) {
+        return true;
+    }
+    const lt_plan plan = lt_plan_make(device, &k->source->layout, &k->expected->layout, target,
+                                      device->max_own_scope_elems);
+    return device->ops->takes_rows != NULL && device->ops->takes_rows(device, &plan.pass);
 }
 
 static lathe_status run_case(check *k) {
@@ -379,7 +399,8 @@ static lathe_status run_case(check *k) {
     if (status == LATHE_OK) {
         status = open_check(k, &from, &to);
     }
-    if (status == LATHE_OK && !lt_layout_equal(&k->source->layout, &k->expected->layout)) {
+    if (status == LATHE_OK && !lt_layout_equal(&k->source->layout, &k->expected->layout) &&
+        reaches_kernel(k, &target)) {
         if (lathe_dtype_is_quantized(k->src)) {
             fill_codes(k);
         } else {

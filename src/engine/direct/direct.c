@@ -29,8 +29,7 @@ typedef struct window {
     bool is_open;
 } window;
 
-/* Fewer tiles than LEAST_FOLDED are folded by the host, unless the device is being checked. */
-enum { N_WINDOWS = 2, LEAST_WINDOW = 32768, LEAST_FOLDED = 2048 };
+enum { N_WINDOWS = 2, LEAST_WINDOW = 32768 };
 
 typedef struct direct {
     lt_backend *backend;
@@ -108,7 +107,7 @@ static void close_operand(lt_backend *backend, operand *op) {
 static bool device_folds(const direct *d) {
     const lt_tiling *tiling = &d->plan.pass.tiling;
     return d->backend->ops->fetch_stats != NULL && tiling->n_tiles == tiling->tiles_per_scope &&
-           (d->is_trial || tiling->n_tiles >= LEAST_FOLDED);
+           (d->is_trial || tiling->n_tiles >= LT_LEAST_FOLDED);
 }
 
 /* Large windows first, and smaller ones towards the end: what the host does after the last one
@@ -268,6 +267,7 @@ static lathe_status search_scales(direct *d, const lt_span *span, lt_work *work)
         .pass = pass,
         .src = d->src.span,
         .dst = *span,
+        .n_tiles = pass->tiling.n_tiles,
         .outcome = &d->outcome,
         .is_trial = d->is_trial,
     };
@@ -331,6 +331,34 @@ static lathe_status run_convert(direct *d, lt_work *work, lt_ranges *ranges) {
     return d->backend->ops->submit_convert(d->backend, d->queue, work);
 }
 
+/* Converts in one pass that finds the scales of long rows, too. NOT_SUPPORTED: it takes two. */
+static lathe_status convert_rows(direct *d, lt_work *work) {
+    const lt_backend_ops *ops = d->backend->ops;
+    if (ops->convert_rows == NULL || d->plan.pass.dst.scale_elems == 0 ||
+        d->outcome.quality != NULL) {
+        return LATHE_NOT_SUPPORTED;
+    }
+    *work = (lt_work){
+        .pass = &d->plan.pass,
+        .src = d->src.span,
+        .dst = d->dst.span,
+        .outcome = &d->outcome,
+        .is_trial = d->is_trial,
+    };
+    return ops->convert_rows(d->backend, d->queue, work);
+}
+
+/* Finds the scales, if that is a pass of its own, and converts. */
+static lathe_status run_both(direct *d, lt_work *search, lt_work *work, lt_ranges *ranges) {
+    const bool has_stats = d->plan.stats_first && !d->measure_only;
+    lathe_status status = has_stats ? convert_rows(d, work) : LATHE_OK;
+    if (has_stats && status != LATHE_NOT_SUPPORTED) {
+        return status;
+    }
+    status = has_stats ? run_stats(d, search) : LATHE_OK;
+    return status == LATHE_OK ? run_convert(d, work, ranges) : status;
+}
+
 /* Lets the host see what the device has put into its memory. */
 static lathe_status show_host(direct *d) {
     const lt_backend_ops *ops = d->backend->ops;
@@ -357,12 +385,7 @@ static lathe_status run_passes(direct *d) {
     if (status != LATHE_OK) {
         return status;
     }
-    if (d->plan.stats_first && !d->measure_only) {
-        status = run_stats(d, &search);
-    }
-    if (status == LATHE_OK) {
-        status = run_convert(d, &work, &ranges);
-    }
+    status = run_both(d, &search, &work, &ranges);
     if (status == LATHE_OK) {
         status = show_host(d);
     }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches of the rows kernels: which rows they take, and how these are told. */
+#include "opencl/rows.h"
+
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "opencl/side.h"
+
+/* Work-items come in multiples of this, and columns. */
+enum { ITEM_QUANTUM = 32, COLUMN_QUANTUM = 32 };
+
+/* Elements that a work-item of the kernel for shorter rows holds. */
+static uint64_t share_of(lathe_dtype src) {
+    return (uint64_t)LATHE_CL_ROW_SHARE((int)src);
+}
+
+/* The most elements of a row for a kernel: work-items of a mean's can load more than they hold
+ * where local memory has room for the row. Half as much again is worth it for smaller groups. */
+static uint64_t most_elems(lt_cl_kernel kernel, lathe_dtype src, lathe_dtype dst) {
+    const uint64_t share = share_of(src);
+    const bool is_mean = lt_dtype_traits_of(dst)->rule != LT_RULE_ABSMAX;
+    const uint64_t room = LATHE_CL_ROW_ROOM((int)dst) / lt_dtype_traits_of(src)->unit_bytes;
+    switch (kernel) {
+    case LT_CL_ROWS_FEW:
+        return LATHE_CL_GROUP * share * (is_mean ? 3 : 2) / 2;
+    case LT_CL_ROWS_MANY:
+        return is_mean ? room : LATHE_CL_ROW_MANY * share;
+    default:
+        return 2 * LATHE_CL_ROW_MANY * share;
+    }
+}
+
+static lt_cl_kernel kernel_of(lathe_dtype src, lathe_dtype dst, uint64_t row_elems) {
+    return row_elems <= most_elems(LT_CL_ROWS_FEW, src, dst)    ? LT_CL_ROWS_FEW
+           : row_elems <= most_elems(LT_CL_ROWS_MANY, src, dst) ? LT_CL_ROWS_MANY
+                                                                : LT_CL_ROWS_MOST;
+}
+
+/* As many as are full, once or twice. */
+static uint32_t few_items(lathe_dtype src, uint64_t row_elems) {
+    const uint64_t n_times = row_elems <= LATHE_CL_GROUP * share_of(src) ? 1 : 2;
+    const uint64_t n_items = lt_ceil_div(row_elems, n_times * share_of(src));
+    return (uint32_t)(lt_ceil_div(n_items, ITEM_QUANTUM) * ITEM_QUANTUM);
+}
+
+void lt_cl_set_rows(lt_cl_launch *launch, const lt_pass *pass) {
+    const lathe_dtype src = pass->src.dtype;
+    const lathe_dtype dst = pass->dst.dtype;
+    const uint64_t row_elems = pass->dst.row_elems;
+    launch->kernel = kernel_of(src, dst, row_elems);
+    launch->n_items =
+        launch->kernel == LT_CL_ROWS_FEW ? few_items(src, row_elems) : LATHE_CL_ROW_MANY;
+    launch->local_bytes = (size_t)lt_min(row_elems * lt_dtype_traits_of(src)->unit_bytes,
+                                         LATHE_CL_ROW_ROOM((int)dst)) +
+                          LATHE_CL_ROW_MARGIN;
+}
+
+bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
+    const lathe_dtype src = pass->src.dtype;
+    const lt_layout *dst = &pass->dst;
+    return LATHE_CL_HAS_ROWS((int)src, (int)dst->dtype) && device->group_size == LATHE_CL_GROUP &&
+           pass->quality == LATHE_BALANCED && !pass->strict && dst->scales_per_row == 1 &&
+           dst->row_elems % COLUMN_QUANTUM == 0 &&
+           dst->row_elems <= (device->is_small ? LATHE_CL_GROUP * share_of(src)
+                                               : most_elems(LT_CL_ROWS_MOST, src, dst->dtype));
+}
+
+bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows, lt_cl_launch *launch) {
+    const lt_pass *pass = work->pass;
+    const lt_layout *to = &pass->dst;
+    const uint64_t n_elems = n_rows * to->row_elems;
+    lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, row * to->row_elems, n_elems, true);
+    const lt_cl_side dst = lt_cl_side_of(to, &work->dst, row * to->row_elems, n_elems, false);
+    if (!lt_cl_in_one_row(&src) || !lt_cl_shape_side(&src, 1, n_elems) ||
+        !lt_cl_is_aligned(&src, true, COLUMN_QUANTUM) ||
+        (to->dtype != LATHE_BITNET158 && !lt_cl_is_aligned(&dst, false, COLUMN_QUANTUM))) {
+        return false;
+    }
+    *launch = (lt_cl_launch){
+        .args =
+            {
+                .src = src.args,
+                .dst = dst.args,
+                .flags = LATHE_CL_LONG,
+                .n_rows = 1, /* as a block kernel has it: blocks of one long row */
+                .n_cols = n_elems,
+                .block_cols = to->row_elems,
+                .block_bytes = to->row_bytes,
+                .block_scopes = 1,
+            },
+        .n_groups = n_rows,
+    };
+    lt_cl_set_rows(launch, pass);
+    return true;
+}
