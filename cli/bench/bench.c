@@ -6,12 +6,12 @@
 
 /* ---- the tensors */
 
-/* Rows of BENCH_ROW_ELEMS; one row where that would make few of them. */
+/* Rows of as many elements as the options say; one row where that would make few of them. */
 static void set_shape(bench *b) {
     const uint64_t n_elems = b->size / sizeof(float);
-    const uint64_t row = n_elems >= UINT64_C(4) * BENCH_ROW_ELEMS
-                             ? BENCH_ROW_ELEMS
-                             : n_elems / BENCH_ELEM_QUANTUM * BENCH_ELEM_QUANTUM;
+    const uint64_t row_elems = b->options->row_elems;
+    const uint64_t row =
+        n_elems >= 4 * row_elems ? row_elems : n_elems / BENCH_ELEM_QUANTUM * BENCH_ELEM_QUANTUM;
     b->shape[0] = n_elems / row;
     b->shape[1] = row;
 }
@@ -154,6 +154,7 @@ static int run_device(bench *b) {
         .kernels = options->kernels,
         .extent = extent_of(b),
         .filter = options->filter,
+        .group_size = options->group_size,
     };
     if (options->kernels && selection.on_opencl) {
         return cli_fail("--kernels, --peers: the CPU only");

@@ -7,7 +7,8 @@
 #include "cli.h"
 
 enum {
-    BENCH_ROW_ELEMS = 4096,
+    BENCH_ROW_ELEMS = 4096, /* unless the options say otherwise */
+    BENCH_GROUP_SIZE = 128,
     BENCH_MOST_THREADS = 32,
     BENCH_MOST_SIZES = 32,
     BENCH_MOST_ISAS = 8,
@@ -29,6 +30,8 @@ typedef struct bench_options {
     uint64_t sizes[BENCH_MOST_SIZES];
     size_t n_sizes;
     bool sweep; /* the sizes depend on the caches */
+    uint64_t row_elems;
+    uint64_t group_size;
     lathe_isa isas[BENCH_MOST_ISAS];
     size_t n_isas; /* 0: the engine's */
     uint64_t repeat;

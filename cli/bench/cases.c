@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP_SIZE = 128, MOST_OTHERS = 16, N_DTYPES = LATHE_DTYPE_LAST - LATHE_DTYPE_FIRST + 1 };
+enum { MOST_OTHERS = 16, N_DTYPES = LATHE_DTYPE_LAST - LATHE_DTYPE_FIRST + 1 };
 
 static const lathe_granularity granularities[] = {LATHE_PER_TENSOR, LATHE_PER_ROW, LATHE_PER_GROUP};
 enum { N_GRANULARITIES = sizeof(granularities) / sizeof(granularities[0]) };
@@ -55,13 +55,13 @@ static bool is_core(const bench_case *c) {
     return false;
 }
 
-static void set_case(bench_case *c, lathe_dtype from, lathe_dtype to,
-                     lathe_granularity granularity) {
+static void set_case(bench_case *c, lathe_dtype from, lathe_dtype to, lathe_granularity granularity,
+                     uint64_t group_size) {
     char text[CLI_GRANULARITY_TEXT];
     *c = (bench_case){.from = from,
                       .to = to,
                       .granularity = granularity,
-                      .group_size = granularity == LATHE_PER_GROUP ? GROUP_SIZE : 0};
+                      .group_size = granularity == LATHE_PER_GROUP ? group_size : 0};
     snprintf(c->pair, sizeof(c->pair), "%s->%s", lathe_dtype_name(from), lathe_dtype_name(to));
     snprintf(c->name, sizeof(c->name), "%s->%s", lathe_dtype_name(from), lathe_dtype_name(to));
     if (!is_wide(from) || !is_wide(to)) {
@@ -72,7 +72,7 @@ static void set_case(bench_case *c, lathe_dtype from, lathe_dtype to,
 }
 
 /* Every conversion, and what else is measured. */
-static size_t list_all(bench_case *cases) {
+static size_t list_all(bench_case *cases, uint64_t group_size) {
     static const bench_case others[] = {
         {.kind = BENCH_ENCODE,
          .pair = "f32->i8",
@@ -108,7 +108,8 @@ static size_t list_all(bench_case *cases) {
             for (int to = LATHE_DTYPE_FIRST; to <= LATHE_DTYPE_LAST; to++) {
                 const bool is_float = is_wide((lathe_dtype)from) && is_wide((lathe_dtype)to);
                 if (g == 0 || !is_float) {
-                    set_case(&cases[n++], (lathe_dtype)from, (lathe_dtype)to, granularities[g]);
+                    set_case(&cases[n++], (lathe_dtype)from, (lathe_dtype)to, granularities[g],
+                             group_size);
                 }
             }
         }
@@ -152,7 +153,7 @@ bench_case *bench_cases(const bench_selection *selection, size_t *n_cases) {
     const char *filter = selection->filter;
     bench_case *cases =
         cli_allocate(N_DTYPES * N_DTYPES * N_GRANULARITIES + MOST_OTHERS, sizeof(*cases));
-    const size_t n_all = list_all(cases);
+    const size_t n_all = list_all(cases, selection->group_size);
     bool exact = false;
     for (size_t i = 0; i < n_all && filter != NULL; i++) {
         exact = exact || (is_there(&cases[i], selection) && is_named(&cases[i], filter));

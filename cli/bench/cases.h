@@ -38,6 +38,7 @@ typedef struct bench_selection {
     bool kernels;
     bench_extent extent;
     const char *filter; /* NULL: everything */
+    uint64_t group_size;
 } bench_selection;
 
 /* The conversions, sorted by source, and the other kinds after them. A filter keeps, of all cases,

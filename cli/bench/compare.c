@@ -43,8 +43,13 @@ static const char *words_of(const json_t *row, char words[MOST_WORDS]) {
     }
     if (elements != 0 && length < MOST_WORDS) {
         char size[CLI_BYTES_TEXT];
-        snprintf(words + length, MOST_WORDS - length, ", %s",
-                 cli_bytes_text((uint64_t)elements * sizeof(float), size));
+        length += (size_t)snprintf(words + length, MOST_WORDS - length, ", %s",
+                                   cli_bytes_text((uint64_t)elements * sizeof(float), size));
+    }
+    /* Earlier results do not say it: theirs are the usual ones. */
+    const json_int_t n_cols = json_integer_value(json_object_get(row, "row_elements"));
+    if (n_cols > 0 && n_cols != BENCH_ROW_ELEMS && length < MOST_WORDS) {
+        snprintf(words + length, MOST_WORDS - length, ", rows of %d", (int)n_cols);
     }
     return words;
 }

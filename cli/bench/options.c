@@ -9,6 +9,8 @@ enum {
     KEY_THREADS,
     KEY_SIZE,
     KEY_SIZES,
+    KEY_ROW,
+    KEY_GROUP,
     KEY_ISA,
     KEY_REPEAT,
     KEY_QUICK,
@@ -47,6 +49,8 @@ static const struct argp_option option_list[] = {
     {"size", KEY_SIZE, "SIZE,...", 0, "Bytes of the tensor in F32 (default 256MiB)", 0},
     {"sizes", KEY_SIZES, "sweep|SIZE,...", 0,
      "The same; sweep: from 4KiB to beyond the last cache, by factors of 4", 0},
+    {"row", KEY_ROW, "N", 0, "Rows of N elements (default 4096)", 0},
+    {"group", KEY_GROUP, "N", 0, "Groups of N elements, a multiple of 32 (default 128)", 0},
     {"isa", KEY_ISA, "ISA,...", 0,
      "The highest CPU kernels to use: auto (default), scalar, avx2, avx512, neon; one after "
      "another",
@@ -153,6 +157,12 @@ static void set_defaults(bench_options *options) {
     if (options->n_sizes == 0 && !options->sweep) {
         options->sizes[options->n_sizes++] = UINT64_C(1) << (options->quick ? 26 : 28);
     }
+    if (options->row_elems == 0) {
+        options->row_elems = BENCH_ROW_ELEMS;
+    }
+    if (options->group_size == 0) {
+        options->group_size = BENCH_GROUP_SIZE;
+    }
     if (options->repeat == 0) {
         options->repeat = options->quick ? 5 : 9;
     }
@@ -202,6 +212,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case KEY_SIZES:
         take_sizes(options, state, arg);
         return 0;
+    case KEY_ROW:
+        options->row_elems = cli_option_count(state, "--row", arg, 1, UINT64_C(1) << 30);
+        return 0;
+    case KEY_GROUP:
+        options->group_size = cli_option_count(state, "--group", arg, 32, UINT64_C(1) << 30);
+        if (options->group_size % 32 != 0) {
+            argp_error(state, "--group: %s is no multiple of 32", arg);
+        }
+        return 0;
     case KEY_ISA:
         options->n_isas = 0;
         take_list(options, state, arg, take_isa);
@@ -246,7 +265,7 @@ static const struct argp argp = {
     .parser = parse_option,
     .args_doc = "[RESULTS.json]",
     .children = children,
-    .doc = "Measure conversions of a tensor with rows of 4096 elements, or report RESULTS.json, "
+    .doc = "Measure conversions of a tensor, or report RESULTS.json, "
            "which --json has printed, in another form."
            "\v"
            "Every repetition times the conversion into a result that exists already, and beside it "

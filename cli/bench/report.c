@@ -128,6 +128,7 @@ static json_t *json_of(const bench *b, const bench_row *row) {
         cli_json_count(lathe_tensor_n_elems(b->base)), "bytes", cli_json_count(row->bytes), "gbps",
         gbps_of(row, 0), "seconds", times->seconds[0], "seconds_q1", times->quartiles[0][0],
         "seconds_q3", times->quartiles[0][1]);
+    json_object_set_new(object, "row_elements", cli_json_count(b->shape[1]));
     set_number(object, "ratio", times->ratio[yardstick]);
     set_number(object, "ratio_q1", times->ratio_quartiles[yardstick][0]);
     set_number(object, "ratio_q3", times->ratio_quartiles[yardstick][1]);

@@ -23,9 +23,10 @@ for key in gbps copy_gbps ratio ratio_q1 ratio_q3 seconds seconds_q1 seconds_q3 
 done
 succeeds "a pair of three rows" bench "${small[@]}" --filter 'f32->i8' --json
 same "a pair of three rows: rows" 3 "$(json results.#)"
-succeeds "one name" bench "${small[@]}" --filter 'f32->i8/row' --json
+succeeds "one name" bench "${small[@]}" --row 512 --filter 'f32->i8/row' --json
 same "one name: rows" 1 "$(json results.#)"
-succeeds "a part of names" bench "${small[@]}" --filter 'group:128' --json
+same "rows of so many elements" 512 "$(json results.0.row_elements)"
+succeeds "a part of names" bench "${small[@]}" --group 64 --filter 'group:64' --json
 check "a part of names: rows" test "$(json results.#)" -gt 3
 fails "no name" "nothing" bench --filter nothing
 
