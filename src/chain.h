@@ -38,7 +38,9 @@ typedef struct lt_chain {
     uint64_t part_bytes[2];
 } lt_chain;
 
-/* Where the memory of a chain's source and result is, and what is to be done. */
+/* Where the memory of a chain's source and result is, and what is to be done. On a device a convert
+ * is of elements [first_elem, first_elem + n_elems), which both spans begin with: columns of a row
+ * of the last layout, or whole rows. The CPU does all. */
 struct lt_chain_work {
     lt_chain *chain;
     lt_span src;
@@ -47,8 +49,14 @@ struct lt_chain_work {
      * number; or fewer, whose values are checked and not kept. */
     uint32_t n_steps;
     const lt_pass *pass; /* stats: of the statistics; its tiling says which tiles there are */
-    lt_outcome *outcome; /* stats: of the values that are looked at */
-    uint64_t first_tile; /* stats */
+    lt_outcome *outcome; /* stats: of the values that are looked at; convert on a device: what it
+                            meets, which belongs to lt_chain_blamed_step */
+    uint64_t first_elem; /* convert on a device, as are the next three */
+    uint64_t n_elems;
+    bool own_scales; /* the scales of all steps are found on the way. A value there that is not
+                        finite is a fault, without its element, and nothing holds of the result */
+    const lt_buffer *step_scales; /* of the steps before the last, one after another */
+    uint64_t first_tile;          /* stats */
     uint64_t n_tiles;
     double *stats;
     uint8_t *tiles;   /* n_tasks times tile_bytes, for the CPU */
@@ -59,5 +67,11 @@ struct lt_chain_work {
 /* How many of the first n_steps steps are to be run on elements from `elem` on: an earlier step's
  * fault is what is reported, so that later steps need not run, nor the step itself beyond it. */
 uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_steps, uint64_t elem);
+
+/* The step that meets all faults of a convert on a device: corrupt bytes, or what the last step
+ * finds. */
+static inline uint32_t lt_chain_blamed_step(const lt_chain *chain) {
+    return chain->src.dtype == LATHE_BITNET158 ? 0 : chain->n_steps - 1;
+}
 
 #endif

@@ -160,7 +160,9 @@ static lathe_status run_pipeline(attempt *a) {
         {.struct_size = sizeof stages[0],
          .target = {.struct_size = sizeof(lathe_target), .dtype = LATHE_F16}},
         {.struct_size = sizeof stages[0],
-         .target = {.struct_size = sizeof(lathe_target), .dtype = LATHE_I8}},
+         .target = {.struct_size = sizeof(lathe_target),
+                    .dtype = LATHE_I8,
+                    .granularity = a->target.granularity}},
         {.struct_size = sizeof stages[0], .target = a->target},
     };
     lathe_pipeline *pipeline = NULL;

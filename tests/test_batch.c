@@ -2,6 +2,7 @@
 /* Tests of batches: the bytes are those of single conversions whatever is mixed, and failures stay
  * with their tensors. */
 #include "batch_case.h"
+#include <math.h>
 
 TestSuite(batch, .init = setup_engines, .fini = teardown_engines);
 
@@ -153,10 +154,12 @@ Test(batch, device_tensors_share_launches) {
 }
 
 /* Those with blocks of their own share launches, too, some to each; with the results that they have
- * one by one. */
-Test(batch, device_tensors_of_their_own_share_launches) {
-    enum { N = 40 };
-    static const uint64_t shape[] = {64, 64};
+ * one by one. Scales of more than a tile come of statistics: a NaN is met there, or by the launch.
+ */
+static void check_device_tensors_of_their_own(size_t rows) {
+    enum { N = 40, NAN_AT = 7 };
+    const size_t n_elems = rows * 64;
+    const uint64_t shape[] = {rows, 64};
     const lathe_tensor_desc desc = {
         .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
     const lathe_tensor_desc made = {
@@ -171,23 +174,31 @@ Test(batch, device_tensors_of_their_own_share_launches) {
         CHECK_OK(lathe_tensor_create(pool, &made, &result));
         for (int i = 0; i < N; i++) {
             float *data = lathe_tensor_mutable_data(host);
-            for (int k = 0; k < 64 * 64; k++) {
-                data[k] = (float)((k * 7 + i) % 255 - 127) * (float)(i + 1);
+            for (size_t k = 0; k < n_elems; k++) {
+                data[k] = (float)((int)(k * 7 + (size_t)i) % 255 - 127) * (float)(i + 1);
             }
+            data[n_elems - 1] = i == NAN_AT ? NAN : data[n_elems - 1];
             CHECK_OK(lathe_engine_tensor_create(engines[engine], LATHE_MEMORY_DEVICE, &desc,
                                                 &sources[i]));
             CHECK_OK(lathe_tensor_copy(engines[engine], host, sources[i]));
         }
-        CHECK_OK(lathe_convert_batch(engines[engine], N, sources, &target, 1, NULL, batch.results,
-                                     NULL, &stats));
-        CHECK(stats.n_on_device == N && stats.n_launches == 3, "%d launches",
-              (int)stats.n_launches);
+        CHECK(lathe_convert_batch(engines[engine], N, sources, &target, 1, NULL, batch.results,
+                                  NULL, &stats) == LATHE_NON_FINITE &&
+                  lathe_last_error()->element == n_elems - 1 && batch.results[NAN_AT] == NULL,
+              "a NaN in the last element");
+        CHECK(stats.n_on_device == N - 1 && stats.n_launches == 3, "%d on the device, %d launches",
+              (int)stats.n_on_device, (int)stats.n_launches);
         for (int i = 0; i < N; i++) {
             const int8_t *codes = lathe_tensor_data(result);
+            if (i == NAN_AT) {
+                lathe_tensor_release(sources[i]);
+                continue;
+            }
             CHECK_OK(lathe_tensor_copy(engines[engine], batch.results[i], result));
             CHECK(lathe_tensor_scales(result)[0] == (float)(i + 1), "tensor %d", i);
-            for (int k = 0; k < 64 * 64; k++) {
-                CHECK(codes[k] == (k * 7 + i) % 255 - 127, "tensor %d, element %d", i, k);
+            for (size_t k = 0; k < n_elems; k++) {
+                CHECK(codes[k] == (int)(k * 7 + (size_t)i) % 255 - 127, "tensor %d, element %zu", i,
+                      k);
             }
             lathe_tensor_release(batch.results[i]);
             lathe_tensor_release(sources[i]);
@@ -195,6 +206,11 @@ Test(batch, device_tensors_of_their_own_share_launches) {
         lathe_tensor_release(host);
         lathe_tensor_release(result);
     }
+}
+
+Test(batch, device_tensors_of_their_own_share_launches) {
+    check_device_tensors_of_their_own(64);
+    check_device_tensors_of_their_own(80);
 }
 
 /* Device tensors of another engine cannot be in this one's launches. */

@@ -213,4 +213,59 @@ Test(pipeline_cost, the_device_runs_chains_as_one_kernel) {
     }
 }
 
+/* Chunks of the source go through a device that has not room for all of it: once where scales lie
+ * in chunks, twice with one scale for the tensor. A NaN in a late chunk is named all the same. */
+Test(pipeline_cost, host_tensors_are_streamed) {
+    static const uint64_t shape[] = {160, 4096};
+    const uint64_t nan_at = 150 * 4096 + 5;
+    const test_cl_layer *layer = test_cl_layer_find();
+    lathe_config config = test_opencl_config();
+    config.memory_budget_bytes = UINT64_C(5) << 19; /* less than the source */
+    config.streaming.chunk_bytes = 256 << 10;
+    static const struct {
+        size_t layout;
+        bool has_nan;
+    } cases[] = {{0, false}, {2, false}, {1, true}};
+    for (size_t i = 0; layer != NULL && i < sizeof cases / sizeof cases[0]; i++) {
+        const bool has_nan = cases[i].has_nan;
+        const size_t layout = cases[i].layout;
+        lathe_engine *engine = NULL;
+        lathe_pipeline_stage stages[3];
+        lathe_pipeline *pipeline = NULL;
+        lathe_tensor *result = NULL;
+        lathe_pipeline_run_stats stats = {.struct_size = sizeof stats};
+        make_stages(stages, &layout_options[layout]);
+        config.require_device = !has_nan; /* the CPU looks for it, without room for the stages */
+        CHECK_OK(test_opencl_engine(&config, true, layer, &engine));
+        CHECK_OK(lathe_pipeline_create(pool, 3, stages, NULL, &pipeline));
+        lathe_tensor *source = new_source(pool, 2, shape);
+        if (has_nan) {
+            ((float *)lathe_tensor_mutable_data(source))[nan_at] = NAN;
+        }
+        const uint64_t uploaded = test_engine_stats(engine).uploaded_bytes;
+        const lathe_status status = lathe_pipeline_run(engine, pipeline, source, &result, &stats);
+        if (has_nan) {
+            CHECK(status == LATHE_NON_FINITE && lathe_last_error()->element == nan_at &&
+                      strcmp(lathe_last_error()->stage, "stage 2") == 0,
+                  "layout %zu: %s at %s, element %lld", layout, lathe_status_name(status),
+                  lathe_last_error()->stage, (long long)lathe_last_error()->element);
+        } else {
+            const outcome expected = one_by_one(engines[0], source, 3, stages);
+            const uint64_t n_bytes = test_engine_stats(engine).uploaded_bytes - uploaded;
+            const uint64_t n_passes = layout == 0 ? 2 : 1;
+            CHECK(status == LATHE_OK && same_result(result, expected.result), "layout %zu: %s",
+                  layout, lathe_last_error()->message);
+            CHECK(stats.n_passes == n_passes && stats.saved_bytes > 0, "layout %zu: %d passes",
+                  layout, (int)stats.n_passes);
+            CHECK(n_bytes >= n_passes * lathe_tensor_n_bytes(source), "layout %zu: %d bytes",
+                  layout, (int)n_bytes);
+            lathe_tensor_release(expected.result);
+            lathe_tensor_release(result);
+        }
+        lathe_tensor_release(source);
+        lathe_pipeline_free(pipeline);
+        lathe_engine_free(engine);
+    }
+}
+
 #endif

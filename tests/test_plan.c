@@ -351,16 +351,21 @@ Test(plan, estimates_follow_what_conversions_take) {
     cr_assert_float_eq((double)plan.estimated_ns, (double)measured * 2, (double)measured * 0.2);
     cr_assert_eq(plan.n_threads, 2);
     /* Another size, another pair and another kind of work are left as they were. */
-    const lt_case larger = {LATHE_F32, LATHE_F16, LT_WORK_PLAIN, c.n_bytes * 16};
+    const lt_case larger = {
+        .from = LATHE_F32, .to = LATHE_F16, .kind = LT_WORK_PLAIN, .n_bytes = c.n_bytes * 16};
     cr_assert_eq(lt_costs_estimate(engine->planner->costs, LT_ON_CALLER, &larger).n_seen, 0);
-    const lt_case other = {LATHE_F32, LATHE_BF16, LT_WORK_PLAIN, c.n_bytes};
+    const lt_case other = {
+        .from = LATHE_F32, .to = LATHE_BF16, .kind = LT_WORK_PLAIN, .n_bytes = c.n_bytes};
     cr_assert_eq(lt_costs_estimate(engine->planner->costs, LT_ON_CALLER, &other).n_seen, 0);
 }
 
 Test(plan, conversions_are_observed) {
     const lathe_target target = target_of(LATHE_I8);
     lathe_tensor *source = tensor_of(engine, LATHE_F32, small_shape);
-    const lt_case c = {LATHE_F32, LATHE_I8, LT_WORK_TWO_PASS, UINT64_C(512) * 512 * 5};
+    const lt_case c = {.from = LATHE_F32,
+                       .to = LATHE_I8,
+                       .kind = LT_WORK_TWO_PASS,
+                       .n_bytes = UINT64_C(512) * 512 * 5};
     uint32_t before = lt_costs_estimate(engine->planner->costs, LT_ON_CALLER, &c).n_seen +
                       lt_costs_estimate(engine->planner->costs, LT_ON_THREADS, &c).n_seen;
     cr_assert_eq(before, 0);
@@ -378,7 +383,8 @@ Test(plan, conversions_are_observed) {
 /* Both ways are tried, then the faster one is taken, and the other is tried again now and then. */
 Test(plan, spreading_is_learned) {
     lt_costs *costs = lt_costs_create(lathe_engine_pool(engine), UINT64_C(1) << 24, 4);
-    const lt_case c = {LATHE_F32, LATHE_F16, LT_WORK_PLAIN, UINT64_C(1) << 20};
+    const lt_case c = {
+        .from = LATHE_F32, .to = LATHE_F16, .kind = LT_WORK_PLAIN, .n_bytes = UINT64_C(1) << 20};
     int n_spread = 0;
     for (int i = 0; i < 1000; i++) {
         bool spread = lt_costs_spread(costs, &c, true);
@@ -387,7 +393,8 @@ Test(plan, spreading_is_learned) {
     }
     cr_assert(!lt_costs_spread(costs, &c, false), "the caller alone is faster");
     cr_assert(n_spread >= 4 && n_spread < 100, "%d of 1000", n_spread);
-    const lt_case tiny = {LATHE_F32, LATHE_F16, LT_WORK_PLAIN, 6000};
+    const lt_case tiny = {
+        .from = LATHE_F32, .to = LATHE_F16, .kind = LT_WORK_PLAIN, .n_bytes = 6000};
     cr_assert(!lt_costs_spread(costs, &tiny, true));
     lt_costs_destroy(costs);
 }

@@ -32,8 +32,10 @@ static lathe_tensor_desc desc_of(lathe_dtype dtype) {
 }
 
 static const lathe_target to_f16 = {.struct_size = sizeof to_f16, .dtype = LATHE_F16};
-static const lt_case f32_to_f16 = {LATHE_F32, LATHE_F16, LT_WORK_PLAIN,
-                                   SOURCE_BYTES + RESULT_BYTES};
+static const lt_case f32_to_f16 = {.from = LATHE_F32,
+                                   .to = LATHE_F16,
+                                   .kind = LT_WORK_PLAIN,
+                                   .n_bytes = SOURCE_BYTES + RESULT_BYTES};
 
 static lathe_plan plan_of(lathe_engine *engine, lathe_memory memory, uint64_t memory_bytes) {
     const lathe_tensor_desc desc = desc_of(LATHE_F32);
@@ -81,6 +83,25 @@ Test(plan_opencl, on_a_device) {
     cr_assert(before.is_known && before.n_seen == 0, "measured, not seen");
     check_conversion(engine);
     cr_assert_eq(test_engine_stats(engine).n_on_device, 1);
+    lathe_engine_free(engine);
+}
+
+/* Rows that are longer than a block are read once where a kernel holds them, and else twice. */
+Test(plan_opencl, long_rows) {
+    static const uint64_t shapes[][2] = {{64, 5120}, {64, 5121}};
+    const lathe_target to_i8 = {
+        .struct_size = sizeof to_i8, .dtype = LATHE_I8, .granularity = LATHE_PER_ROW};
+    const lathe_config config = test_opencl_config();
+    const lathe_plan_options options = {.struct_size = sizeof options};
+    lathe_engine *engine = NULL;
+    CHECK_OK(lathe_engine_create(&config, &engine));
+    for (size_t i = 0; i < 2; i++) {
+        const lathe_tensor_desc desc = {
+            .struct_size = sizeof desc, .dtype = LATHE_F16, .n_dims = 2, .shape = shapes[i]};
+        lathe_plan plan = {.struct_size = sizeof plan};
+        CHECK_OK(lathe_plan_make(engine, &desc, LATHE_MEMORY_DEVICE, &to_i8, &options, &plan));
+        cr_assert_eq(plan.n_passes, i + 1, "%d passes", (int)plan.n_passes);
+    }
     lathe_engine_free(engine);
 }
 

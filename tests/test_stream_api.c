@@ -2,6 +2,7 @@
 /* Tests of the public streaming API: all pairs, pulled and fed, in and out of order, against
  * lathe_convert; scales that are given; progress, cancelling, faults and mistakes. */
 #include "stream_case.h"
+#include <math.h>
 
 TestSuite(stream_api, .init = setup_engines, .fini = teardown_engines);
 
@@ -303,6 +304,31 @@ Test(stream_api, faults_in_the_data) {
             if (!(to == LATHE_BITNET158 && round % 4 == 1)) { /* a copy */
                 check_streams(&c, &target, &rng);
             }
+        }
+        case_free(&c);
+    }
+}
+
+/* Scales that no encoder writes, of tensors with and without elements: what lathe_convert says. */
+Test(stream_api, corrupt_scales) {
+    static const shape_option shapes[] = {{1, {0}}, {3, {2, 0, 128}}, {2, {3, 100}}};
+    test_rng rng = {96};
+    for (size_t i = 0; i < 12; i++) {
+        const lathe_dtype dtype = i % 2 == 0 ? LATHE_I8 : LATHE_I2;
+        const size_t layout = i < 6 ? 0 : 1;
+        convert_case c = normal_case(dtype, &shapes[i % 3], layout, i);
+        lathe_target targets[] = {target_of(LATHE_F16, &layout_options[0], 0),
+                                  target_of(LATHE_I4, &layout_options[0], 0),
+                                  target_of(dtype, &layout_options[layout], 0)};
+        if (c.layout.n_scales > 0) {
+            c.scales[c.layout.n_scales - 1] = i % 4 < 2 ? -1 : INFINITY;
+        }
+        for (size_t k = 0; k < sizeof targets / sizeof targets[0]; k++) {
+            const expected e = convert_case_with(&c, &targets[k]);
+            CHECK(e.status == (k < 2 && c.layout.n_scales > 0 ? LATHE_CORRUPT_DATA : LATHE_OK),
+                  "case %zu, target %zu: %s", i, k, lathe_status_name(e.status));
+            lathe_tensor_release(e.tensor);
+            check_streams(&c, &targets[k], &rng);
         }
         case_free(&c);
     }

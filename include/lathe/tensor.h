@@ -28,7 +28,7 @@ typedef enum lathe_quality {
     LATHE_BALANCED = 0, /* the standard formula over every element */
     LATHE_FAST = 1,     /* the standard formula over the sample that docs/numerics.md defines */
     LATHE_PRECISE = 2,  /* the scale with the least squared error, never more than BALANCED's; I4
-                           and I2 use all their codes. Found by the CPU. */
+                           and I2 use all their codes */
 } lathe_quality;
 
 /* What a NaN or an infinity does on its way to a quantized type. */

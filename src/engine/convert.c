@@ -4,7 +4,6 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/fpenv.h"
-#include "core/precise.h"
 #include "core/tensor.h"
 #include "engine/check_result.h"
 #include "engine/device/device_tensor.h"
@@ -60,7 +59,7 @@ lathe_status lt_convert_contents_on_cpu(lathe_engine *engine, const lathe_tensor
 }
 
 /* On the engine's device: at once where it reaches both tensors, else in chunks; what it fails at,
- * the CPU does, and so it does PRECISE scales and reports that would take chunks. `report` may be
+ * the CPU does, and so it does PRECISE scales of more elements than a chunk has. `report` may be
  * NULL. */
 static lathe_status convert_on_device(lathe_engine *engine, const lathe_tensor *source,
                                       const lathe_target *target, lathe_tensor *result,
@@ -68,14 +67,14 @@ static lathe_status convert_on_device(lathe_engine *engine, const lathe_tensor *
     lathe_status status = lt_direct_convert_measured(engine, engine->device, source, target, result,
                                                      &done->n_saturated, report);
     const bool is_for_cpu =
-        report != NULL || lt_precise_applies(result->layout.dtype, target->quality);
+        lt_plan_precise_elems(&result->layout, target) > engine->device->max_chunk_scope_elems;
     if (status == LATHE_NOT_SUPPORTED && is_for_cpu) {
         return convert_on_host(engine, source, target, result, &done->n_saturated, report);
     }
     if (status == LATHE_NOT_SUPPORTED) {
         done->strategy = LATHE_STRATEGY_STREAMING;
-        status =
-            lt_tensor_stream(engine, source, target, result, &done->n_saturated, &done->fell_back);
+        status = lt_tensor_stream(engine, source, target, result, &done->n_saturated, report,
+                                  &done->fell_back);
     }
     done->on_device = status == LATHE_OK && !done->fell_back;
     if (status == LATHE_OK || !lt_engine_may_fall_back(engine, status)) {
@@ -110,15 +109,12 @@ static lathe_status convert_elements(lathe_engine *engine, const lathe_tensor *s
     return status;
 }
 
-/* With a report, which takes a time that plans know nothing of: on the engine's device if it has
- * both tensors at once. */
+/* With a report, which takes a time that plans know nothing of: on the engine's device, if there is
+ * one. */
 static lathe_status convert_measured(lathe_engine *engine, const lathe_tensor *source,
                                      const lathe_target *target, lathe_tensor *result,
                                      lathe_quality_report *report, lt_done *done) {
-    const bool needs_device = is_on_device(source) || is_on_device(result);
-    const bool is_for_device =
-        engine->device != NULL && lt_device_place(engine, needs_device) == LT_ON_DEVICE;
-    return is_for_device
+    return engine->device != NULL
                ? convert_on_device(engine, source, target, result, report, done)
                : convert_on_host(engine, source, target, result, &done->n_saturated, report);
 }

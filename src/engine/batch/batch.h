@@ -135,6 +135,11 @@ void lt_batch_begin_item(lt_batch *b, lt_batch_item *item);
 void lt_batch_end_items(lt_batch *b, const lt_batch_item *items, size_t n, uint64_t ns,
                         uint64_t end_ns);
 
+/* True if an item that has been begun has not failed. */
+static inline bool lt_batch_is_waiting(const lt_batch_item *item) {
+    return item->is_begun && item->status == LATHE_OK;
+}
+
 /* Where the item's report goes; NULL: nowhere. */
 static inline lathe_quality_report *lt_batch_report_of(const lt_batch *b,
                                                        const lt_batch_item *item) {
@@ -171,6 +176,24 @@ lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const
 
 /* Ends items that have been begun, together, from start_ns to end_ns. */
 void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns, uint64_t end_ns);
+
+/* ---- batch_device_scales.c */
+
+/* What statistics and the scales that they lead to take on the host until the queue is finished. */
+typedef struct lt_batch_found {
+    double *stats;
+    float *scales;
+} lt_batch_found;
+
+/* Finds the scales of those of items [first, end) that are waiting, and whose tables' plans want
+ * statistics first, of the device's tensors, and leaves them in the results: transfers of them are
+ * in the queue on return. Items whose data is at fault fail. `works` and `outcomes` are room for as
+ * many. Errors: DEVICE, INSUFFICIENT_MEMORY; *found is to be dropped in any case. */
+lathe_status lt_batch_find_on_device(lt_batch *b, size_t first, size_t end, lt_queue *queue,
+                                     lt_work *works, lt_outcome *outcomes, lt_batch_found *found);
+
+/* Once the queue is finished. */
+void lt_batch_drop_found(lt_batch *b, lt_batch_found *found);
 
 /* ---- batch_device.c */
 

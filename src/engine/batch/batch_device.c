@@ -78,20 +78,20 @@ static const void *result_home(const lt_batch_item *item) {
 static kind kind_of(const run *r, const lt_batch_item *item) {
     const lt_batch_group *group = lt_batch_group_of(r->b, item);
     bool is_host = !is_on_device(item->source) && !gives_device_tensor(item);
+    bool is_long =
+        group->table_plan.stats_first && group->table_plan.pass.tiling.n_tiles > LT_SMALL_TILES;
     if (!group->has_table || (item->slab == NULL && item->result == NULL) ||
         item->status != LATHE_OK) {
         return KIND_ALONE;
     }
     if (is_host) {
-        return group->table_plan.stats_first &&
-                       group->table_plan.pass.tiling.n_tiles > LT_SMALL_TILES
-                   ? KIND_ALONE
-                   : KIND_HOST;
+        return is_long ? KIND_ALONE : KIND_HOST;
     }
     bool is_ours = is_on_device(item->source) && gives_device_tensor(item) &&
                    item->source->on_device->backend == r->device &&
                    (item->slab != NULL || item->result->on_device->backend == r->device);
-    return is_ours && !group->table_plan.stats_first ? KIND_DEVICE : KIND_ALONE;
+    bool is_precise = group->table_plan.pass.quality == LATHE_PRECISE;
+    return is_ours && !is_long && !is_precise ? KIND_DEVICE : KIND_ALONE;
 }
 
 static uint64_t slot_need(const lt_batch *b, const lt_batch_item *item) {
@@ -150,10 +150,6 @@ static bool take_pack(run *r, pack *taken) {
 }
 
 /* ---- a pack */
-
-static bool is_waiting(const lt_batch_item *item) {
-    return item->is_begun && item->status == LATHE_OK;
-}
 
 static uint64_t rounded(uint64_t n_bytes) {
     return lt_ceil_div(n_bytes, LT_SLAB_ALIGNMENT) * LT_SLAB_ALIGNMENT;
@@ -242,7 +238,7 @@ static void take_outcomes(lt_batch *b, const pack *p, const lt_outcome *outcomes
     for (size_t i = p->first, k = 0; i < p->end; i++) {
         lt_batch_item *item = &b->items[i];
         const lt_batch_group *group = lt_batch_group_of(b, item);
-        if (!is_waiting(item)) {
+        if (!lt_batch_is_waiting(item)) {
             continue;
         }
         const lt_outcome *outcome = &outcomes[k++];
@@ -286,7 +282,7 @@ static size_t fill_slot(lt_batch *b, const pack *p, table_slot *slot) {
         lt_batch_item *item = &b->items[i];
         const lt_batch_group *group = lt_batch_group_of(b, item);
         const place at = next_place(&w, group);
-        if (!is_waiting(item)) {
+        if (!lt_batch_is_waiting(item)) {
             continue;
         }
         if (fill_place(b, item, &at, host) != LATHE_OK) {
@@ -307,7 +303,7 @@ static void empty_slot(lt_batch *b, const pack *p, const table_slot *slot) {
         const lt_batch_item *item = &b->items[i];
         const lt_batch_group *group = lt_batch_group_of(b, item);
         const place at = next_place(&w, group);
-        if (is_waiting(item)) {
+        if (lt_batch_is_waiting(item)) {
             take_place(group, item, &at, host);
         }
     }
@@ -355,12 +351,13 @@ static lathe_status run_staged(const run *r, table_slot *slot, const pack *p, bo
 }
 
 /* One launch over tensors that are where they are. */
-static lathe_status run_in_place(const run *r, table_slot *slot, const pack *p, bool *is_launched) {
+static lathe_status convert_in_place(const run *r, table_slot *slot, const pack *p,
+                                     bool *is_launched) {
     lt_backend *device = r->device;
     size_t n_works = 0;
     for (size_t i = p->first; i < p->end; i++) {
         const lt_batch_item *item = &r->b->items[i];
-        if (is_waiting(item)) {
+        if (lt_batch_is_waiting(item)) {
             lt_work *work = &slot->works[n_works];
             set_work(lt_batch_group_of(r->b, item), work, &slot->outcomes[n_works]);
             work->src = lt_device_tensor_span(item->source);
@@ -379,6 +376,23 @@ static lathe_status run_in_place(const run *r, table_slot *slot, const pack *p, 
     return status;
 }
 
+/* The same after the statistics of those that need them. */
+static lathe_status run_in_place(const run *r, table_slot *slot, const pack *p, bool *is_launched) {
+    lt_batch_found found = {0};
+    lathe_status status = lt_batch_find_on_device(r->b, p->first, p->end, slot->queue, slot->works,
+                                                  slot->outcomes, &found);
+    if (status == LATHE_OK) {
+        status = convert_in_place(r, slot, p, is_launched);
+    }
+    if (status != LATHE_OK) { /* while the scales are there */
+        const lathe_error error = *lt_error();
+        (void)r->b->engine->device->ops->finish(r->b->engine->device, slot->queue);
+        (void)lt_fail_with(&error);
+    }
+    lt_batch_drop_found(r->b, &found);
+    return status;
+}
+
 /* The CPU does what the device has failed at, unless the device is required: then the error is that
  * of each of the tensors. */
 static void give_up_on_device(run *r, const pack *p, lathe_status status) {
@@ -387,7 +401,7 @@ static void give_up_on_device(run *r, const pack *p, lathe_status status) {
     bool falls_back = lt_engine_may_fall_back(b->engine, status);
     for (size_t i = p->first; i < p->end; i++) {
         lt_batch_item *item = &b->items[i];
-        if (!is_waiting(item)) {
+        if (!lt_batch_is_waiting(item)) {
             continue;
         }
         item->on_device = false;

@@ -377,8 +377,9 @@ static lathe_status check_tensor(const lathe_tensor *tensor, const lt_layout *to
         lt_error()->available_bytes = tensor->capacity;
         return LATHE_INSUFFICIENT_MEMORY;
     }
-    return tensor->memory == LATHE_MEMORY_DEVICE
-               ? LATHE_OK /* its scales are the device's: it converts with what it finds */
+    /* A device tensor's scales are the device's: it converts with what it finds. */
+    return tensor->memory == LATHE_MEMORY_DEVICE || lt_layout_equal(&tensor->layout, to)
+               ? LATHE_OK
                : lt_scales_check(tensor->scales, tensor->layout.n_scales, 0);
 }
 

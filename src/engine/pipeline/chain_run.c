@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "engine/device/device_tensor.h"
+#include "engine/stream/chain_stream.h"
 #include "pool/pool.h"
 
 /* Elements for which another thread of the CPU, and its tile, are worth having. */
@@ -105,33 +106,102 @@ lathe_status lt_chain_fault(lt_chain_run *run) {
                              step->pass.dst.dtype);
 }
 
-/* ---- the run */
+/* ---- scales that were found on the host */
 
-/* The result's scales, found on the host, to where the result is. */
+/* The result's, to where the result is. */
 static lathe_status store_scales(lt_chain_run *run) {
     const lt_chain *chain = run->chain;
     const lt_chain_step *last = &chain->steps[chain->n_steps - 1];
     const lt_span *dst = &run->work.dst;
-    if (!lt_chain_step_needs_scales(last)) {
-        return LATHE_OK;
+    if (!lt_chain_step_needs_scales(last) || run->stream != NULL) {
+        return LATHE_OK; /* or the stream does */
     }
     return run->backend->ops->upload(run->backend, run->queue, dst->scales,
                                      dst->scale_offset * sizeof(float), last->scales,
                                      last->pass.dst.n_scales * sizeof(float));
 }
 
+/* Those of the steps in between, one after another, to the device. */
+static lathe_status upload_step_scales(lt_chain_run *run, lt_buffer *scales) {
+    const lt_backend_ops *ops = run->backend->ops;
+    const lt_chain *chain = run->chain;
+    uint64_t n_scales = 0;
+    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
+        n_scales += chain->steps[i].pass.dst.n_scales;
+    }
+    lathe_status status = ops->buffer_create(run->backend, LT_MEMORY_DEVICE,
+                                             lt_max(n_scales, 1) * sizeof(float), scales);
+    uint64_t at = 0;
+    for (uint32_t i = 0; status == LATHE_OK && i + 1 < chain->n_steps; i++) {
+        const uint64_t n_bytes = chain->steps[i].pass.dst.n_scales * sizeof(float);
+        if (n_bytes > 0) {
+            status =
+                ops->upload(run->backend, run->queue, scales, at, chain->steps[i].scales, n_bytes);
+        }
+        at += n_bytes;
+    }
+    run->work.step_scales = scales;
+    /* A stream's chunks have queues of their own. */
+    return status == LATHE_OK && run->stream != NULL ? ops->finish(run->backend, run->queue)
+                                                     : status;
+}
+
+/* ---- the run */
+
+static lathe_status open_stream(lt_chain_run *run) {
+    return run->stream == NULL
+               ? LATHE_OK
+               : lt_chain_stream_open(run->engine, run->work.own_scales, run->stream);
+}
+
+/* The pass through all steps. What it meets is in the steps' outcomes or, on a device, in the
+ * run's. */
+static lathe_status convert(lt_chain_run *run) {
+    const lt_backend_ops *ops = run->backend->ops;
+    const lt_chain *chain = run->chain;
+    struct lt_chain_work *work = &run->work;
+    lt_outcome_init(&run->outcome);
+    work->outcome = &run->outcome;
+    work->n_elems = chain->src.n_elems;
+    if (run->stream != NULL) {
+        const lt_chain_step *last = &chain->steps[chain->n_steps - 1];
+        return lt_chain_stream_convert(run->stream, work, work->own_scales ? NULL : last->scales);
+    }
+    lathe_status status = ops->submit_chain(run->backend, run->queue, work);
+    return status == LATHE_OK ? ops->finish(run->backend, run->queue) : status;
+}
+
+static uint32_t n_scaled_steps(const lt_chain *chain) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        n += lt_chain_step_needs_scales(&chain->steps[i]) ? 1 : 0;
+    }
+    return n;
+}
+
+/* True if the backend has a kernel that finds scales which would be found beforehand else. */
+static bool finds_own_scales(const lt_backend *backend, lt_chain *chain) {
+    const lt_chain_work work = {.chain = chain, .n_steps = chain->n_steps, .own_scales = true};
+    return backend->ops->takes_chain != NULL && n_scaled_steps(chain) > 0 &&
+           backend->ops->takes_chain(backend, &work);
+}
+
 /* All in one pass, for which no scales are needed. NOT_SUPPORTED: there is no such way, or not with
  * this data. */
 static lathe_status run_at_once(lt_chain_run *run) {
-    const lt_backend_ops *ops = run->backend->ops;
-    uint32_t n_scaled = 0;
-    for (uint32_t i = 0; i < run->chain->n_steps; i++) {
-        n_scaled += lt_chain_step_needs_scales(&run->chain->steps[i]) ? 1 : 0;
-    }
-    if (ops->convert_chain == NULL || n_scaled == 0) {
+    const uint32_t n_scaled = n_scaled_steps(run->chain);
+    if (!finds_own_scales(run->backend, run->chain)) {
         return LATHE_NOT_SUPPORTED;
     }
-    lathe_status status = ops->convert_chain(run->backend, run->queue, &run->work);
+    run->work.own_scales = true;
+    lathe_status status = open_stream(run);
+    if (status == LATHE_OK) {
+        status = convert(run);
+    }
+    run->work.own_scales = false;
+    if (status == LATHE_OK && lt_outcome_element(&run->outcome) != LATHE_NO_ELEMENT) {
+        status = lt_fail(LATHE_NOT_SUPPORTED, "a value on the way of the chain is not finite");
+    }
     if (status == LATHE_OK) {
         run->report->n_passes = 1;
         run->report->n_derived = n_scaled;
@@ -139,24 +209,24 @@ static lathe_status run_at_once(lt_chain_run *run) {
     return status;
 }
 
-static lathe_status run_passes(lt_chain_run *run) {
-    const lt_backend_ops *ops = run->backend->ops;
+static lathe_status run_passes(lt_chain_run *run, lt_buffer *step_scales) {
     lathe_status status = lt_chain_find_scales(run);
     if (status == LATHE_OK) {
         status = store_scales(run);
+    }
+    if (status == LATHE_OK && run->backend->is_remote) {
+        status = upload_step_scales(run, step_scales);
     }
     if (status == LATHE_OK) {
         run->chain->is_finite = run->is_known && run->is_of_source;
         run->chain->last_first = run->report->n_passes > 0;
         run->report->n_passes++;
-        status = ops->submit_chain(run->backend, run->queue, &run->work);
-    }
-    if (status == LATHE_OK) {
-        status = ops->finish(run->backend, run->queue);
+        status = convert(run);
     }
     if (status != LATHE_OK) {
         return status;
     }
+    lt_outcome_merge(&run->chain->steps[lt_chain_blamed_step(run->chain)].outcome, &run->outcome);
     run->work.n_steps = 0; /* all is checked */
     status = lt_chain_fault(run);
     for (uint32_t i = 0; status == LATHE_OK && i < run->chain->n_steps; i++) {
@@ -167,11 +237,24 @@ static lathe_status run_passes(lt_chain_run *run) {
 
 /* With scales that are found beforehand. */
 static lathe_status run_in_passes(lt_chain_run *run, float **scales) {
+    lt_buffer step_scales = {0};
     lathe_status status = make_scales(run, scales);
     if (status == LATHE_OK) {
         status = make_tiles(run);
     }
-    return status == LATHE_OK ? run_passes(run) : status;
+    if (status == LATHE_OK) {
+        status = open_stream(run);
+    }
+    if (status == LATHE_OK) {
+        status = run_passes(run, &step_scales);
+    }
+    if (status != LATHE_OK) { /* while the scales are there */
+        const lathe_error error = *lt_error();
+        (void)run->backend->ops->finish(run->backend, run->queue);
+        (void)lt_fail_with(&error);
+    }
+    run->backend->ops->buffer_destroy(run->backend, &step_scales);
+    return status;
 }
 
 /* Plans a chain that the backend takes. */
@@ -198,20 +281,25 @@ static lathe_status make_plan(lathe_engine *engine, lt_backend *backend, const l
 
 lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
                                     const lt_layout *source, uint32_t n_steps,
-                                    const lt_layout *layouts, const lathe_target *targets) {
+                                    const lt_layout *layouts, const lathe_target *targets,
+                                    bool *reads_once) {
     lt_chain *chain = NULL;
     lathe_status status = make_plan(engine, backend, source, n_steps, layouts, targets, &chain);
+    if (status == LATHE_OK) {
+        *reads_once = n_scaled_steps(chain) == 0 || finds_own_scales(backend, chain);
+    }
     lt_pool_delete(engine->pool, chain);
     return status;
 }
 
 lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
                               uint32_t n_steps, const lt_layout *layouts,
-                              const lathe_target *targets, const lathe_tensor *result,
-                              bool is_trial, lt_chain_report *report) {
+                              const lathe_target *targets, lathe_tensor *result, bool is_trial,
+                              lt_chain_report *report) {
     operand src = {0};
     operand dst = {0};
     float *scales = NULL;
+    lt_chain_stream stream = {.source = source, .target = &targets[n_steps - 1], .result = result};
     *report = (lt_chain_report){0};
     lt_chain_run run = {.engine = engine, .backend = backend, .report = report};
     lathe_status status =
@@ -226,6 +314,9 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
                                       .dst = dst.span,
                                       .n_steps = n_steps,
                                       .is_trial = is_trial};
+    if (backend->is_remote && source->memory != LATHE_MEMORY_DEVICE) {
+        run.stream = &stream;
+    }
     status = backend->ops->queue_open(backend, &run.queue);
     if (status == LATHE_OK) {
         status = run_at_once(&run);
@@ -234,6 +325,7 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
         status = run_in_passes(&run, &scales);
     }
     backend->ops->queue_close(backend, run.queue);
+    lt_chain_stream_close(&stream);
     lt_pool_delete(engine->pool, run.work.tiles);
     lt_pool_delete(engine->pool, scales);
     lt_pool_delete(engine->pool, run.chain);

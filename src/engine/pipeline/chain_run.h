@@ -21,7 +21,9 @@ typedef struct lt_chain_run {
     lt_backend *backend;
     lt_queue *queue;
     lt_chain *chain;
-    struct lt_chain_work work; /* convert */
+    struct lt_chain_work work;      /* convert */
+    struct lt_chain_stream *stream; /* NULL: the backend reaches source and result */
+    lt_outcome outcome;             /* of the last convert on a device */
     float *absmax; /* of the scopes of one step, in the values before a step, if it is known */
     bool is_known;
     bool is_of_source;      /* it follows from the source's own, which are all finite */
@@ -31,20 +33,22 @@ typedef struct lt_chain_run {
 } lt_chain_run;
 
 /* Converts source into result, which has elements, through n_steps targets of these layouts, none
- * of which is a copy of the one before: on that backend, which reaches both tensors. `report` may
- * be filled in part after an error.
- * Errors: those of the data for the first step that fails; NOT_SUPPORTED, before anything is done,
- * where the backend has no kernels for the chain; DEVICE, INSUFFICIENT_MEMORY. */
+ * of which is a copy of the one before: on that backend, which reaches both tensors, or is a device
+ * and neither, and then streams them. `report` may be filled in part after an error.
+ * Errors: those of the data for the first step that fails; NOT_SUPPORTED where the backend has no
+ * kernels for the chain; DEVICE, INSUFFICIENT_MEMORY. */
 lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const lathe_tensor *source,
                               uint32_t n_steps, const lt_layout *layouts,
-                              const lathe_target *targets, const lathe_tensor *result,
-                              bool is_trial, lt_chain_report *report);
+                              const lathe_target *targets, lathe_tensor *result, bool is_trial,
+                              lt_chain_report *report);
 
 /* OK, or NOT_SUPPORTED where lt_chain_convert has no kernels, whatever the data is; which one wants
- * to know before it brings data to the device. `source` is the source's layout. */
+ * to know before it brings data to the device. `source` is the source's layout. *reads_once: unless
+ * a value is not finite, a device reads the source once. */
 lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
                                     const lt_layout *source, uint32_t n_steps,
-                                    const lt_layout *layouts, const lathe_target *targets);
+                                    const lt_layout *layouts, const lathe_target *targets,
+                                    bool *reads_once);
 
 /* Finds the scales of the steps that need them before they run (chain_scales.c). */
 lathe_status lt_chain_find_scales(lt_chain_run *run);

@@ -22,6 +22,7 @@
 #include "core/error.h"
 #include "cpu/cpu.h"
 #include "engine/pipeline/chain_run.h"
+#include "engine/stream/chain_stream.h"
 #include "pool/pool.h"
 #include <math.h>
 
@@ -38,6 +39,9 @@ static lathe_status submit_window(lt_chain_run *run, const struct lt_chain_work 
     if (window->n_steps > 0) {
         return ops->submit_chain_stats(run->backend, run->queue, window);
     }
+    if (run->stream != NULL) {
+        return lt_chain_stream_stats(run->stream, window);
+    }
     const lt_work work = {
         .pass = window->pass,
         .src = window->src,
@@ -52,6 +56,38 @@ static lathe_status submit_window(lt_chain_run *run, const struct lt_chain_work 
     return status == LATHE_OK ? ops->finish(run->backend, run->queue) : status;
 }
 
+/* True if the backend folds the tiles of the source. */
+static bool backend_folds(const lt_chain_run *run, const lt_tiling *tiling) {
+    return run->backend->ops->fetch_stats != NULL && run->stream == NULL &&
+           tiling->n_tiles == tiling->tiles_per_scope &&
+           tiling->n_tiles <= run->backend->stats_window &&
+           (run->work.is_trial || tiling->n_tiles >= LT_LEAST_FOLDED);
+}
+
+/* The same for the source, whose tiles the backend folds. *found: no addition of theirs rounds. */
+static lathe_status take_sum(lt_chain_run *run, const lt_pass *pass, lathe_dtype dtype,
+                             lt_outcome *outcome, float *scale, bool *found) {
+    const lt_backend_ops *ops = run->backend->ops;
+    lt_tile_sum sum = {0};
+    lt_fold fold = {0};
+    const lt_work work = {
+        .pass = pass,
+        .src = run->work.src,
+        .sum = &sum,
+        .n_tiles = pass->tiling.n_tiles,
+        .outcome = outcome,
+        .is_trial = run->work.is_trial,
+    };
+    lathe_status status = ops->submit_stats(run->backend, run->queue, &work);
+    if (status == LATHE_OK) {
+        status = ops->finish(run->backend, run->queue);
+    }
+    *found = status == LATHE_OK && (lt_outcome_element(outcome) != LATHE_NO_ELEMENT ||
+                                    (sum.is_set && lt_fold_sum(&fold, &pass->tiling, dtype, &sum,
+                                                               pass->tiling.n_tiles, scale)));
+    return status;
+}
+
 /* Takes the statistics of the values after n_steps steps, and folds them as the scales of `dtype`.
  * What it meets goes to the outcome, and ends it. */
 static lathe_status take_stats(lt_chain_run *run, uint32_t n_steps, const lt_pass *pass,
@@ -62,7 +98,16 @@ static lathe_status take_stats(lt_chain_run *run, uint32_t n_steps, const lt_pas
     struct lt_chain_work work = run->work;
     lt_fold fold = {0};
     void *stats = NULL;
-    lathe_status status = lathe_pool_alloc(pool, (size_t)window * sizeof(double), &stats);
+    lathe_status status = LATHE_OK;
+    if (n_steps == 0 && backend_folds(run, &pass->tiling)) {
+        bool is_found = false;
+        status = take_sum(run, pass, dtype, outcome, scales, &is_found);
+        if (status != LATHE_OK || is_found) {
+            run->report->n_passes++;
+            return status;
+        }
+    }
+    status = lathe_pool_alloc(pool, (size_t)window * sizeof(double), &stats);
     work.n_steps = n_steps;
     work.pass = pass;
     work.outcome = outcome;

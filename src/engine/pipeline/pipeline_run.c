@@ -108,15 +108,19 @@ static lathe_status twin_of(lathe_engine *engine, const lt_backend *backend, lat
     return lathe_engine_tensor_create(engine, memory, &desc, twin);
 }
 
-static lathe_status chain_on(pipeline_run *run, lt_backend *backend, const segment *s,
-                             lathe_tensor *to, lt_chain_report *report) {
+static lathe_status chain_between(const pipeline_run *run, lt_backend *backend, const segment *s,
+                                  const lathe_tensor *from, lathe_tensor *to,
+                                  lt_chain_report *report) {
+    return lt_chain_convert(run->engine, backend, from, s->n_steps, s->layouts, s->targets, to,
+                            false, report);
+}
+
+/* Through copies of what the backend does not reach. */
+static lathe_status chain_of_twins(const pipeline_run *run, lt_backend *backend, const segment *s,
+                                   lathe_tensor *to, lt_chain_report *report) {
     lathe_tensor *from_twin = NULL;
     lathe_tensor *to_twin = NULL;
-    lathe_status status = lt_chain_check_kernels(run->engine, backend, &run->current->layout,
-                                                 s->n_steps, s->layouts, s->targets);
-    if (status == LATHE_OK) {
-        status = twin_of(run->engine, backend, run->current, &from_twin);
-    }
+    lathe_status status = twin_of(run->engine, backend, run->current, &from_twin);
     if (status == LATHE_OK) {
         status = twin_of(run->engine, backend, to, &to_twin);
     }
@@ -124,8 +128,7 @@ static lathe_status chain_on(pipeline_run *run, lt_backend *backend, const segme
         status = lt_tensor_copy_contents(run->current, from_twin);
     }
     if (status == LATHE_OK) {
-        status = lt_chain_convert(run->engine, backend, from_twin, s->n_steps, s->layouts,
-                                  s->targets, to_twin, false, report);
+        status = chain_between(run, backend, s, from_twin, to_twin, report);
     }
     if (status == LATHE_OK && to_twin != to) {
         status = lt_tensor_copy_contents(to_twin, to);
@@ -133,6 +136,26 @@ static lathe_status chain_on(pipeline_run *run, lt_backend *backend, const segme
     lathe_tensor_release(from_twin);
     lathe_tensor_release(to_twin);
     return status;
+}
+
+/* Between tensors of the host's a device streams, unless it would have to fetch the source twice
+ * and has memory for all of it. */
+static lathe_status chain_on(const pipeline_run *run, lt_backend *backend, const segment *s,
+                             lathe_tensor *to, lt_chain_report *report) {
+    bool reads_once = false;
+    bool is_apart = backend->is_remote && run->current->memory != LATHE_MEMORY_DEVICE &&
+                    to->memory != LATHE_MEMORY_DEVICE;
+    lathe_status status = lt_chain_check_kernels(run->engine, backend, &run->current->layout,
+                                                 s->n_steps, s->layouts, s->targets, &reads_once);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (!is_apart || !reads_once) {
+        status = chain_of_twins(run, backend, s, to, report);
+    }
+    return is_apart && (reads_once || status == LATHE_INSUFFICIENT_MEMORY)
+               ? chain_between(run, backend, s, run->current, to, report)
+               : status;
 }
 
 static bool is_of_data(lathe_status status) {
@@ -194,7 +217,7 @@ static lathe_status run_chain(pipeline_run *run, const segment *s, lathe_tensor 
         }
         if (status == LATHE_NOT_SUPPORTED) {
             *report = (lt_chain_report){0};
-            return convert_steps(run, s, to, report);
+            status = convert_steps(run, s, to, report);
         }
         if (!lt_engine_may_fall_back(engine, status)) {
             return status;

@@ -168,7 +168,8 @@ static lathe_status convert_once(const measurement *m) {
     case LT_THROUGH_DEVICE:
         break;
     }
-    return lt_tensor_stream(m->engine, m->source, &m->target, m->result, &n_saturated, &fell_back);
+    return lt_tensor_stream(m->engine, m->source, &m->target, m->result, &n_saturated, NULL,
+                            &fell_back);
 }
 
 /* The least time of several runs, after one that brings in pages and programs. */

@@ -67,6 +67,7 @@ lt_case lt_case_of(const lt_layout *from, const lt_layout *to, const lathe_targe
         .to = to->dtype,
         .kind = kind_of(to, target),
         .n_bytes = from->n_bytes + to->n_bytes,
+        .precise_elems = lt_plan_precise_elems(to, target),
     };
 }
 

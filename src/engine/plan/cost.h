@@ -31,18 +31,19 @@ typedef enum lt_work_kind {
 } lt_work_kind;
 enum { LT_WORK_KINDS = 10 };
 
-static inline bool lt_work_is_precise(lt_work_kind kind) {
-    return kind == LT_WORK_PRECISE || kind == LT_WORK_PRECISE_ROWS ||
-           kind == LT_WORK_PRECISE_GROUPS;
-}
-
 /* A conversion, as far as its cost goes. */
 typedef struct lt_case {
     lathe_dtype from;
     lathe_dtype to;
     lt_work_kind kind;
-    uint64_t n_bytes; /* of source and result */
+    uint64_t n_bytes;       /* of source and result */
+    uint64_t precise_elems; /* lt_plan_precise_elems */
 } lt_case;
+
+/* True if PRECISE scales are the CPU's to find, unless the device has both tensors at once. */
+static inline bool lt_case_is_for_cpu(const lt_case *c, const lt_backend *device) {
+    return c->precise_elems > device->max_chunk_scope_elems;
+}
 
 lt_case lt_case_of(const lt_layout *from, const lt_layout *to, const lathe_target *target);
 

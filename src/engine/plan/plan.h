@@ -17,4 +17,8 @@ typedef struct lt_plan {
 lt_plan lt_plan_make(const lt_backend *backend, const lt_layout *from, const lt_layout *to,
                      const lathe_target *target, uint64_t max_scope_elems);
 
+/* How many elements a chunk has at least of which a device can find PRECISE scales: UINT64_MAX if
+ * there is one scale, 0 where that is not what the target asks for. */
+uint64_t lt_plan_precise_elems(const lt_layout *to, const lathe_target *target);
+
 #endif

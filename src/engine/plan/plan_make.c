@@ -93,11 +93,15 @@ static uint64_t set_passes(draft *d, const lathe_engine *engine, lt_place place)
     const lt_plan passes = lt_plan_make(backend, &d->src, &d->dst, d->target,
                                         searches ? 0 : backend->max_own_scope_elems);
     const bool is_short = searches && passes.pass.tiling.scope_elems <= LT_PRECISE_ELEMS;
+    const bool reads_once = passes.stats_first && place == LT_ON_DEVICE &&
+                            backend->ops->takes_rows != NULL &&
+                            backend->ops->takes_rows(backend, &passes.pass);
+    const bool stats_first = passes.stats_first && !reads_once;
     d->plan.n_passes = 0;
-    if (passes.stats_first) {
+    if (stats_first) {
         d->plan.passes[d->plan.n_passes++] = is_short ? "search" : "stats";
     }
-    if (passes.stats_first && passes.pass.quality == LATHE_PRECISE && !is_short) {
+    if (stats_first && passes.pass.quality == LATHE_PRECISE && !is_short) {
         d->plan.passes[d->plan.n_passes++] = "histogram";
         d->plan.passes[d->plan.n_passes++] = "errors";
     }
@@ -142,7 +146,7 @@ static void choose_way(draft *d) {
     (void)pthread_mutex_lock(&planner->mutex);
     if (d->engine->device != NULL) {
         const lt_place place = lt_device_place(d->engine, is_on_device);
-        if (place == LT_ON_DEVICE || !lt_work_is_precise(d->c.kind)) {
+        if (place == LT_ON_DEVICE || !lt_case_is_for_cpu(&d->c, d->engine->device)) {
             lt_calibrate(planner, d->engine, place, &d->c);
         }
     }

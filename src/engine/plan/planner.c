@@ -121,6 +121,9 @@ lt_place lt_device_place(const lathe_engine *engine, bool is_on_device) {
 static bool is_worth_device(lt_planner *planner, lathe_engine *engine, const lt_case *c,
                             double cpu_ns) {
     lt_place place = lt_device_place(engine, false);
+    if (place == LT_THROUGH_DEVICE && lt_case_is_for_cpu(c, engine->device)) {
+        return false;
+    }
     lt_estimate estimate = lt_costs_estimate(planner->costs, place, c);
     if (!estimate.is_known) {
         if (pthread_mutex_trylock(&planner->mutex) != 0) {
@@ -151,10 +154,9 @@ static lathe_engine *choose_device(lt_planner *planner, const lt_case *c, double
 
 lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_device) {
     lt_planner *planner = engine->planner;
-    bool is_for_cpu = lt_work_is_precise(c->kind); /* unless the device has both tensors at once */
     if (engine->device != NULL) {
         lt_place place = lt_device_place(engine, is_on_device);
-        if (place == LT_ON_DEVICE || !is_for_cpu) {
+        if (place == LT_ON_DEVICE || !lt_case_is_for_cpu(c, engine->device)) {
             return (lt_way){engine, place};
         }
     }
@@ -162,7 +164,7 @@ lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_devi
         return (lt_way){engine, planner->fixed};
     }
     lt_place place = lt_costs_spread(planner->costs, c, true) ? LT_ON_THREADS : LT_ON_CALLER;
-    if (planner->is_auto && c->n_bytes >= LEAST_DEVICE_BYTES && !is_for_cpu) {
+    if (planner->is_auto && c->n_bytes >= LEAST_DEVICE_BYTES) {
         double cpu_ns = lt_costs_estimate(planner->costs, place, c).ns;
         lathe_engine *on_device = choose_device(planner, c, cpu_ns);
         if (on_device != NULL) {
@@ -174,7 +176,7 @@ lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_devi
 
 lathe_engine *lt_planner_engine_for_stream(lathe_engine *engine, const lt_case *c) {
     lt_planner *planner = engine->planner;
-    if (engine->device != NULL || !planner->is_auto || lt_work_is_precise(c->kind)) {
+    if (engine->device != NULL || !planner->is_auto) {
         return engine;
     }
     double cpu_ns = lt_costs_estimate(planner->costs, LT_ON_THREADS, c).ns;

@@ -58,7 +58,8 @@ lt_streamer_options lt_stream_call_slots(const lt_stream_call *call, const lathe
     return (lt_streamer_options){
         .from = &call->from,
         .target = &call->target,
-        .has_scales = call->options.target_scales != NULL,
+        .scales =
+            call->options.target_scales != NULL ? LT_STREAM_SCALES_GIVEN : LT_STREAM_SCALES_FOUND,
         .in_memory = lt_ends_in_memory(source, sink),
         .config = call->options.streaming,
     };

@@ -102,7 +102,7 @@ typedef struct lt_slot_limits {
 /* Plans for the slots: a single pass if every scope fits, else statistics first. Errors: those of
  * the description and the target; INSUFFICIENT_MEMORY. */
 lathe_status lt_stream_plan_for(const lt_slot_limits *limits, const lathe_tensor_desc *from,
-                                const lathe_target *target, bool has_scales,
+                                const lathe_target *target, lt_stream_scales scales,
                                 lt_stream_plan *planned);
 
 /* What the threads share while they work on one tensor. */
@@ -130,8 +130,10 @@ struct lt_stream_job {
     struct lt_stream_list_run *list; /* of small tensors: stream_list.c */
     uint64_t position;               /* in order: how much of the source has been read */
     uint8_t last_byte;               /* that was read, of which the next unit may need its part */
+    const lt_chain_work *chain;      /* what chunks go through instead of the plan's pass; NULL */
     atomic_bool fell_back;           /* the CPU did some of the device's work */
-    bool is_for_cpu;         /* PRECISE and the quality report: all of it is the CPU's work */
+    bool is_for_cpu;         /* PRECISE scales of more than a chunk: all of it is the CPU's work */
+    bool is_for_device;      /* of chains: the CPU takes nothing over */
     lt_quality_sums quality; /* that a report is made of */
     lt_outcome outcome;
     pthread_mutex_t mutex; /* guards what follows, and the slots' states */
@@ -228,7 +230,7 @@ void lt_stream_job_begin(lt_stream_job *job, lt_streamer *streamer);
 /* Begins a job that converts so. Source and progress may be NULL. */
 lathe_status lt_stream_job_init(lt_stream_job *job, lt_streamer *streamer,
                                 const lathe_tensor_desc *from, const lathe_target *target,
-                                bool has_scales);
+                                lt_stream_scales scales);
 void lt_stream_job_connect(lt_stream_job *job, const lt_source *source, const lt_sink *sink,
                            const lt_progress *progress);
 void lt_stream_job_destroy(lt_stream_job *job);

@@ -85,15 +85,18 @@ static uint64_t max_scope_elems(const lt_slot_limits *limits) {
 
 /* With the scales given there are no statistics; the convert pass looks for what they would have
  * found, as it does with a sample. */
-static void use_given_scales(lt_plan *plan) {
+static void use_scales(lt_plan *plan, lt_stream_scales scales) {
+    if (scales == LT_STREAM_SCALES_FOUND) {
+        return;
+    }
     plan->is_copy = false;
-    plan->stats_first = false;
-    plan->pass.own_scales = false;
-    plan->pass.quality = LATHE_FAST;
+    plan->stats_first = scales == LT_STREAM_SCALES_BEFORE;
+    plan->pass.own_scales = scales == LT_STREAM_SCALES_IN_CHUNK && plan->pass.dst.n_scales > 0;
+    plan->pass.quality = scales == LT_STREAM_SCALES_GIVEN ? LATHE_FAST : plan->pass.quality;
 }
 
 lathe_status lt_stream_plan_for(const lt_slot_limits *limits, const lathe_tensor_desc *from,
-                                const lathe_target *target, bool has_scales,
+                                const lathe_target *target, lt_stream_scales scales,
                                 lt_stream_plan *planned) {
     lathe_tensor_desc to;
     lt_layout src;
@@ -118,9 +121,7 @@ lathe_status lt_stream_plan_for(const lt_slot_limits *limits, const lathe_tensor
         if (!limits->in_memory.has_sink) {
             planned->plan.pass.beyond_cache = false;
         }
-        if (has_scales) {
-            use_given_scales(&planned->plan);
-        }
+        use_scales(&planned->plan, scales);
         if (planned->plan.is_copy || dst.n_elems == 0) {
             plan_copy(limits, planned);
             return LATHE_OK;

@@ -121,8 +121,7 @@ static lathe_status begin(lathe_stream *s, const lathe_sink *sink) {
     }
     lathe_status status = lt_streamer_open(s->engine, &slots, &s->streamer);
     if (status == LATHE_OK) {
-        status =
-            lt_stream_job_init(&s->job, s->streamer, &call->from, &call->target, slots.has_scales);
+        status = lt_stream_job_init(&s->job, s->streamer, &call->from, &call->target, slots.scales);
         s->has_job = status == LATHE_OK;
     }
     if (status == LATHE_OK && s->job.plan.stats_first &&
@@ -206,7 +205,9 @@ lathe_status lathe_stream_feed_scales(lathe_stream *s, const float *scales, size
         return lt_fail(LATHE_INVALID_ARGUMENT, "scales is NULL, or more than %" PRIu64 " are fed",
                        s->call.src.n_scales);
     }
-    status = lt_scales_check(scales, n_scales, s->n_scales_fed);
+    if (!s->job.plan.is_copy) { /* which takes them over as they are */
+        status = lt_scales_check(scales, n_scales, s->n_scales_fed);
+    }
     if (status != LATHE_OK) {
         return die(s);
     }

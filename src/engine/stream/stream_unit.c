@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a slot does with a unit of work: read, have it converted, write; on the device or, where
  * that fails, on the CPU. */
+#include "chain.h"
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/tensor.h"
@@ -52,7 +53,7 @@ void lt_stream_choose_backend(lt_stream_job *j, lt_slot *slot) {
     if (j->is_for_cpu) {
         u->backend = j->streamer->engine->cpu;
         u->queue = NULL;
-    } else if (slot->on_host) {
+    } else if (slot->on_host && !j->is_for_device) {
         use_cpu(j, u);
     } else {
         u->backend = j->backend;
@@ -69,7 +70,7 @@ static lathe_status fall_back(lt_stream_job *j, lt_slot *slot, lathe_status stat
     if (u->queue != NULL) { /* nothing of a failed unit is to be in flight */
         (void)u->backend->ops->finish(u->backend, u->queue);
     }
-    if (j->streamer->engine->require_device) {
+    if (j->is_for_device || j->streamer->engine->require_device) {
         return status;
     }
     slot->on_host = true;
@@ -281,13 +282,66 @@ static lt_span dst_span(const lt_stream_job *j, const lt_slot *slot) {
     return span;
 }
 
+/* What a device does for PRECISE scales of a chunk. */
+typedef struct precise_chunk {
+    lt_pass standard;
+    lt_pass given;
+    lt_work works[3];
+} precise_chunk;
+
+/* Starts the search, after a pass that leaves the standard scales, which it begins with in longer
+ * scopes, and then the conversion. */
+static lathe_status submit_precise(lt_unit *u, const lt_work *work, precise_chunk *p) {
+    const lt_backend_ops *ops = u->backend->ops;
+    const lt_tiling *tiling = &work->pass->tiling;
+    struct lt_quality_sums *quality = u->outcome.quality;
+    lathe_status status = LATHE_OK;
+    p->standard = p->given = *work->pass;
+    p->standard.quality = LATHE_BALANCED;
+    p->standard.strict = false;
+    p->given.own_scales = false;
+    for (size_t i = 0; i < sizeof p->works / sizeof p->works[0]; i++) {
+        p->works[i] = *work;
+        p->works[i].pass = i == 0 ? &p->standard : &p->given;
+    }
+    p->works[1].first_tile = u->dst.first_scale * tiling->tiles_per_scope;
+    p->works[1].n_tiles = u->dst.n_scales * tiling->tiles_per_scope;
+    if (tiling->scope_elems > LT_PRECISE_ELEMS) {
+        u->outcome.quality = NULL; /* what this pass makes is not the result */
+        status = ops->submit_convert(u->backend, u->queue, &p->works[0]);
+        u->outcome.quality = quality;
+    }
+    if (status == LATHE_OK) {
+        status = ops->submit_scales(u->backend, u->queue, &p->works[1]);
+    }
+    return status == LATHE_OK ? ops->submit_convert(u->backend, u->queue, &p->works[2]) : status;
+}
+
 static lathe_status convert(lt_stream_job *j, lt_slot *slot) {
     lt_unit *u = &slot->unit;
+    const lt_pass *pass = &j->plan.pass;
+    const bool searches = u->backend->is_remote && pass->quality == LATHE_PRECISE;
     lt_work *work = &u->pieces[0].work;
+    precise_chunk precise;
     work->src = src_span(j, slot, &u->pieces[0]);
     work->dst = dst_span(j, slot);
     work->outcome = &u->outcome;
-    lathe_status status = of_device(u, u->backend->ops->submit_convert(u->backend, u->queue, work));
+    lathe_status status = searches ? submit_precise(u, work, &precise)
+                                   : u->backend->ops->submit_convert(u->backend, u->queue, work);
+    return of_device(u, status) == LATHE_OK ? store(j, slot) : status;
+}
+
+static lathe_status convert_along(lt_stream_job *j, lt_slot *slot) {
+    lt_unit *u = &slot->unit;
+    const lt_work *work = &u->pieces[0].work;
+    const lt_range range = lt_ranges_at(work->ranges, work->first_range);
+    struct lt_chain_work part = *j->chain;
+    part.src = src_span(j, slot, &u->pieces[0]);
+    part.dst = dst_span(j, slot);
+    part.outcome = &u->outcome;
+    part.first_elem = range.row * work->ranges->row_elems + range.col;
+    part.n_elems = range.n_rows * range.n_cols;
+    lathe_status status = of_device(u, u->backend->ops->submit_chain(u->backend, u->queue, &part));
     return status == LATHE_OK ? store(j, slot) : status;
 }
 
@@ -339,7 +393,7 @@ static lathe_status work_on(lt_stream_job *j, lt_slot *slot,
 }
 
 lathe_status lt_stream_work_chunk(lt_stream_job *j, lt_slot *slot) {
-    return work_on(j, slot, convert);
+    return work_on(j, slot, j->chain != NULL ? convert_along : convert);
 }
 
 lathe_status lt_stream_work_tiles(lt_stream_job *j, lt_slot *slot) {

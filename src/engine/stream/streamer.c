@@ -23,7 +23,7 @@
 typedef struct sizing {
     const lathe_tensor_desc *from; /* NULL: any tensor */
     const lathe_target *target;
-    bool has_scales;
+    lt_stream_scales scales;
     lt_stream_sides in_memory;
     uint64_t good_bytes;
     lathe_streaming_config config;
@@ -93,13 +93,13 @@ static lathe_status fit_conversion(const sizing *s, lt_slot_limits *limits) {
     lathe_status status = LATHE_OK;
     if (limits->chunk_bytes != 0) {
         limits->slot_bytes = lt_min(share, limits->chunk_bytes);
-        status = lt_stream_plan_for(limits, s->from, s->target, s->has_scales, &planned);
+        status = lt_stream_plan_for(limits, s->from, s->target, s->scales, &planned);
         if (status == LATHE_INSUFFICIENT_MEMORY) {
             limits->slot_bytes = lt_min(share, lt_max(MIN_SLOT_BYTES, limits->chunk_bytes));
         }
     }
     if (limits->chunk_bytes == 0 || status == LATHE_INSUFFICIENT_MEMORY) {
-        status = lt_stream_plan_for(limits, s->from, s->target, s->has_scales, &planned);
+        status = lt_stream_plan_for(limits, s->from, s->target, s->scales, &planned);
     }
     if (status == LATHE_OK) {
         limits->slot_bytes = lt_max(planned.slot_bytes, 1);
@@ -224,14 +224,14 @@ lathe_status lt_streamer_open(lathe_engine *engine, const lt_streamer_options *o
     const sizing s = {
         .from = options->from,
         .target = options->target,
-        .has_scales = options->has_scales,
+        .scales = options->scales,
         .in_memory = options->in_memory,
         .good_bytes = options->good_bytes,
         .config = merged(&options->config, &engine->streaming),
     };
     if (engine->device != NULL) {
         lathe_status status = open_on(engine, engine->device, &s, streamer);
-        if (!lt_engine_may_fall_back(engine, status)) {
+        if (options->device_only || !lt_engine_may_fall_back(engine, status)) {
             return status;
         }
         lt_engine_notice(engine, LATHE_NOTICE_INFO, "the device cannot hold chunks: %s",

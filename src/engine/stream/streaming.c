@@ -33,7 +33,7 @@ uint64_t lt_streamer_read_bytes(const lt_streamer *streamer, const lathe_tensor_
                                 const lathe_target *target) {
     const lt_slot_limits limits = limits_of(streamer);
     lt_stream_plan planned;
-    if (lt_stream_plan_for(&limits, from, target, false, &planned) != LATHE_OK) {
+    if (lt_stream_plan_for(&limits, from, target, LT_STREAM_SCALES_FOUND, &planned) != LATHE_OK) {
         return 0;
     }
     return lt_stream_read_bytes(&planned.plan);
@@ -84,10 +84,10 @@ void lt_stream_job_begin(lt_stream_job *j, lt_streamer *streamer) {
 
 lathe_status lt_stream_job_init(lt_stream_job *j, lt_streamer *streamer,
                                 const lathe_tensor_desc *from, const lathe_target *target,
-                                bool has_scales) {
+                                lt_stream_scales scales) {
     const lt_slot_limits limits = limits_of(streamer);
     lt_stream_plan planned;
-    lathe_status status = lt_stream_plan_for(&limits, from, target, has_scales, &planned);
+    lathe_status status = lt_stream_plan_for(&limits, from, target, scales, &planned);
     if (status != LATHE_OK) {
         return status;
     }
@@ -96,7 +96,7 @@ lathe_status lt_stream_job_init(lt_stream_job *j, lt_streamer *streamer,
     j->chunks = planned.chunks;
     j->tiles_per_unit = planned.tiles_per_unit;
     j->copy_bytes = planned.plan.pass.src.n_bytes;
-    j->is_for_cpu = j->plan.pass.quality == LATHE_PRECISE;
+    j->is_for_cpu = j->plan.pass.quality == LATHE_PRECISE && !j->plan.pass.own_scales;
     return LATHE_OK;
 }
 
@@ -106,7 +106,6 @@ lathe_status lt_stream_measure(lt_stream_job *j) {
                        "quality report: bytes are copied, and nothing is converted or measured");
     }
     j->outcome.quality = &j->quality;
-    j->is_for_cpu = true;
     return LATHE_OK;
 }
 
@@ -168,7 +167,7 @@ static lathe_status upload_scales(lt_stream_job *j) {
         status = ops->finish(j->backend, queue);
     }
     ops->queue_close(j->backend, queue);
-    if (status == LATHE_OK || streamer->engine->require_device) {
+    if (status == LATHE_OK || j->is_for_device || streamer->engine->require_device) {
         return status;
     }
     for (uint32_t i = 0; i < streamer->n_slots; i++) {
@@ -197,6 +196,22 @@ lathe_status lt_stream_take_scales(lt_stream_job *j, const float *scales) {
     if (status == LATHE_OK) {
         memcpy(j->host_scales.host, scales, (size_t)n_scales * sizeof(float));
         status = spread_scales(j);
+    }
+    return status;
+}
+
+/* Nothing is decoded with them, but the source's scales are to be what an encoder writes. */
+static lathe_status check_empty_source(lt_stream_job *j) {
+    const uint64_t n_scales = j->plan.pass.src.n_scales;
+    const uint64_t most = j->streamer->slot_bytes / sizeof(float);
+    float *scales = j->streamer->slots[0].data.host;
+    lathe_status status = LATHE_OK;
+    for (uint64_t first = 0; status == LATHE_OK && first < n_scales; first += most) {
+        size_t count = (size_t)lt_min(most, n_scales - first);
+        status = j->source->read_scales(j->source->ctx, first, scales, count);
+        if (status == LATHE_OK) {
+            status = lt_scales_check(scales, count, first);
+        }
     }
     return status;
 }
@@ -315,10 +330,14 @@ static lathe_status copy_scales(lt_stream_job *j) {
 }
 
 static lathe_status stream_passes(lt_stream_job *j, const float *scales) {
-    lathe_status status = LATHE_OK;
+    const bool is_empty = j->plan.pass.dst.n_elems == 0 && !j->plan.is_copy;
+    lathe_status status = is_empty ? check_empty_source(j) : LATHE_OK;
+    if (status != LATHE_OK) {
+        return status;
+    }
     if (scales != NULL) {
         status = lt_stream_take_scales(j, scales);
-    } else if (j->plan.pass.dst.n_elems == 0 && !j->plan.is_copy) {
+    } else if (is_empty) {
         status = lt_stream_write_empty_scales(j);
     } else if (j->plan.stats_first) {
         status = stream_stats(j);
@@ -346,7 +365,9 @@ lathe_status lt_streamer_convert_with(lt_streamer *streamer, const lathe_tensor_
                                       const lt_source *source, const lt_sink *sink,
                                       const lt_progress *progress, lathe_convert_stats *stats) {
     lt_stream_job j;
-    lathe_status status = lt_stream_job_init(&j, streamer, from, target, scales != NULL);
+    lathe_status status =
+        lt_stream_job_init(&j, streamer, from, target,
+                           scales != NULL ? LT_STREAM_SCALES_GIVEN : LT_STREAM_SCALES_FOUND);
     if (status != LATHE_OK) {
         return status;
     }

@@ -56,11 +56,20 @@ typedef struct lt_stream_sides {
     bool has_sink;
 } lt_stream_sides;
 
+/* Where the scales of a conversion's target come from. */
+typedef enum lt_stream_scales {
+    LT_STREAM_SCALES_FOUND,    /* from statistics, in chunks or before, as it is planned */
+    LT_STREAM_SCALES_GIVEN,    /* by the caller */
+    LT_STREAM_SCALES_BEFORE,   /* chains: found by passes before, which the caller asks for */
+    LT_STREAM_SCALES_IN_CHUNK, /* chains: in chunks, which no scope of it is cut by */
+} lt_stream_scales;
+
 /* What a streamer for one conversion is made for. */
 typedef struct lt_streamer_options {
     const lathe_tensor_desc *from;
     const lathe_target *target;
-    bool has_scales;               /* the target's are given: no statistics */
+    lt_stream_scales scales;
+    bool device_only;              /* DEVICE or INSUFFICIENT_MEMORY rather than the CPU's slots */
     lt_stream_sides in_memory;     /* of the source and the sink that it will be called with */
     lathe_streaming_config config; /* of the call; the engine's and the defaults in its zeros */
     uint64_t good_bytes; /* of a chunk whose size nobody has chosen; 0: what suits the backend */

@@ -22,6 +22,28 @@ static lathe_status write_scales(void *ctx, uint64_t first, const float *scales,
     return lt_tensor_write_scales(ctx, first, scales, n_scales);
 }
 
+lt_source lt_tensor_source(const lathe_tensor *tensor) {
+    bool is_pinned = tensor->memory == LATHE_MEMORY_PINNED;
+    return (lt_source){
+        .ctx = (void *)(uintptr_t)tensor,
+        .read = read,
+        .read_scales = read_scales,
+        .data = is_pinned ? tensor->data : NULL,
+        .is_pinned = is_pinned,
+    };
+}
+
+lt_sink lt_tensor_sink(lathe_tensor *tensor) {
+    bool is_pinned = tensor->memory == LATHE_MEMORY_PINNED;
+    return (lt_sink){
+        .ctx = tensor,
+        .write = write,
+        .write_scales = write_scales,
+        .data = is_pinned ? tensor->data : NULL,
+        .is_pinned = is_pinned,
+    };
+}
+
 /* Memory for slots: as many chunks as the device works on at once. */
 static uint64_t buffer_bytes(const lathe_engine *engine) {
     const lt_backend *device = engine->device;
@@ -39,36 +61,29 @@ uint64_t lt_tensor_stream_bytes(const lathe_engine *engine, uint64_t n_bytes) {
     return lt_min(most, whole + whole / 4 + device->n_threads * device->queue_bytes + records);
 }
 
-lathe_status lt_tensor_stream(lathe_engine *engine, const lathe_tensor *source,
-                              const lathe_target *target, lathe_tensor *result,
-                              uint64_t *n_saturated, bool *fell_back) {
-    const lathe_tensor_desc desc = lt_tensor_desc_of(source);
-    lt_streamer_options options = {.from = &desc, .target = target};
+lt_streamer_options lt_tensor_slots(const lathe_engine *engine, const lathe_tensor_desc *from,
+                                    const lathe_target *target) {
+    lt_streamer_options options = {.from = from, .target = target};
     if (engine->streaming.buffer_bytes == 0) {
         options.config.buffer_bytes = buffer_bytes(engine);
     }
+    return options;
+}
+
+lathe_status lt_tensor_stream(lathe_engine *engine, const lathe_tensor *source,
+                              const lathe_target *target, lathe_tensor *result,
+                              uint64_t *n_saturated, lathe_quality_report *report,
+                              bool *fell_back) {
+    const lathe_tensor_desc desc = lt_tensor_desc_of(source);
+    const lt_streamer_options options = lt_tensor_slots(engine, &desc, target);
     lt_streamer *streamer = NULL;
     lathe_status status = lt_streamer_open(engine, &options, &streamer);
     if (status != LATHE_OK) {
         return status;
     }
-    bool is_source_pinned = source->memory == LATHE_MEMORY_PINNED;
-    bool is_result_pinned = result->memory == LATHE_MEMORY_PINNED;
-    const lt_source from = {
-        .ctx = (void *)(uintptr_t)source,
-        .read = read,
-        .read_scales = read_scales,
-        .data = is_source_pinned ? source->data : NULL,
-        .is_pinned = is_source_pinned,
-    };
-    const lt_sink to = {
-        .ctx = result,
-        .write = write,
-        .write_scales = write_scales,
-        .data = is_result_pinned ? result->data : NULL,
-        .is_pinned = is_result_pinned,
-    };
-    lathe_convert_stats stats = {.struct_size = sizeof stats};
+    const lt_source from = lt_tensor_source(source);
+    const lt_sink to = lt_tensor_sink(result);
+    lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = report};
     status = lt_streamer_convert(streamer, &desc, target, &from, &to, NULL, &stats);
     *n_saturated = stats.n_saturated;
     *fell_back = streamer->fell_back;
