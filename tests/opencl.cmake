@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The tests that need an OpenCL driver. They run on POCL where it is installed, and otherwise on
 # what the loader prefers; they share one folder of compiled programs in the build tree, which
-# opencl_pairs fills first, and take turns, because the driver uses every core by itself.
+# opencl_pairs fills first. They run in two lanes, in each of which they take turns: a lane has a
+# cache of POCL's of its own, which two processes at once could spoil.
 
 set(LATHE_TEST_DEVICE "opencl" CACHE STRING "The device that the OpenCL tests run on")
 # Without optimisation POCL compiles the kernels five times as fast: all pairs in a minute or two.
@@ -10,7 +11,18 @@ set(LATHE_TEST_POCL_FLAGS "-cl-opt-disable" CACHE STRING "What POCL compiles ker
 set(LATHE_TEST_OPENCL_DIR "${CMAKE_CURRENT_BINARY_DIR}/opencl" CACHE PATH
     "Where the OpenCL tests keep compiled kernels")
 set(lathe_opencl_dir "${LATHE_TEST_OPENCL_DIR}")
-file(MAKE_DIRECTORY "${lathe_opencl_dir}/empty" "${lathe_opencl_dir}/pocl-cache")
+file(MAKE_DIRECTORY "${lathe_opencl_dir}/empty"
+    "${lathe_opencl_dir}/pocl-cache-0" "${lathe_opencl_dir}/pocl-cache-1")
+# About half of the time, and tests that need the same kernels together.
+set(lathe_opencl_lane_1
+    test_opencl_faults test_opencl_batch test_opencl_batch_limits test_opencl_in_place
+    test_opencl_in_place_again test_opencl_pipeline_again test_opencl_pipeline_cache_again
+    test_opencl_pipeline_cost_again test_opencl_pipeline_optimize_again stress_opencl_two_devices)
+# Tests that begin early, because they take long: seconds, about.
+set(lathe_opencl_costs
+    opencl_pairs 200 test_opencl_faults 140 test_opencl_convert_again 70 test_opencl_in_place_again 45
+    test_opencl_pipeline_again 45 test_opencl_precise_again 45 cli_opencl 40 test_opencl_batch 40
+    test_opencl_convert 30)
 
 # ---- the fault layer that the loader puts in front of the driver
 
@@ -24,8 +36,6 @@ target_link_libraries(cl_fault_layer PRIVATE OpenCL::OpenCL Threads::Threads)
 
 set(lathe_opencl_environment
     "OPENCL_LAYERS=$<TARGET_FILE:cl_fault_layer>"
-    "POCL_CACHE_DIR=${lathe_opencl_dir}/pocl-cache"
-    "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}"
     "LATHE_TEST_CACHE=${lathe_opencl_dir}/programs"
     "LATHE_TEST_DEVICE=${LATHE_TEST_DEVICE}"
     "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
@@ -35,30 +45,41 @@ if(LATHE_POCL_ICD AND LATHE_TEST_DEVICE STREQUAL "opencl")
     list(APPEND lathe_opencl_environment "OCL_ICD_VENDORS=${LATHE_POCL_ICD}")
 endif()
 
-# lathe_opencl_environment(TEST [VARIABLE=VALUE...]): runs the test with the layer and the caches,
-# after opencl_pairs, alone on the device.
-function(lathe_opencl_environment name)
-    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT ${lathe_opencl_environment} ${ARGN})
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK opencl SKIP_RETURN_CODE 77
-        LABELS opencl)
-    if(NOT name STREQUAL "opencl_pairs")
-        set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED opencl_programs)
+# lathe_opencl_turn(TEST VARIABLE): puts the test in its lane, after opencl_pairs, and the name of the
+# lane's cache in the variable. POCL compiles a kernel once, not again for other sizes of a launch.
+function(lathe_opencl_turn name variable)
+    set(lane 0)
+    if(name IN_LIST lathe_opencl_lane_1)
+        set(lane 1)
     endif()
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+        "${variable}=${lathe_opencl_dir}/pocl-cache-${lane}"
+        "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}"
+        "POCL_WORK_GROUP_SPECIALIZATION=0")
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK opencl_${lane})
+    if(NOT name STREQUAL "opencl_pairs")
+        set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED opencl_programs)
+    endif()
+    list(FIND lathe_opencl_costs ${name} place)
+    if(NOT place EQUAL -1)
+        math(EXPR place "${place} + 1")
+        list(GET lathe_opencl_costs ${place} cost)
+        set_tests_properties(${name} PROPERTIES COST ${cost})
+    endif()
+endfunction()
+
+# lathe_opencl_environment(TEST [VARIABLE=VALUE...]): runs the test in its lane, with the layer and
+# the caches.
+function(lathe_opencl_environment name)
+    lathe_opencl_turn(${name} POCL_CACHE_DIR)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT ${lathe_opencl_environment} ${ARGN})
+    set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS opencl)
 endfunction()
 
 # lathe_opencl_once(TEST...): labels tests that take long and look for the same faults in every
 # build: scripts/test runs them under the sanitizers alone, which find more.
 function(lathe_opencl_once)
     set_property(TEST ${ARGN} APPEND PROPERTY LABELS once)
-endfunction()
-
-# lathe_opencl_caches(TEST): the same for a test that has its own environment otherwise.
-function(lathe_opencl_caches name)
-    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
-        "LATHE_TEST_POCL=${lathe_opencl_dir}/pocl-cache"
-        "POCL_EXTRA_BUILD_FLAGS=${LATHE_TEST_POCL_FLAGS}")
-    set_tests_properties(${name} PROPERTIES
-        RESOURCE_LOCK opencl FIXTURES_REQUIRED opencl_programs)
 endfunction()
 
 # A plain program, or a script around one.
@@ -104,12 +125,12 @@ if(NOT lathe_tsan)
         lathe_test(${name} ${name}.c INTERNAL)
         target_compile_definitions(${name} PRIVATE LT_HAVE_OPENCL=1)
         target_link_libraries(${name} PRIVATE OpenCL::OpenCL)
-        lathe_opencl_caches(${name})
+        lathe_opencl_turn(${name} LATHE_TEST_POCL) # they choose when it is used
         set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
             "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/opencl_lsan.supp:print_suppressions=0")
     endforeach()
     if(TARGET lathe_cli)
-        lathe_opencl_caches(cli_opencl)
+        lathe_opencl_turn(cli_opencl LATHE_TEST_POCL)
         lathe_opencl_once(cli_opencl)
     endif()
 endif()
@@ -117,9 +138,13 @@ endif()
 if(NOT lathe_tsan)
     lathe_opencl_program(opencl_pairs opencl_pairs.c)
     lathe_add_test(opencl_pairs $<TARGET_FILE:opencl_pairs>)
-    # What others wait for, and what takes longest, begins first.
-    set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs COST 200)
+    set_tests_properties(opencl_pairs PROPERTIES FIXTURES_SETUP opencl_programs)
     lathe_opencl_environment(opencl_pairs)
+    # Each lane gets what the other one has compiled.
+    add_test(NAME opencl_lanes COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/merge_folders.sh"
+        "${lathe_opencl_dir}/pocl-cache-0" "${lathe_opencl_dir}/pocl-cache-1")
+    set_tests_properties(opencl_lanes PROPERTIES
+        FIXTURES_SETUP opencl_programs DEPENDS opencl_pairs COST 199 LABELS opencl)
 
     lathe_opencl_program(test_opencl_faults test_opencl_faults.c opencl_fault_scenarios.c)
     lathe_add_test(test_opencl_faults $<TARGET_FILE:test_opencl_faults>)
@@ -188,6 +213,20 @@ lathe_opencl_environment(example_opencl_queue)
 if(LATHE_SANITIZE)
     return()
 endif()
+
+# POCL as its users have it: its optimiser has miscompiled barriers that are correct OpenCL C.
+if(LATHE_POCL_ICD AND LATHE_TEST_DEVICE STREQUAL "opencl")
+    file(MAKE_DIRECTORY "${lathe_opencl_dir}/pocl-cache-optimised")
+    lathe_add_test(test_opencl_plain_optimised "${CMAKE_CURRENT_SOURCE_DIR}/run_criterion.sh"
+        $<TARGET_FILE:test_opencl_plain> -j1 --filter opencl_plain/shared_sums)
+    set_property(TEST test_opencl_plain_optimised APPEND PROPERTY ENVIRONMENT
+        ${lathe_opencl_environment}
+        "LATHE_TEST_CACHE=${lathe_opencl_dir}/programs-optimised"
+        "POCL_CACHE_DIR=${lathe_opencl_dir}/pocl-cache-optimised")
+    set_tests_properties(test_opencl_plain_optimised PROPERTIES
+        SKIP_RETURN_CODE 77 LABELS opencl)
+endif()
+
 foreach(other IN ITEMS oclgrind rusticl)
     lathe_add_test(${other} "${CMAKE_CURRENT_SOURCE_DIR}/run_${other}.sh"
         $<TARGET_FILE:opencl_pairs>)
