@@ -2,8 +2,15 @@
 /* Tests of the pool's sources: blocks of several kinds under one budget, in one order of trimming.
  */
 #include "check.h"
+#include "pool/page_runs.h"
 #include "pool/pool.h"
 #include "support.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* A source whose blocks are numbers, not memory. */
 enum { MAX_LOG = 256 };
@@ -283,4 +290,69 @@ Test(pool_sources, many_random_steps_keep_the_counts) {
     }
     CHECK(stats_of(&f).n_live == 0 && stats_of(&f).in_use_bytes == 0, "in use");
     tear_down(&f);
+}
+
+/* How many of the block's pages are in memory. */
+static size_t count_resident(void *block, size_t n_bytes) {
+    unsigned char pages[8];
+    size_t n = 0;
+    CHECK(mincore(block, n_bytes, pages) == 0, "mincore");
+    for (size_t i = 0; i < n_bytes / LT_RUN_PAGE_BYTES; i++) {
+        n += pages[i] & 1;
+    }
+    return n;
+}
+
+Test(page_runs, blocks_follow_each_other_and_give_their_pages_back) {
+    enum { N = 600, BYTES = 4 * LT_RUN_PAGE_BYTES };
+    static uint8_t *blocks[N];
+    size_t n_gaps = 0;
+    for (size_t i = 0; i < N; i++) {
+        blocks[i] = lt_run_allocate(BYTES, false);
+        CHECK(blocks[i] != NULL && (uintptr_t)blocks[i] % LT_RUN_PAGE_BYTES == 0, "block %zu", i);
+        CHECK(blocks[i][0] == 0 && blocks[i][BYTES - 1] == 0, "block %zu is not zero", i);
+        memset(blocks[i], (int)(i % 251) + 1, BYTES);
+        n_gaps += i > 0 && blocks[i] != blocks[i - 1] + BYTES;
+    }
+    CHECK(n_gaps <= 5, "%zu gaps", n_gaps); /* 9.4 MiB: five runs */
+    for (size_t i = 1; i < N; i += 2) {
+        lt_run_release(blocks[i], BYTES);
+    }
+    CHECK(count_resident(blocks[1], BYTES) == 0, "a released block's pages are there");
+    for (size_t i = 0; i < N; i += 2) {
+        CHECK(count_resident(blocks[i], BYTES) == 4, "block %zu has lost pages", i);
+        for (size_t k = 0; k < BYTES; k++) {
+            CHECK(blocks[i][k] == i % 251 + 1, "block %zu, byte %zu", i, k);
+        }
+        lt_run_release(blocks[i], BYTES);
+    }
+}
+
+static void *take_and_release(void *is_over) {
+    while (!atomic_load((atomic_bool *)is_over)) {
+        lt_run_release(lt_run_allocate(LT_RUN_PAGE_BYTES, true), LT_RUN_PAGE_BYTES);
+    }
+    return NULL;
+}
+
+/* Children begin while another thread is at work on the runs, and take a block of their own. */
+Test(page_runs, children_are_not_locked_out) {
+    atomic_bool is_over = false;
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, take_and_release, &is_over) == 0, "thread");
+    for (int i = 0; i < 50; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            (void)signal(SIGALRM, SIG_DFL);
+            (void)alarm(20);
+            lt_run_release(lt_run_allocate(LT_RUN_PAGE_BYTES, true), LT_RUN_PAGE_BYTES);
+            _exit(0);
+        }
+        int status = 0;
+        CHECK(child > 0 && waitpid(child, &status, 0) == child, "fork");
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with %x", i,
+              (unsigned)status);
+    }
+    atomic_store(&is_over, true);
+    CHECK(pthread_join(thread, NULL) == 0, "join");
 }

@@ -6,7 +6,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "pool/block_table.h"
-#include "pool/pool_state.h"
+#include "pool/pressure.h"
 #include "pool/size_class.h"
 #include "pool/system_allocator.h"
 #include <inttypes.h>
@@ -88,68 +88,6 @@ lathe_pool *lathe_pool_retain(lathe_pool *pool) {
     return pool;
 }
 
-static void list_remove(lathe_pool *pool, lt_block *block) {
-    if (block->class_prev != NULL) {
-        block->class_prev->class_next = block->class_next;
-    } else {
-        block->source->cached[block->size_class] = block->class_next;
-    }
-    if (block->class_next != NULL) {
-        block->class_next->class_prev = block->class_prev;
-    }
-    if (block->older != NULL) {
-        block->older->newer = block->newer;
-    } else {
-        pool->oldest = block->newer;
-    }
-    if (block->newer != NULL) {
-        block->newer->older = block->older;
-    } else {
-        pool->newest = block->older;
-    }
-    block->class_next = block->class_prev = block->older = block->newer = NULL;
-}
-
-static void list_add(lathe_pool *pool, lt_block *block) {
-    block->class_prev = NULL;
-    block->class_next = block->source->cached[block->size_class];
-    if (block->class_next != NULL) {
-        block->class_next->class_prev = block;
-    }
-    block->source->cached[block->size_class] = block;
-    block->newer = NULL;
-    block->older = pool->newest;
-    if (block->older != NULL) {
-        block->older->newer = block;
-    } else {
-        pool->oldest = block;
-    }
-    pool->newest = block;
-}
-
-static lathe_pool_kind_stats *kind_stats(lathe_pool *pool, const lt_pool_source *source) {
-    return &pool->stats.kinds[source->kind];
-}
-
-/* Gives a cached block back to its source. Mutex held. */
-static void give_back(lathe_pool *pool, lt_block *block) {
-    const lathe_allocator *allocator = &block->source->allocator;
-    list_remove(pool, block);
-    pool->stats.cached_bytes -= block->capacity;
-    kind_stats(pool, block->source)->cached_bytes -= block->capacity;
-    pool->stats.n_trimmed++;
-    allocator->release(allocator->ctx, block->memory, block->capacity);
-    lt_block_table_remove(&pool->table, block);
-}
-
-uint64_t lt_pool_trim_locked(lathe_pool *pool, uint64_t keep_bytes) {
-    uint64_t cached_bytes = pool->stats.cached_bytes;
-    while (pool->stats.cached_bytes > keep_bytes) {
-        give_back(pool, pool->oldest);
-    }
-    return cached_bytes - pool->stats.cached_bytes;
-}
-
 /* Mutex held, which this function gives up, one way or the other. */
 static void unlock_and_destroy_if_unused(lathe_pool *pool) {
     bool unused = pool->n_references == 0 && pool->stats.n_live == 0;
@@ -168,6 +106,13 @@ void lathe_pool_release(lathe_pool *pool) {
         (void)pthread_mutex_lock(&pool->mutex);
         pool->n_references--;
         unlock_and_destroy_if_unused(pool);
+    }
+}
+
+void lt_pool_pass_on(lathe_pool *pool, bool has_news) {
+    if (has_news) {
+        lt_pool_tell(pool);
+        lathe_pool_release(pool);
     }
 }
 
@@ -222,12 +167,10 @@ static lathe_status take_block(lathe_pool *pool, lt_pool_source *source, size_t 
         return refuse(pool, n_bytes, "the pool");
     }
     lathe_pool_stats *stats = &pool->stats;
-    lathe_pool_kind_stats *kind = kind_stats(pool, source);
+    lathe_pool_kind_stats *kind = &stats->kinds[source->kind];
     lt_block *block = source->cached[size_class];
     if (block != NULL) {
-        list_remove(pool, block);
-        stats->cached_bytes -= capacity;
-        kind->cached_bytes -= capacity;
+        lt_pool_cache_take(pool, block);
         stats->n_hits++;
     } else {
         uint64_t left = stats->budget_bytes - stats->in_use_bytes;
@@ -268,12 +211,8 @@ static lathe_status alloc_from(lathe_pool *pool, lt_pool_source *source, size_t 
     if (status == LATHE_OK) {
         *block = memory;
     }
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
-    if (*is_new && n_bytes >= LOOK_BYTES) {
-        lt_pool_look(pool);
-    }
+    lt_pool_pass_on(pool, has_news);
+    lt_pool_pass_on(pool, *is_new && n_bytes >= LOOK_BYTES && lt_pool_look(pool));
     return status;
 }
 
@@ -298,14 +237,12 @@ void lt_pool_source_close(lathe_pool *pool, lt_pool_source *source) {
     (void)pthread_mutex_lock(&pool->mutex);
     for (size_t i = 0; i < LT_SIZE_CLASS_COUNT; i++) {
         while (source->cached[i] != NULL) {
-            give_back(pool, source->cached[i]);
+            lt_pool_give_back(pool, source->cached[i]);
         }
     }
     bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
+    lt_pool_pass_on(pool, has_news);
 }
 
 const lathe_allocator *lt_pool_allocator(const lathe_pool *pool) {
@@ -329,18 +266,14 @@ lathe_status lathe_pool_free(lathe_pool *pool, void *block) {
     pool->stats.n_live--;
     pool->stats.in_use_bytes -= found->capacity;
     pool->stats.requested_bytes -= found->requested;
-    pool->stats.cached_bytes += found->capacity;
-    lathe_pool_kind_stats *kind = kind_stats(pool, found->source);
+    lathe_pool_kind_stats *kind = &pool->stats.kinds[found->source->kind];
     kind->n_live--;
     kind->in_use_bytes -= found->capacity;
-    kind->cached_bytes += found->capacity;
-    list_add(pool, found);
+    lt_pool_cache_add(pool, found);
     /* Nobody listens to a pool that only its blocks keep. */
     bool has_news = pool->n_references > 0 && lt_pool_settle(pool);
     unlock_and_destroy_if_unused(pool);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
+    lt_pool_pass_on(pool, has_news);
     return LATHE_OK;
 }
 
@@ -352,10 +285,31 @@ uint64_t lathe_pool_trim(lathe_pool *pool, uint64_t keep_bytes) {
     uint64_t given_back = lt_pool_trim_locked(pool, keep_bytes);
     bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
+    lt_pool_pass_on(pool, has_news);
     return given_back;
+}
+
+uint64_t lathe_pool_trim_level(lathe_pool *pool, lathe_pressure level) {
+    if (pool == NULL || (int)level <= LATHE_PRESSURE_NONE || level > LATHE_PRESSURE_CRITICAL) {
+        return 0;
+    }
+    (void)pthread_mutex_lock(&pool->mutex);
+    uint64_t given_back = lt_pool_trim_for(pool, level);
+    bool has_news = lt_pool_settle(pool);
+    (void)pthread_mutex_unlock(&pool->mutex);
+    lt_pool_pass_on(pool, has_news);
+    return given_back;
+}
+
+lathe_pressure lathe_pool_pressure(lathe_pool *pool) {
+    if (pool == NULL) {
+        return LATHE_PRESSURE_NONE;
+    }
+    lt_pool_pass_on(pool, lt_pool_look(pool));
+    (void)pthread_mutex_lock(&pool->mutex);
+    const lathe_pressure level = lt_pool_level(pool);
+    (void)pthread_mutex_unlock(&pool->mutex);
+    return level;
 }
 
 lathe_status lathe_pool_get_stats(lathe_pool *pool, lathe_pool_stats *stats) {

@@ -43,45 +43,22 @@ struct lathe_pool {
     lt_pool_pressure pressure;
 };
 
-/* All of these are called with the mutex held. */
+/* ---- cache.c, with the mutex held */
+
+/* A block that is not live any more becomes a cached one, or the other way round. */
+void lt_pool_cache_add(lathe_pool *pool, lt_block *block);
+void lt_pool_cache_take(lathe_pool *pool, lt_block *block);
+
+/* Gives a cached block back to its source. */
+void lt_pool_give_back(lathe_pool *pool, lt_block *block);
 
 /* Gives cached blocks back, the oldest first, until at most keep_bytes are cached. Returns the
  * bytes given back. */
 uint64_t lt_pool_trim_locked(lathe_pool *pool, uint64_t keep_bytes);
 
-/* The budget's level, after in_use or cached bytes have changed: trims. */
-void lt_pool_update_level(lathe_pool *pool);
+/* ---- pool.c, without the mutex */
 
-static inline lathe_pressure lt_pool_level(const lathe_pool *pool) {
-    const lt_pool_pressure *p = &pool->pressure;
-    return p->of_budget > p->of_system ? p->of_budget : p->of_system;
-}
-
-/* True if somebody is to be told about the level, with a reference to the pool for the caller, who
- * calls lt_pool_tell without the mutex. */
-static inline bool lt_pool_settle(lathe_pool *pool) {
-    const lt_pool_pressure *p = &pool->pressure;
-    uint64_t held = pool->stats.in_use_bytes + pool->stats.cached_bytes;
-    if (held >= p->rise_at || held < p->fall_at || p->of_budget >= LATHE_PRESSURE_MEDIUM) {
-        lt_pool_update_level(pool);
-    }
-    if (lt_pool_level(pool) == p->told) {
-        return false;
-    }
-    pool->n_references++;
-    return true;
-}
-
-/* ---- pressure.c, without the mutex */
-
-/* Of a pool that is being made. Errors: INVALID_ARGUMENT, INSUFFICIENT_MEMORY. */
-lathe_status lt_pool_pressure_init(lathe_pool *pool, const lathe_pool_config *config);
-void lt_pool_pressure_destroy(lathe_pool *pool);
-
-/* Tells the listeners about the level, and drops a reference to the pool. */
-void lt_pool_tell(lathe_pool *pool);
-
-/* Reads the kernel's files if it is time for that. */
-void lt_pool_look(lathe_pool *pool);
+/* Tells the listeners, if there is news, and drops the reference that lt_pool_settle has taken. */
+void lt_pool_pass_on(lathe_pool *pool, bool has_news);
 
 #endif

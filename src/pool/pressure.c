@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pressure: the levels, what a pool gives back for them, and who is told. */
+#include "pool/pressure.h"
+
 #include "core/checked.h"
 #include "core/error.h"
-#include "pool/pool_state.h"
 #include <time.h>
 
 const char *lathe_pressure_name(lathe_pressure level) {
@@ -90,17 +91,16 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* Mutex held. */
-static uint64_t trim_for(lathe_pool *pool, lathe_pressure level) {
+uint64_t lt_pool_trim_for(lathe_pool *pool, lathe_pressure level) {
     uint64_t cached = pool->stats.cached_bytes;
     uint64_t quarters = (uint64_t)(LATHE_PRESSURE_CRITICAL - level); /* that are kept */
     return lt_pool_trim_locked(pool, cached / 4 * quarters + cached % 4 * quarters / 4);
 }
 
-void lt_pool_look(lathe_pool *pool) {
+bool lt_pool_look(lathe_pool *pool) {
     lt_pool_pressure *p = &pool->pressure;
     if (p->files == NULL) {
-        return;
+        return false;
     }
     const uint64_t now = now_ns();
     (void)pthread_mutex_lock(&pool->mutex);
@@ -110,20 +110,18 @@ void lt_pool_look(lathe_pool *pool) {
     }
     (void)pthread_mutex_unlock(&pool->mutex);
     if (!is_due) {
-        return;
+        return false;
     }
     const lathe_pressure level = lt_pressure_files_read(p->files);
     (void)pthread_mutex_lock(&pool->mutex);
     p->next_look_ns = now + p->files->interval_ns;
     p->of_system = level;
     if (level >= LATHE_PRESSURE_MEDIUM) {
-        (void)trim_for(pool, level);
+        (void)lt_pool_trim_for(pool, level);
     }
     bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
+    return has_news;
 }
 
 /* ---- listeners */
@@ -155,7 +153,6 @@ void lt_pool_tell(lathe_pool *pool) {
     }
     (void)pthread_mutex_unlock(&pool->mutex);
     (void)lt_fail_with(&error);
-    lathe_pool_release(pool);
 }
 
 /* Mutex held. The listener's place; or, with NULL, a free one; NULL: there is none. */
@@ -200,31 +197,4 @@ lathe_status lathe_pool_off_pressure(lathe_pool *pool, lathe_pressure_fn *fn, vo
     }
     (void)pthread_mutex_unlock(&pool->mutex);
     return place != NULL ? LATHE_OK : lt_fail(LATHE_INVALID_ARGUMENT, "the callback is not there");
-}
-
-/* ---- what callers ask */
-
-lathe_pressure lathe_pool_pressure(lathe_pool *pool) {
-    if (pool == NULL) {
-        return LATHE_PRESSURE_NONE;
-    }
-    lt_pool_look(pool);
-    (void)pthread_mutex_lock(&pool->mutex);
-    const lathe_pressure level = lt_pool_level(pool);
-    (void)pthread_mutex_unlock(&pool->mutex);
-    return level;
-}
-
-uint64_t lathe_pool_trim_level(lathe_pool *pool, lathe_pressure level) {
-    if (pool == NULL || (int)level <= LATHE_PRESSURE_NONE || level > LATHE_PRESSURE_CRITICAL) {
-        return 0;
-    }
-    (void)pthread_mutex_lock(&pool->mutex);
-    uint64_t given_back = trim_for(pool, level);
-    bool has_news = lt_pool_settle(pool);
-    (void)pthread_mutex_unlock(&pool->mutex);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
-    return given_back;
 }

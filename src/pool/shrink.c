@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Giving back the end of a block that is in use. */
-#include "pool/pool_state.h"
+#include "pool/pressure.h"
 #include "pool/system_allocator.h"
 
 /* Cuts the block's memory down to what the class of n_bytes has. Mutex held. */
@@ -37,8 +37,6 @@ size_t lt_pool_shrink(lathe_pool *pool, const void *memory, size_t n_bytes) {
     }
     bool has_news = lt_pool_settle(pool);
     (void)pthread_mutex_unlock(&pool->mutex);
-    if (has_news) {
-        lt_pool_tell(pool);
-    }
+    lt_pool_pass_on(pool, has_news);
     return left;
 }

@@ -2,6 +2,7 @@
 /* Memory from the operating system. */
 #include "pool/system_allocator.h"
 
+#include "pool/page_runs.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -9,31 +10,33 @@
 #define MAP_THRESHOLD ((size_t)256 << 10)
 #define HUGE_PAGE ((size_t)2 << 20)
 
-/* Page faults cost more than any conversion kernel, and a huge page takes 512 of them away. The
- * mapping is made larger by one huge page and then cut back so that it begins on one. */
-static void *map_huge(size_t n_bytes) {
-    size_t padded = n_bytes + HUGE_PAGE;
-    if (padded < n_bytes) {
-        return NULL;
-    }
-    uint8_t *memory =
-        mmap(NULL, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        return NULL;
-    }
-    size_t head = (HUGE_PAGE - (uintptr_t)memory % HUGE_PAGE) % HUGE_PAGE;
-    if (head != 0) {
-        (void)munmap(memory, head);
-    }
-    /* The pool's capacities of this size are multiples of any page, so this cut is exact. */
-    size_t tail = padded - head - n_bytes;
-    if (tail != 0) {
-        (void)munmap(memory + head + n_bytes, tail);
-    }
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(memory + head, n_bytes, MADV_HUGEPAGE); /* a hint: without it pages are small */
+/* AddressSanitizer looks at what lies around the C library's blocks, and around no others. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IN_RUNS 0
 #endif
-    return memory + head;
+#elif defined(__SANITIZE_ADDRESS__)
+#define IN_RUNS 0
+#endif
+#if !defined(IN_RUNS)
+#define IN_RUNS 1
+#endif
+
+/* Whether so many bytes are cut out of a run. */
+static bool is_in_run(size_t n_bytes) {
+    return IN_RUNS && n_bytes >= LT_RUN_PAGE_BYTES && n_bytes % LT_RUN_PAGE_BYTES == 0 &&
+           n_bytes < MAP_THRESHOLD;
+}
+
+/* Page faults cost more than any conversion kernel, and a huge page takes 512 of them away. */
+static void *map_huge(size_t n_bytes) {
+    void *memory = lt_map_aligned(n_bytes, HUGE_PAGE);
+#if defined(MADV_HUGEPAGE)
+    if (memory != NULL) {
+        (void)madvise(memory, n_bytes, MADV_HUGEPAGE); /* a hint: without it pages are small */
+    }
+#endif
+    return memory;
 }
 
 static void *map_small(size_t n_bytes) {
@@ -57,6 +60,9 @@ static void *system_allocate(void *ctx, size_t n_bytes, size_t alignment) {
     if (n_bytes >= MAP_THRESHOLD) {
         return map_small(n_bytes);
     }
+    if (is_in_run(n_bytes)) {
+        return lt_run_allocate(n_bytes, ctx == NULL);
+    }
     void *memory = NULL;
     return posix_memalign(&memory, alignment, n_bytes) == 0 ? memory : NULL;
 }
@@ -65,6 +71,8 @@ static void system_release(void *ctx, void *memory, size_t n_bytes) {
     (void)ctx;
     if (n_bytes >= MAP_THRESHOLD) {
         (void)munmap(memory, n_bytes);
+    } else if (is_in_run(n_bytes)) {
+        lt_run_release(memory, n_bytes);
     } else {
         free(memory);
     }

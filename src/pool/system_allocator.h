@@ -6,8 +6,9 @@
 #include <lathe/pool.h>
 #include <stdbool.h>
 
-/* Small blocks come from the C library; large ones are mappings, so that releasing them gives the
- * memory back at once, and the largest ask for huge pages. */
+/* Small blocks come from the C library, those of whole pages from runs of such; large ones are
+ * mappings. Releasing pages and mappings gives the memory back at once, and the largest ask for
+ * huge pages. */
 extern const lathe_allocator lt_system_allocator;
 
 /* The same, but none asks for huge pages: less memory where blocks are used in part. */
