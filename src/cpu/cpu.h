@@ -4,6 +4,7 @@
 #define LT_CPU_CPU_H
 
 #include "backend.h"
+#include "core/dtype.h"
 #include "cpu/kernels.h"
 #include "cpu/threads.h"
 #include "lathe_constants.h"
@@ -83,7 +84,9 @@ void lt_reader_decode(const lt_reader *reader, uint64_t elem, uint64_t n_elems, 
 void lt_reader_check(const lt_reader *reader, uint64_t elem, uint64_t n_elems);
 
 /* The statistic that a quantized dtype takes its scale from. */
-lt_stat lt_stat_of(lathe_dtype target);
+static inline lt_stat lt_stat_of(lathe_dtype target) {
+    return lt_dtype_traits_of(target)->rule == LT_RULE_ABSMAX ? LT_STAT_ABSMAX : LT_STAT_ABSSUM;
+}
 
 /* The statistic of elements [elem, elem + n_elems), at most LATHE_STAT_TILE of them. */
 double lt_tile_stat(const lt_reader *reader, const lt_pass *pass, uint64_t elem, uint64_t n_elems);

@@ -18,11 +18,18 @@ typedef struct lt_group_encoder {
  * the level has no kernels. */
 lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *pass);
 
-/* How many elements are read for their statistics and again for their codes, before the next are:
- * whole scopes, and, where bytes hold elements of two groups, whole bytes. */
-uint64_t lt_own_scale_step(const lt_pass *pass, bool through_codes);
+/* How many elements are read for their statistics and again for their codes, before the next are.
+ */
+typedef struct lt_own_scale_parts {
+    uint64_t n_elems; /* whole scopes, and, where bytes hold elements of two groups, whole bytes */
+    uint64_t n_last;  /* as many as these, or fewer, are the last part */
+} lt_own_scale_parts;
 
-/* Some that lie in a row: at most a step. */
+/* Of n_elems elements of a row: nearly the same for all parts. A short one would have little of
+ * what follows prefetched. */
+lt_own_scale_parts lt_own_scale_parts_of(const lt_pass *pass, bool through_codes, uint64_t n_elems);
+
+/* Some that lie in a row: at most a part. */
 typedef struct lt_segment {
     const uint8_t *src;
     uint8_t *dst;

@@ -82,6 +82,11 @@
     X(f16_to_bitnet158, LATHE_F16, LATHE_BITNET158)                                                \
     X(bf16_to_bitnet158, LATHE_BF16, LATHE_BITNET158)
 
+/* Of those, encoders that also take the next scope's statistic. */
+#define LT_TERNARY_SCOPE_KERNELS(X)                                                                \
+    X(f16_to_bitnet158, LATHE_F16, LATHE_BITNET158)                                                \
+    X(bf16_to_bitnet158, LATHE_BF16, LATHE_BITNET158)
+
 /* Decoders that also come in a form for groups, many in one call; and those of base-3 bytes, where
  * a level has them. */
 #define LT_GROUP_DECODERS(X)                                                                       \

@@ -127,11 +127,9 @@ typedef void lt_scales_fn(const lt_scale_of *how, const float *stats, size_t n, 
 enum { LT_REPACK_SLACK = 192 };
 typedef void lt_repack_fn(const void *src, void *dst, size_t skip, size_t n_elems);
 
-/* Codes of one or two bits to base-3 bytes, as lt_recode_fn; n_groups groups of any length, which
- * all make the same of a code. False, with nothing done, where they do not, or it is not known how.
- */
-typedef bool lt_ternary_fn(const void *codes, void *dst, size_t n_elems, const lt_recode *how,
-                           size_t n_groups);
+/* Codes to base-3 bytes, as lt_recode_fn; codes of one or two bits where all groups make the same
+ * of a code. False, with nothing done, where they do not, or it is not known how. */
+typedef bool lt_ternary_fn(const void *codes, void *dst, size_t n_elems, const lt_recode *how);
 
 /* A statistic of what each group of codes, a byte each or packed, stands for; sums of at most
  * LATHE_STAT_TILE. `inverses` and the target's bounds are not looked at. Infinite where it

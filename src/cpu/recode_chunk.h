@@ -36,6 +36,9 @@ typedef struct lt_chunk {
 /* The chunk's codes, a byte each; at most LT_CHUNK of them unless they are so already. */
 const int8_t *lt_chunk_unpack(const lt_kernels *kernels, lt_chunk *c);
 
+/* Makes them the chunk's, which is one of I8 then. */
+void lt_chunk_to_bytes(const lt_kernels *kernels, lt_chunk *c);
+
 /* A statistic of each unit. Where they are needed and not there, lane sums are found, for some
  * units at a time. */
 void lt_chunk_stats(const lt_kernels *kernels, lt_chunk *c, lt_stat which, const lt_recode *how,

@@ -298,7 +298,7 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
     const lt_layout *dst = &c->pass->dst;
     uint64_t end = col + n_cols;
     uint64_t scope = lt_layout_scale_run(dst);
-    uint64_t step = lt_own_scale_step(c->pass, c->through_codes);
+    const lt_own_scale_parts parts = lt_own_scale_parts_of(c->pass, c->through_codes, n_cols);
     lt_segment at = {
         .src = lt_reader_run(&c->src, row * dst->row_elems + col).bytes,
         .dst = dst_at(c, row, col),
@@ -312,7 +312,7 @@ static void convert_columns_own_scales(conversion *c, uint64_t row, uint64_t col
                 continue;
             }
         }
-        uint64_t part = lt_min(step, end - col);
+        uint64_t part = end - col <= parts.n_last ? end - col : parts.n_elems;
         at.n_elems = part;
         if (c->groups.stat == NULL || !lt_encode_groups(&c->groups, &at)) {
             for (uint64_t done = 0; done < part; done += scope) {

@@ -42,10 +42,20 @@ lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
     return encoder;
 }
 
-uint64_t lt_own_scale_step(const lt_pass *pass, bool through_codes) {
+lt_own_scale_parts lt_own_scale_parts_of(const lt_pass *pass, bool through_codes,
+                                         uint64_t n_elems) {
     const uint64_t scope = lt_layout_scale_run(&pass->dst);
-    const uint64_t step = through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
-    return lt_max(SEGMENT_BYTES / pass->src.unit_bytes / step, 1) * step;
+    const uint64_t least = through_codes ? scope * LATHE_BITNET158_PER_BYTE : scope;
+    const uint64_t elems = SEGMENT_BYTES / pass->src.unit_bytes;
+    const uint64_t unit = elems >= 8 * least ? 4 * least : least; /* kernels take four at a time */
+    const uint64_t units = elems / unit;
+    if (units < 2) {
+        return (lt_own_scale_parts){.n_elems = unit, .n_last = unit};
+    }
+    const uint64_t n_units = lt_ceil_div(n_elems, unit);
+    const uint64_t n_parts = lt_max((n_units + units / 2) / units, 1);
+    const uint64_t n_part = (n_units + n_parts / 2) / n_parts * unit;
+    return (lt_own_scale_parts){.n_elems = n_part, .n_last = n_part + units / 2 * unit};
 }
 
 /* What the two passes over a segment prefetch. */

@@ -48,19 +48,26 @@ static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t ro
 
 /* ---- scales */
 
-/* Not so -0, though it may be given: its magnitudes, of which the general way knows, are 0. */
+/* Its highest bit is set if a scale is not what it has to be: finite and not below 0, nor -0, which
+ * may be given, but whose magnitudes, of which the general way knows, are 0. */
+static uint32_t scale_fault(float scale) {
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    return bits | (bits + 0x00800000U);
+}
+
 static bool is_scale(float scale) {
-    return !signbit(scale) && scale <= FLT_MAX;
+    return scale_fault(scale) >> 31 == 0;
 }
 
 /* A scale for each unit. */
-static bool copy_scales(const float *from, uint64_t n_units, float *scales) {
-    bool are_scales = true;
+static bool copy_scales(const float *restrict from, uint64_t n_units, float *restrict scales) {
+    uint32_t faults = 0;
     for (uint64_t i = 0; i < n_units; i++) {
         scales[i] = from[i];
-        are_scales &= is_scale(from[i]);
+        faults |= scale_fault(from[i]);
     }
-    return are_scales;
+    return faults >> 31 == 0;
 }
 
 /* The source's scales of n units, from the one on that has column `col` of the target. False if one
@@ -186,36 +193,24 @@ static uint8_t *bytes_at(const lt_recoder *r, const lt_work *work, uint64_t row,
            (row * dst->row_bytes + lt_layout_col_bytes(dst, col) - work->dst.first_byte);
 }
 
-/* To base-3 bytes by way of codes of I2. */
-static void store_through_crumbs(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
-    const float one = 1;
-    const lt_recode as_they_are = {
-        .scales = &one, .inverses = &one, .max_code = LATHE_BITNET158_MAX};
-    lt_crumbs made;
-    make_codes(r, c, LT_HOT, LATHE_I2, made.bytes);
-    (void)r->kernels->ternary[LATHE_I2](made.bytes, out, (size_t)c->n_elems, &as_they_are, 1);
-}
-
 /* At most LT_CHUNK codes; a byte may hold codes of two units. */
 static void store_ternary_chunk(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
-    const uint64_t head = c->first < r->unit ? c->first : 0;
     int8_t codes[LT_CHUNK];
-    if (c->dtype == LATHE_I4 && r->kernels->ternary[LATHE_I2] != NULL &&
-        is_looked_up(r, LATHE_I4, LATHE_I2, c->skip, head) &&
-        head % lt_dtype_traits_of(LATHE_I2)->unit_elems == 0) {
-        store_through_crumbs(r, c, out);
-        return;
-    }
     make_codes(r, c, LT_HOT, LATHE_I8, (uint8_t *)codes);
     r->kernels->pack_bitnet158(codes, out, (size_t)c->n_elems);
 }
 
-static void store_ternary(const lt_recoder *r, lt_chunk *c, uint64_t n_units, uint8_t *out) {
+static void store_ternary(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
     const lt_recode how = how_of(r, c, 0);
     const uint64_t n_elems = c->n_elems;
+    const bool are_whole = c->first == r->unit || n_elems <= c->first;
     lt_ternary_fn *kernel = r->kernels->ternary[c->dtype];
-    if (kernel != NULL && c->skip == 0 &&
-        kernel(c->bytes, out, (size_t)n_elems, &how, (size_t)n_units)) {
+    if (c->dtype == LATHE_I4 && r->kernels->ternary[LATHE_I8] != NULL) {
+        lt_chunk_to_bytes(r->kernels, c);
+        kernel = r->kernels->ternary[LATHE_I8];
+    }
+    if (kernel != NULL && c->skip == 0 && are_whole &&
+        kernel(c->bytes, out, (size_t)n_elems, &how)) {
         return;
     }
     for (uint64_t done = 0; done < n_elems; done += LT_CHUNK) { /* more is one unit's */
@@ -226,12 +221,12 @@ static void store_ternary(const lt_recoder *r, lt_chunk *c, uint64_t n_units, ui
     c->n_elems = n_elems;
 }
 
-static void store_codes(const lt_recoder *r, const lt_work *work, lt_chunk *c, uint64_t n_units,
-                        uint64_t row, uint64_t col) {
+static void store_codes(const lt_recoder *r, const lt_work *work, lt_chunk *c, uint64_t row,
+                        uint64_t col) {
     const lathe_dtype dtype = r->pass->dst.dtype;
     uint8_t *out = bytes_at(r, work, row, col);
     if (dtype == LATHE_BITNET158) {
-        store_ternary(r, c, n_units, out);
+        store_ternary(r, c, out);
     } else {
         make_codes(r, c, r->heat, dtype, out);
     }
@@ -269,7 +264,7 @@ uint64_t lt_recode_columns(const lt_recoder *r, const lt_work *work, const lt_re
         }
         locate_target(r, src, row, at, &c);
         target_inverses(r, work, row, at, n_units, c.inverses);
-        store_codes(r, work, &c, n_units, row, at);
+        store_codes(r, work, &c, row, at);
         done += c.n_elems;
     }
     return done;
@@ -291,7 +286,7 @@ static bool find_scope_stats(const lt_recoder *r, lt_chunk *c, uint64_t n_scopes
     const lt_recode how = how_of(r, c, 0);
     uint64_t n_units = lt_ceil_div(c->n_elems, r->unit);
     uint64_t units_per_scope = lt_ceil_div(r->dst_scope, r->unit);
-    bool is_finite = true;
+    uint32_t faults = 0;
     lt_chunk_stats(r->kernels, c, lt_stat_of(r->pass->dst.dtype), &how,
                    units_per_scope == 1 ? stats : found);
     if (units_per_scope > 1) { /* only of greatest magnitudes */
@@ -302,9 +297,9 @@ static bool find_scope_stats(const lt_recoder *r, lt_chunk *c, uint64_t n_scopes
         }
     }
     for (uint64_t i = 0; i < n_scopes; i++) {
-        is_finite &= stats[i] <= FLT_MAX;
+        faults |= scale_fault(stats[i]);
     }
-    return is_finite;
+    return faults >> 31 == 0;
 }
 
 uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_reader *src,
@@ -333,7 +328,7 @@ uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_rea
     for (uint64_t i = 0; per_scope > 1 && i < n_units; i++) {
         c.inverses[i] = inverses[i / per_scope];
     }
-    store_codes(r, work, &c, n_units, row, col);
+    store_codes(r, work, &c, row, col);
     return c.n_elems;
 }
 
@@ -397,7 +392,7 @@ uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reade
         } else {
             locate_target(r, src, row + i, 0, &c);
         }
-        store_codes(r, work, &c, 1, row + i, 0);
+        store_codes(r, work, &c, row + i, 0);
     }
     return n;
 }

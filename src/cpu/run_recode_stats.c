@@ -14,28 +14,49 @@ const int8_t *lt_chunk_unpack(const lt_kernels *kernels, lt_chunk *c) {
     return c->buffer + c->skip;
 }
 
+void lt_chunk_to_bytes(const lt_kernels *kernels, lt_chunk *c) {
+    c->bytes = (const uint8_t *)lt_chunk_unpack(kernels, c);
+    c->dtype = LATHE_I8;
+    c->skip = 0;
+}
+
 /* ---- sums of codes that are 1 or -1, or 0: a lane's depends on their number alone */
 
-void lt_find_lane_sums(const float *scales, uint64_t n, uint64_t n_elems,
-                       float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES]) {
+/* The sums of one or of LT_SUMS_AT_ONCE scales. */
+static inline void add_lanes(const float *scale, uint64_t n, uint64_t n_sums,
+                             float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES]) {
     float sum[LT_SUMS_AT_ONCE] = {0};
-    float scale[LT_SUMS_AT_ONCE] = {0};
-    memcpy(scale, scales, (size_t)n * sizeof(float));
-    for (uint64_t k = 0; k < lt_ceil_div(n_elems, LATHE_STAT_LANES); k++) {
-        for (uint64_t i = 0; i < LT_SUMS_AT_ONCE; i++) {
+    for (uint64_t k = 0; k < n_sums; k++) {
+        for (uint64_t i = 0; i < n; i++) {
             sum[i] += scale[i];
             sums[i][k] = sum[i];
         }
     }
 }
 
-/* The canonical sum of n_elems times a scale. */
+void lt_find_lane_sums(const float *scales, uint64_t n, uint64_t n_elems,
+                       float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES]) {
+    const uint64_t n_sums = lt_ceil_div(n_elems, LATHE_STAT_LANES);
+    float scale[LT_SUMS_AT_ONCE] = {0};
+    if (n == 1) {
+        add_lanes(scales, 1, n_sums, sums);
+        return;
+    }
+    memcpy(scale, scales, (size_t)n * sizeof(float));
+    add_lanes(scale, LT_SUMS_AT_ONCE, n_sums, sums);
+}
+
+/* The canonical sum of n_elems times a scale; of fewer than LT_SHORT_SUM_ELEMS without lane sums.
+ */
 static float sum_of_signs(uint64_t n_elems, float scale, const float *sums) {
     float lanes[LATHE_STAT_LANES];
     uint64_t n_whole = n_elems / LATHE_STAT_LANES;
-    float sum = n_whole == 0 ? 0 : sums[n_whole - 1];
+    float sum = n_whole == 0 ? 0 : n_whole == 1 ? scale : sums[n_whole - 1];
     if (n_elems % LATHE_STAT_LANES == 0) {
         return sum * LATHE_STAT_LANES; /* doubling does not round */
+    }
+    if (n_elems % LATHE_STAT_LANES == LATHE_STAT_LANES / 2) {
+        return (sum + scale + sum) * (LATHE_STAT_LANES / 2);
     }
     for (uint64_t lane = 0; lane < LATHE_STAT_LANES; lane++) {
         lanes[lane] = lane < n_elems % LATHE_STAT_LANES ? sum + scale : sum;
@@ -52,9 +73,9 @@ static float sum_of_signs(uint64_t n_elems, float scale, const float *sums) {
 static void find_sign_stats(uint64_t n_elems, lt_stat which, const lt_recode *how, float *stats) {
     for (uint64_t i = 0, done = 0; done < n_elems; i++, done += how->group_elems) {
         uint64_t n_group = lt_min(how->group_elems, n_elems - done);
-        stats[i] = which == LT_STAT_ABSMAX ? how->scales[i]
-                                           : sum_of_signs(n_group, how->scales[i],
-                                                          how->lane_sums + i * LATHE_STAT_LANES);
+        const float *sums = how->lane_sums == NULL ? NULL : how->lane_sums + i * LATHE_STAT_LANES;
+        stats[i] =
+            which == LT_STAT_ABSMAX ? how->scales[i] : sum_of_signs(n_group, how->scales[i], sums);
     }
 }
 
@@ -72,14 +93,17 @@ static void find_packed_stats(const lt_chunk *c, lt_code_stat_fn *packed, uint64
 
 bool lt_takes_lane_sums(lathe_dtype from, lt_stat which, uint64_t unit) {
     bool is_counted = from == LATHE_I2 || from == LATHE_BITNET158;
-    return which == LT_STAT_ABSSUM &&
-           (from == LATHE_I1 || (is_counted && unit > LT_SHORT_SUM_ELEMS));
+    return which == LT_STAT_ABSSUM && ((from == LATHE_I1 && unit >= LT_SHORT_SUM_ELEMS) ||
+                                       (is_counted && unit > LT_SHORT_SUM_ELEMS));
 }
 
 void lt_chunk_stats(const lt_kernels *kernels, lt_chunk *c, lt_stat which, const lt_recode *how,
                     float *stats) {
     lt_code_stat_fn *packed = kernels->code_stat[which][c->dtype];
-    if (c->dtype != LATHE_I1 && (packed == NULL || c->skip != 0)) {
+    /* Sums of codes of I4 are made of whole blocks, but for the end. */
+    const bool has_half = c->dtype == LATHE_I4 && which == LT_STAT_ABSSUM &&
+                          how->group_elems % LATHE_STAT_LANES != 0 && how->group_elems < c->n_elems;
+    if (c->dtype != LATHE_I1 && (packed == NULL || c->skip != 0 || has_half)) {
         kernels->code_stat[which][LATHE_I8](lt_chunk_unpack(kernels, c), (size_t)c->n_elems, how,
                                             stats);
         return;

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stats pass on the CPU: one statistic for each tile. */
 #include "core/checked.h"
-#include "core/dtype.h"
 #include "cpu/recode.h"
 #include <math.h>
-
-lt_stat lt_stat_of(lathe_dtype target) {
-    return lt_dtype_traits_of(target)->rule == LT_RULE_ABSMAX ? LT_STAT_ABSMAX : LT_STAT_ABSSUM;
-}
 
 /* FAST looks at a sample only: the first fault may lie outside it, so the convert pass looks for
  * it. */

@@ -197,57 +197,88 @@ LT_INLINE float fold_counts(vi counts, const float *lane_sums) {
 
 /* Groups of LT_SHORT_SUM_ELEMS, two blocks, or fewer: lanes are 0, 1 or 2 times the scale, and
  * exact, and so are two of them together, up to 4 times it, but for 3, whose sum is rounded once.
- * These are looked up, then added as floats.
- * Sums of lanes j, j + 16, j + 32 and j + 48, for j below 16: 32-bit lane t is that of
- * j = 2 * t for t below 8, and 2 * (t - 8) + 1. */
-LT_INLINE vf short_group_lanes(vi codes, float scale) {
+ * Counts up to 4 are looked up, then, and multiplied by the scale; what they stand for is added as
+ * floats, a group in each element of a vector. */
+
+enum { WORD_ELEMS = 32 }; /* of 64 bits */
+
+/* Counts of 8 groups, in fields of four bits: those of lanes 2 * i, and of lanes 2 * i + 1. Of
+ * groups of up to two words the lower eight fields count, and are those of lanes 16 apart, too. */
+typedef struct word_counts {
+    vi even;
+    vi odd;
+} word_counts;
+
+/* A word of each of the groups that are there. */
+LT_INLINE vi load_words(const uint8_t *src, size_t group_bytes, __mmask8 are_there) {
+    const vi index = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    if (group_bytes == sizeof(uint64_t))
+        return _mm512_maskz_loadu_epi64(are_there, src);
+    return _mm512_mask_i64gather_epi64(
+        v_zero(), are_there, _mm512_mullo_epi64(index, _mm512_set1_epi64((long long)group_bytes)),
+        src, 1);
+}
+
+LT_INLINE word_counts count_words(const uint8_t *src, size_t n_words, __mmask8 are_there,
+                                  vi *twos) {
+    const vi mask = _mm512_set1_epi8(0x33);
+    vi half[2] = {v_zero(), v_zero()}; /* fields of two bits: of lanes below 32, and others */
+    for (size_t i = 0; i < n_words; i++) {
+        const vi codes =
+            load_words(src + i * sizeof(uint64_t), n_words * sizeof(uint64_t), are_there);
+        *twos = v_or(*twos, twos_of(codes));
+        half[i % 2] = _mm512_add_epi8(half[i % 2], ones_of(codes));
+    }
+    word_counts counts = {.even = _mm512_add_epi8(v_and(half[0], mask), v_and(half[1], mask)),
+                          .odd = _mm512_add_epi8(v_and(_mm512_srli_epi64(half[0], 2), mask),
+                                                 v_and(_mm512_srli_epi64(half[1], 2), mask))};
+    if (n_words <= 2) {
+        counts.even = _mm512_add_epi8(counts.even, _mm512_srli_epi64(counts.even, 32));
+        counts.odd = _mm512_add_epi8(counts.odd, _mm512_srli_epi64(counts.odd, 32));
+    }
+    return counts;
+}
+
+/* What eight fields of each group stand for. */
+LT_INLINE void value_fields(vf x[8], vi fields, vf scales) {
     const vf multiples = _mm512_setr_ps(0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    const vi shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    const vi first = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
-    const vi second = _mm512_setr_epi32(1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3);
-    const __m128i mask = _mm_set1_epi8(0x33);
-    const __m256i ones = _mm512_castsi512_si256(ones_of(codes));
-    const __m128i both =
-        _mm_add_epi8(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
-    const __m128i even = _mm_and_si128(both, mask);
-    const __m128i odd = _mm_and_si128(_mm_srli_epi16(both, 2), mask);
-    const vi counts = _mm512_castsi128_si512(
-        _mm_add_epi8(_mm_unpacklo_epi64(even, odd), _mm_unpackhi_epi64(even, odd)));
-    const vf values = v_mul(multiples, v_set1(scale));
-    const vf low = v_lookup(_mm512_srlv_epi32(v_permute_lanes(counts, first), shift), values);
-    const vf high = v_lookup(_mm512_srlv_epi32(v_permute_lanes(counts, second), shift), values);
-    return v_add(low, high);
+    LT_UNROLL
+    for (unsigned i = 0; i < 8; i++)
+        x[i] = v_mul(v_lookup(_mm512_srli_epi32(fields, 4 * i), multiples), scales);
 }
 
-/* The sums of four groups. */
-LT_INLINE __m128 fold_short_groups(vf a, vf b, vf c, vf d) {
-    const vi order = _mm512_setr_epi32(0, 8, 2, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    const vf x = add_neighbours(add_distant(add_lane_pairs(a, b), add_lane_pairs(c, d)));
-    const vf y = v_add(x, _mm512_shuffle_f32x4(x, x, _MM_SHUFFLE(2, 3, 0, 1)));
-    return _mm512_castps512_ps128(_mm512_permutexvar_ps(order, y));
-}
-
-/* False if a code is -2. */
-LT_INLINE bool abssum_short_groups(const uint8_t *src, size_t n_elems, const lt_recode *how,
-                                   float *stats) {
-    vi twos = v_zero();
-    for (size_t group = 0; n_elems > 0; group += SUMS_AT_ONCE) {
-        vf lanes[SUMS_AT_ONCE] = {v_set1(0), v_set1(0), v_set1(0), v_set1(0)};
-        size_t n_groups = 0;
+/* The sums of all even lanes, or all odd ones, of 8 groups and 8 more. */
+LT_INLINE vf fold_fields(vi first, vi second, size_t n_words, vf scales) {
+    const vi lower = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const vi upper = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    vf x[8];
+    value_fields(x, _mm512_permutex2var_epi32(first, lower, second), scales);
+    if (n_words > 2) { /* lanes 16 apart */
+        vf y[8];
+        value_fields(y, _mm512_permutex2var_epi32(first, upper, second), scales);
         LT_UNROLL
-        for (int i = 0; i < SUMS_AT_ONCE; i++) {
-            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
-            if (n_group == 0)
-                break;
-            const vi codes = load_crumbs(src, n_group);
-            twos = v_or(twos, twos_of(codes));
-            lanes[i] = short_group_lanes(codes, how->scales[group + n_groups]);
-            src += n_group / CRUMBS;
-            n_elems -= n_group;
-            n_groups++;
-        }
-        const __m128 sums = fold_short_groups(lanes[0], lanes[1], lanes[2], lanes[3]);
-        store_sums(stats + group, sums, n_groups);
+        for (int i = 0; i < 8; i++)
+            x[i] = v_add(x[i], y[i]);
+    }
+    return v_add(v_add(v_add(x[0], x[4]), v_add(x[2], x[6])),
+                 v_add(v_add(x[1], x[5]), v_add(x[3], x[7])));
+}
+
+/* Groups of whole words. False if a code is -2. */
+LT_INLINE bool abssum_of_words(const uint8_t *src, size_t n_groups, size_t n_words,
+                               const float *scales, float *stats) {
+    vi twos = v_zero();
+    for (size_t group = 0; group < n_groups; group += V_FLOATS) {
+        const size_t left = n_groups - group;
+        const __mmask16 are_there = (__mmask16)(left < V_FLOATS ? (1u << left) - 1 : 0xffff);
+        const uint8_t *at = src + group * n_words * sizeof(uint64_t);
+        const word_counts a = count_words(at, n_words, (__mmask8)are_there, &twos);
+        const word_counts b = count_words(at + V_FLOATS / 2 * n_words * sizeof(uint64_t), n_words,
+                                          (__mmask8)(are_there >> 8), &twos);
+        const vf scale = _mm512_maskz_loadu_ps(are_there, scales + group);
+        const vf sums = v_add(fold_fields(a.even, b.even, n_words, scale),
+                              fold_fields(a.odd, b.odd, n_words, scale));
+        _mm512_mask_storeu_ps(stats + group, are_there, sums);
     }
     return _mm512_test_epi8_mask(twos, twos) == 0;
 }
@@ -262,11 +293,17 @@ static float abssum_of_wide_i2(const uint8_t *src, size_t n_elems, float scale) 
 void LT_NAME_PLAIN(abssum_i2)(const void *codes, size_t n_elems, const lt_recode *how,
                               float *stats) {
     const uint8_t *src = codes;
-    const bool are_short = how->group_elems <= LT_SHORT_SUM_ELEMS;
-    if (are_short && abssum_short_groups(src, n_elems, how, stats))
-        return;
-    for (size_t group = 0; n_elems > 0; group++) {
-        const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
+    const size_t group_elems = how->group_elems;
+    const bool are_short = group_elems <= LT_SHORT_SUM_ELEMS;
+    size_t group = 0;
+    if (are_short && group_elems % WORD_ELEMS == 0 &&
+        abssum_of_words(src, n_elems / group_elems, group_elems / WORD_ELEMS, how->scales, stats)) {
+        group = n_elems / group_elems;
+        src += group * group_elems / CRUMBS;
+        n_elems %= group_elems;
+    }
+    for (; n_elems > 0; group++) {
+        const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
         vi counts;
         if (!are_short && count_crumbs(src, n_group, &counts))
             stats[group] = fold_counts(counts, how->lane_sums + group * LATHE_STAT_LANES);

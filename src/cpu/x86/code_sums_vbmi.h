@@ -19,26 +19,39 @@
 _Alignas(64) static const uint8_t magic_bytes[4][64] = {MAGIC_FROM_16(0), MAGIC_FROM_16(16),
                                                         MAGIC_FROM_16(32), MAGIC_FROM_16(48)};
 
-/* 64 codes; `less` is -2^23 times the scale. */
-LT_INLINE void add_code_block(vf sum[4], vi codes, vf scale, vf less) {
+/* What 64 codes stand for, or the first 32 of them; `less` is -2^23 times the scale. */
+LT_INLINE void value_codes(vf x[4], int n_values, vi codes, vf scale, vf less) {
     const vi exponent = _mm512_set1_epi32(0x4b00);
-    const vi x = _mm512_abs_epi8(codes);
+    const vi magnitudes = v_abs_bytes(codes);
     LT_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const vi number = _mm512_permutex2var_epi8(x, v_load(magic_bytes[i]), exponent);
-        sum[i] = v_add(sum[i], _mm512_fmadd_ps(_mm512_castsi512_ps(number), scale, less));
+    for (int i = 0; i < n_values; i++) {
+        const vi number = _mm512_permutex2var_epi8(magnitudes, v_load(magic_bytes[i]), exponent);
+        x[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(number), scale, less);
     }
 }
 
-/* Elements 32 and 16 apart. */
+/* The next 64 codes, or what there is, among zeros. */
+LT_INLINE vi load_codes(const uint8_t *src, size_t n_elems) {
+    return n_elems >= V_BYTES ? v_load(src)
+                              : _mm512_maskz_loadu_epi8(((uint64_t)1 << n_elems) - 1, src);
+}
+
+/* Elements 32 and 16 apart; n_elems is above 0. */
 LT_INLINE vf sum_code_group(const uint8_t *src, size_t n_elems, float scale) {
+    const vf scales = v_set1(scale);
     const vf less = v_set1(-MAGIC * scale);
-    vf sum[4] = {v_set1(0), v_set1(0), v_set1(0), v_set1(0)};
-    for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES)
-        add_code_block(sum, v_load(src), v_set1(scale), less);
-    if (n_elems > 0) {
-        const vi last = _mm512_maskz_loadu_epi8(((uint64_t)1 << n_elems) - 1, src);
-        add_code_block(sum, last, v_set1(scale), less);
+    vf sum[4];
+    if (n_elems <= V_BYTES / 2) {
+        value_codes(sum, 2, load_codes(src, n_elems), scales, less);
+        return v_add(sum[0], sum[1]);
+    }
+    value_codes(sum, 4, load_codes(src, n_elems), scales, less);
+    for (size_t done = V_BYTES; done < n_elems; done += V_BYTES) {
+        vf x[4];
+        value_codes(x, 4, load_codes(src + done, n_elems - done), scales, less);
+        LT_UNROLL
+        for (int i = 0; i < 4; i++)
+            sum[i] = v_add(sum[i], x[i]);
     }
     return v_add(v_add(sum[0], sum[2]), v_add(sum[1], sum[3]));
 }
@@ -50,7 +63,7 @@ void LT_NAME_PLAIN(abssum_codes)(const void *codes, size_t n_elems, const lt_rec
     bool is_huge = false;
     for (size_t i = 0; i < n_groups; i++)
         is_huge |= how->scales[i] >= LEAST_HUGE_SCALE;
-    if (how->are_narrow || is_huge) {
+    if (is_huge) {
         lt_abssum_codes_avx512(codes, n_elems, how, stats);
         return;
     }

@@ -19,6 +19,10 @@ LT_INLINE vi v_set1_i8(char x) {
     return _mm256_set1_epi8(x);
 }
 
+LT_INLINE vi v_set1_i32(int x) {
+    return _mm256_set1_epi32(x);
+}
+
 LT_INLINE vi v_all_if(bool condition) {
     return _mm256_set1_epi8(condition ? -1 : 0);
 }
@@ -27,11 +31,10 @@ LT_INLINE vi v_clamp_bytes(vi x, char least, char most) {
     return _mm256_max_epi8(_mm256_min_epi8(x, _mm256_set1_epi8(most)), _mm256_set1_epi8(least));
 }
 
-/* 1 above `bound`, -1 below its negative, else 0. */
-LT_INLINE vi v_beyond(vi codes, char bound) {
-    const vi above = _mm256_cmpgt_epi8(codes, _mm256_set1_epi8(bound));
-    const vi below = _mm256_cmpgt_epi8(_mm256_set1_epi8((char)-bound), codes);
-    return _mm256_sub_epi8(below, above);
+/* 1 above `bound`, at most 128, -1 below its negative, else 0. */
+LT_INLINE vi v_beyond(vi codes, vi bound) {
+    const vi above = _mm256_subs_epu8(_mm256_abs_epi8(codes), bound);
+    return _mm256_sign_epi8(_mm256_min_epu8(above, _mm256_set1_epi8(1)), codes);
 }
 
 /* V_BYTES codes times factor / 2^15, rounded to the nearest, ties upwards, and saturated. */
@@ -175,6 +178,18 @@ LT_INLINE float v_least(vf x) {
     return -v_greatest(_mm256_sub_ps(_mm256_setzero_ps(), x));
 }
 
+LT_INLINE vi v_to_i32(vf x) {
+    return _mm256_cvtps_epi32(x);
+}
+
+LT_INLINE vi v_add_i32(vi a, vi b) {
+    return _mm256_add_epi32(a, b);
+}
+
+LT_INLINE vi v_subtract_i32(vi a, vi b) {
+    return _mm256_sub_epi32(a, b);
+}
+
 /* Each divided in double, and rounded. */
 LT_INLINE vf v_means(vf x, double n) {
     const __m256d low =
@@ -190,13 +205,27 @@ LT_INLINE vf v_finite_or_0(vf x) {
 
 /* Statistics. */
 
-LT_INLINE vi v_max_abs_8(vi max, vi codes) {
-    return _mm256_max_epu8(max, _mm256_abs_epi8(codes));
+LT_INLINE vi v_abs_bytes(vi x) {
+    return _mm256_abs_epi8(x);
 }
 
 LT_INLINE vi v_max_bytes(vi a, vi b) {
     return _mm256_max_epu8(a, b);
 }
+
+/* In each 128-bit lane, 32-bit elements 0 and 2, or 1 and 3, of a, then of b. */
+LT_INLINE vi v_even_elements(vi a, vi b) {
+    return _mm256_castps_si256(
+        _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88));
+}
+
+LT_INLINE vi v_odd_elements(vi a, vi b) {
+    return _mm256_castps_si256(
+        _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xdd));
+}
+
+/* 32-bit elements, shifted by a constant. */
+#define V_SHIFT_DOWN_32(x, n) _mm256_srli_epi32(x, n)
 
 /* The greatest byte of each of four vectors. */
 LT_INLINE __m128i v_reduce_max_8_each(const vi x[4]) {

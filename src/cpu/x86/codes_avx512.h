@@ -19,6 +19,10 @@ LT_INLINE vi v_set1_i8(char x) {
     return _mm512_set1_epi8(x);
 }
 
+LT_INLINE vi v_set1_i32(int x) {
+    return _mm512_set1_epi32(x);
+}
+
 LT_INLINE vi v_all_if(bool condition) {
     return _mm512_set1_epi8(condition ? -1 : 0);
 }
@@ -27,12 +31,12 @@ LT_INLINE vi v_clamp_bytes(vi x, char least, char most) {
     return _mm512_max_epi8(_mm512_min_epi8(x, _mm512_set1_epi8(most)), _mm512_set1_epi8(least));
 }
 
-/* 1 above `bound`, -1 below its negative, else 0. */
-LT_INLINE vi v_beyond(vi codes, char bound) {
-    const __mmask64 above = _mm512_cmpgt_epi8_mask(codes, _mm512_set1_epi8(bound));
-    const __mmask64 below = _mm512_cmplt_epi8_mask(codes, _mm512_set1_epi8((char)-bound));
-    return _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(above, _mm512_set1_epi8(1)), below,
-                                _mm512_set1_epi8(-1));
+/* 1 above `bound`, at most 128, -1 below its negative, else 0. */
+LT_INLINE vi v_beyond(vi codes, vi bound) {
+    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(_mm512_abs_epi8(codes), bound);
+    const vi signs =
+        _mm512_mask_mov_epi8(_mm512_set1_epi8(1), _mm512_movepi8_mask(codes), _mm512_set1_epi8(-1));
+    return _mm512_maskz_mov_epi8(beyond, signs);
 }
 
 /* V_BYTES codes times factor / 2^15, rounded to the nearest, ties upwards, and saturated. */
@@ -170,6 +174,18 @@ LT_INLINE float v_greatest(vf x) {
     return _mm512_reduce_max_ps(x);
 }
 
+LT_INLINE vi v_to_i32(vf x) {
+    return _mm512_cvtps_epi32(x);
+}
+
+LT_INLINE vi v_add_i32(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+
+LT_INLINE vi v_subtract_i32(vi a, vi b) {
+    return _mm512_sub_epi32(a, b);
+}
+
 /* Each divided in double, and rounded. */
 LT_INLINE vf v_means(vf x, double n) {
     const __m512d low =
@@ -186,13 +202,27 @@ LT_INLINE vf v_finite_or_0(vf x) {
 
 /* Statistics. */
 
-LT_INLINE vi v_max_abs_8(vi max, vi codes) {
-    return _mm512_max_epu8(max, _mm512_abs_epi8(codes));
+LT_INLINE vi v_abs_bytes(vi x) {
+    return _mm512_abs_epi8(x);
 }
 
 LT_INLINE vi v_max_bytes(vi a, vi b) {
     return _mm512_max_epu8(a, b);
 }
+
+/* In each 128-bit lane, 32-bit elements 0 and 2, or 1 and 3, of a, then of b. */
+LT_INLINE vi v_even_elements(vi a, vi b) {
+    return _mm512_castps_si512(
+        _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0x88));
+}
+
+LT_INLINE vi v_odd_elements(vi a, vi b) {
+    return _mm512_castps_si512(
+        _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0xdd));
+}
+
+/* 32-bit elements, shifted by a constant. */
+#define V_SHIFT_DOWN_32(x, n) _mm512_srli_epi32(x, n)
 
 /* The greatest byte of each of four vectors. */
 LT_INLINE __m128i v_reduce_max_8_each(const vi x[4]) {

@@ -108,40 +108,13 @@ LT_INLINE const uint8_t *fill_block(uint8_t block[LATHE_STAT_LANES], const uint8
     return block;
 }
 
-/* The greatest magnitude of codes, in any byte. */
-LT_INLINE vi max_of_bytes(const uint8_t *src, size_t n_elems) {
-    _Alignas(64) uint8_t last[LATHE_STAT_LANES];
-    vi max = v_zero();
-    for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES)
-        max = v_max_abs_8(max, v_load(src));
-    if (n_elems > 0)
-        max = v_max_abs_8(max, v_load(fill_block(last, src, n_elems)));
-    return max;
-}
-
-/* Greatest magnitudes of groups, of which each bytes: those of the greatest codes, as no scale is
- * below 0. */
-enum { MAX_AT_ONCE = 4 };
-
-LT_INLINE void store_maxima(const vi max[MAX_AT_ONCE], const float *scales, size_t n,
-                            float *stats) {
-    const __m128 codes = _mm_cvtepi32_ps(v_reduce_max_8_each(max));
-    if (n >= MAX_AT_ONCE) {
-        _mm_storeu_ps(stats, _mm_mul_ps(codes, _mm_loadu_ps(scales)));
-    } else {
-        float some[MAX_AT_ONCE];
-        _mm_storeu_ps(some, codes);
-        for (size_t i = 0; i < n; i++)
-            stats[i] = some[i] * scales[i];
-    }
-}
-
 enum { CODE_SUMS = LATHE_STAT_LANES / V_FLOATS };
 
-LT_INLINE void add_block(vf sum[CODE_SUMS], const uint8_t *src, bool are_narrow, vf scale,
-                         code_values values) {
+/* A block of 64 codes, or the first 32 of one. */
+LT_INLINE void add_block(vf sum[CODE_SUMS], const uint8_t *src, int n_sums, bool are_narrow,
+                         vf scale, code_values values) {
     LT_UNROLL
-    for (int i = 0; i < CODE_SUMS; i++) {
+    for (int i = 0; i < n_sums; i++) {
         const uint8_t *codes = src + i * V_FLOATS;
         const vf x = are_narrow ? v_lookup_values(codes, values, scale)
                                 : v_abs(v_mul(v_load_i8(codes), scale));
@@ -159,9 +132,11 @@ LT_INLINE float abssum_of(const uint8_t *src, size_t n_elems, float scale, bool 
     for (int i = 0; i < CODE_SUMS; i++)
         sum[i] = v_set1(0);
     for (; n_elems >= LATHE_STAT_LANES; n_elems -= LATHE_STAT_LANES, src += LATHE_STAT_LANES)
-        add_block(sum, src, are_narrow, scales, values);
-    if (n_elems > 0)
-        add_block(sum, fill_block(last, src, n_elems), are_narrow, scales, values);
+        add_block(sum, src, CODE_SUMS, are_narrow, scales, values);
+    if (n_elems == LATHE_STAT_LANES / 2)
+        add_block(sum, src, CODE_SUMS / 2, are_narrow, scales, values);
+    else if (n_elems > 0)
+        add_block(sum, fill_block(last, src, n_elems), CODE_SUMS, are_narrow, scales, values);
     LT_UNROLL
     for (int half = CODE_SUMS / 2; half > 0; half /= 2) {
         LT_UNROLL
@@ -169,34 +144,6 @@ LT_INLINE float abssum_of(const uint8_t *src, size_t n_elems, float scale, bool 
             sum[i] = v_add(sum[i], sum[i + half]);
     }
     return v_fold(sum[0]);
-}
-
-/* What finds the greatest of a group that has n_elems elements. */
-typedef vi max_fn(const uint8_t *src, size_t n_elems);
-
-LT_INLINE void absmax_groups(max_fn *max_of, unsigned bits, const uint8_t *src, size_t n_elems,
-                             const lt_recode *how, float *stats) {
-    for (size_t group = 0; n_elems > 0; group += MAX_AT_ONCE) {
-        vi max[MAX_AT_ONCE];
-        size_t n = 0;
-        LT_UNROLL
-        for (int i = 0; i < MAX_AT_ONCE; i++) {
-            const size_t n_group = n_elems < how->group_elems ? n_elems : how->group_elems;
-            max[i] = v_zero();
-            if (n_group > 0) {
-                max[i] = max_of(src, n_group);
-                n++;
-            }
-            src += n_group * bits / 8;
-            n_elems -= n_group;
-        }
-        store_maxima(max, how->scales + group, n, stats + group);
-    }
-}
-
-void LT_NAME_PLAIN(absmax_codes)(const void *codes, size_t n_elems, const lt_recode *how,
-                                 float *stats) {
-    absmax_groups(max_of_bytes, 8, codes, n_elems, how, stats);
 }
 
 void LT_NAME_PLAIN(abssum_codes)(const void *codes, size_t n_elems, const lt_recode *how,
@@ -244,46 +191,5 @@ void LT_NAME_PLAIN(scales)(const lt_scale_of *how, const float *stats, size_t n,
         memcpy(inverses, some[1], n * sizeof(float));
     }
 }
-
-/* Packed codes, by a table of what half a byte holds at the most. Bits behind the last code do not
- * count. */
-LT_INLINE vi max_of_halves(const uint8_t *src, size_t n_elems, unsigned bits, vi table) {
-    _Alignas(64) uint8_t last[V_BYTES] = {0};
-    size_t n_bytes = (n_elems * bits + 7) / 8;
-    const unsigned n_over = (unsigned)(n_elems * bits % 8);
-    vi max = v_zero();
-    n_bytes -= n_over != 0;
-    for (; n_bytes >= V_BYTES; n_bytes -= V_BYTES, src += V_BYTES) {
-        const vi x = v_load(src);
-        max = v_max_bytes(max, v_shuffle_bytes(table, v_low_halves(x)));
-        max = v_max_bytes(max, v_shuffle_bytes(table, v_high_halves(x)));
-    }
-    if (n_bytes > 0 || n_over != 0) {
-        memcpy(last, src, n_bytes);
-        if (n_over != 0)
-            last[n_bytes] = src[n_bytes] & (uint8_t)((1u << n_over) - 1);
-        const vi x = v_load(last);
-        max = v_max_bytes(max, v_shuffle_bytes(table, v_low_halves(x)));
-        max = v_max_bytes(max, v_shuffle_bytes(table, v_high_halves(x)));
-    }
-    return max;
-}
-
-/* Groups that end inside a vector are left to the smallest ones. */
-#define PACKED_ABSMAX(name, bits, ...)                                                             \
-    LT_INLINE vi name##_max(const uint8_t *src, size_t n_elems) {                                  \
-        return max_of_halves(src, n_elems, bits, v_table_to_all(_mm_setr_epi8(__VA_ARGS__)));      \
-    }                                                                                              \
-    void LT_NAME_PLAIN(name)(const void *codes, size_t n_elems, const lt_recode *how,              \
-                             float *stats) {                                                       \
-        if (V_BYTES > 32 && n_elems > how->group_elems &&                                          \
-            how->group_elems * (bits) / 8 % V_BYTES != 0)                                          \
-            lt_##name##_avx2(codes, n_elems, how, stats);                                          \
-        else                                                                                       \
-            absmax_groups(name##_max, bits, codes, n_elems, how, stats);                           \
-    }
-
-PACKED_ABSMAX(absmax_i4, 4, 0, 1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1)
-PACKED_ABSMAX(absmax_i2, 2, 0, 1, 2, 1, 1, 1, 2, 1, 2, 2, 2, 2, 1, 1, 2, 1)
 
 #endif

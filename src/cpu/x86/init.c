@@ -81,6 +81,8 @@ static void init_vbmi(lt_kernels *kernels, bool stream) {
     kernels->group_encode[LT_COLD][from][to] =                                                     \
         stream ? lt_##name##_stream_groups_vbmi : lt_##name##_hot_groups_vbmi;
     LT_TERNARY_ENCODERS(SET_TERNARY_VBMI)
+#define SET_SCOPE_VBMI(name, from, to) kernels->scope_encode[from][to] = lt_##name##_scope_vbmi;
+    LT_TERNARY_SCOPE_KERNELS(SET_SCOPE_VBMI)
     kernels->pack_bitnet158 = lt_pack_bitnet158_vbmi;
 #define SET_RECODE_VBMI(name, to)                                                                  \
     kernels->recode[LT_HOT][to] = lt_##name##_hot_vbmi;                                            \
@@ -88,6 +90,7 @@ static void init_vbmi(lt_kernels *kernels, bool stream) {
     LT_RECODE_KERNELS(SET_RECODE_VBMI)
     kernels->repack_bitnet158 = lt_repack_bitnet158_vbmi;
     kernels->code_stat[LT_STAT_ABSSUM][LATHE_I8] = lt_abssum_codes_vbmi;
+    kernels->ternary[LATHE_I8] = lt_i8_to_ternary_vbmi;
     kernels->ternary[LATHE_I2] = lt_i2_to_ternary_vbmi;
     kernels->ternary[LATHE_I1] = lt_i1_to_ternary_vbmi;
 }

@@ -44,6 +44,7 @@
     LT_X86_GROUP_PROTOTYPES(name, avx512)
 
 #define LT_X86_SCOPE(name, from, to) lt_scope_encode_fn lt_##name##_scope_avx512;
+#define LT_X86_SCOPE_VBMI(name, from, to) lt_scope_encode_fn lt_##name##_scope_vbmi;
 
 #define LT_X86_DECODE_PROTOTYPES(name, isa)                                                        \
     lt_group_decode_fn lt_##name##_hot_groups_##isa;                                               \
@@ -95,12 +96,14 @@ LT_GROUP_DECODERS(LT_X86_DECODE)
 LT_TERNARY_DECODERS(LT_X86_DECODE)
 LT_TERNARY_ENCODERS(LT_X86_VBMI)
 LT_SCOPE_KERNELS(LT_X86_SCOPE)
+LT_TERNARY_SCOPE_KERNELS(LT_X86_SCOPE_VBMI)
 LT_LOOKUP_KERNELS(LT_X86_LOOKUP)
 LT_UNPACK_KERNELS(LT_X86_UNPACK)
 LT_RECODE_KERNELS(LT_X86_RECODE)
 LT_CODE_STAT_KERNELS(LT_X86_CODE_STAT)
 LT_CODE_SUM_KERNELS(LT_X86_CODE_SUM)
 lt_code_stat_fn lt_abssum_codes_vbmi;
+lt_ternary_fn lt_i8_to_ternary_vbmi;
 lt_ternary_fn lt_i2_to_ternary_vbmi;
 lt_ternary_fn lt_i1_to_ternary_vbmi;
 lt_scales_fn lt_scales_avx2;

@@ -15,7 +15,8 @@ typedef struct lookup {
     unsigned src_bits; /* of a code */
     unsigned dst_bits;
     unsigned n_together; /* source codes of an index */
-    bool lanes_differ;   /* each 16 bytes of the source are looked up in 16 bytes of the table */
+    streamed streamed;
+    bool lanes_differ; /* each 16 bytes of the source are looked up in 16 bytes of the table */
 } lookup;
 
 /* Steps by what they look up, and how many bits they find: half a byte, two bits, or one. */
@@ -86,6 +87,24 @@ LT_INLINE __m128i lookup_table(const lookup *l, const lt_recode *how, size_t gro
     return join_codes(l, _mm_and_si128(codes, mask));
 }
 
+/* Codes of I4 become 0 up to a bound, and 1 or -1 beyond it: tables by the bound. */
+#define ABOVE(b, q) (uint8_t)((q) > (b))
+#define BELOW(b, q) (uint8_t)((q) > (b) ? 3 : 0)
+#define BEYOND(b)                                                                                  \
+    {                                                                                              \
+        ABOVE(b, 0), ABOVE(b, 1), ABOVE(b, 2), ABOVE(b, 3), ABOVE(b, 4), ABOVE(b, 5), ABOVE(b, 6), \
+            ABOVE(b, 7), BELOW(b, 8), BELOW(b, 7), BELOW(b, 6), BELOW(b, 5), BELOW(b, 4),          \
+            BELOW(b, 3), BELOW(b, 2), BELOW(b, 1)                                                  \
+    }
+enum { GREATEST_I4 = 8 };
+_Alignas(16) static const uint8_t beyond_tables[GREATEST_I4 + 1][16] = {
+    BEYOND(0), BEYOND(1), BEYOND(2), BEYOND(3), BEYOND(4),
+    BEYOND(5), BEYOND(6), BEYOND(7), BEYOND(8)};
+
+LT_INLINE const uint8_t *beyond_table(uint32_t bound) {
+    return beyond_tables[bound < GREATEST_I4 ? bound : GREATEST_I4];
+}
+
 /* Of groups whose codes are looked up one by one: as many tables as vectors of four times V_FLOATS
  * values have room for. Returns how many. */
 LT_INLINE size_t lookup_tables(const lookup *l, const lt_recode *how, size_t group, size_t n_groups,
@@ -125,14 +144,12 @@ LT_INLINE void lookup_part(const lookup *l, const uint8_t *src, uint8_t *dst, si
 LT_INLINE void lookup_run(const lookup *l, policy how, const uint8_t *src, uint8_t *dst,
                           size_t n_elems, vi table, const uint8_t *tables) {
     const size_t step = l->src_bytes * 8 / l->src_bits;
-    const size_t width = l->dst_bytes < V_BYTES ? l->dst_bytes : V_BYTES;
-    const bool streams = how == STREAM && (uintptr_t)dst % width == 0;
 
     for (; n_elems >= step; n_elems -= step) {
         if (how == STREAM)
             prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES);
         l->step(src, dst, tables != NULL ? v_load(tables) : table,
-                streams ? LT_STORE_STREAM : LT_STORE_PLAIN);
+                store_at(l->streamed, dst, l->dst_bytes));
         src += l->src_bytes;
         dst += l->dst_bytes;
         tables = tables != NULL ? tables + V_BYTES : NULL;
@@ -143,19 +160,25 @@ LT_INLINE void lookup_run(const lookup *l, policy how, const uint8_t *src, uint8
 
 /* Groups of which several share a vector. */
 LT_INLINE void lookup_lanes(const lookup *l, policy how, const uint8_t *src, uint8_t *dst,
-                            size_t n_elems, const lt_recode *recode) {
+                            size_t n_elems, const lt_recode *recode, bool by_bounds) {
     enum { LANE = 16, LANES = 128 };
     _Alignas(64) uint8_t tables[LANES * LANE + V_BYTES] = {0};
     const size_t lane_elems = LANE * 8 / l->src_bits;
     const size_t group_lanes = recode->group_elems / lane_elems;
     const size_t most_groups = LANES / group_lanes;
+    const size_t n_groups = (n_elems + recode->group_elems - 1) / recode->group_elems;
+    code_bounds bounds;
+    bounds.end = 0;
 
     for (size_t group = 0; n_elems > 0;) {
         uint8_t *table = tables;
         const size_t n_most = most_groups * recode->group_elems;
         const size_t n_part = n_elems < n_most ? n_elems : n_most;
         for (size_t done = 0; done < n_part; done += recode->group_elems, group++) {
-            const __m128i found = lookup_table(l, recode, group);
+            const __m128i found = by_bounds
+                                      ? _mm_load_si128((const __m128i *)(const void *)beyond_table(
+                                            next_bound(&bounds, recode, group, n_groups)))
+                                      : lookup_table(l, recode, group);
             for (size_t i = 0; i < group_lanes; i++, table += LANE)
                 _mm_store_si128((__m128i *)(void *)table, found);
         }
@@ -177,8 +200,9 @@ LT_INLINE bool have_one_table(const lookup *l, const lt_recode *how, size_t n_gr
         }
         return true;
     }
-    return l->src_bits <= 2 && map_alike(how, n_groups, -1) &&
-           (l->src_bits == 1 || map_alike(how, n_groups, -2));
+    if (l->src_bits == 4)
+        return are_alike(l->dst_bits, how, n_groups);
+    return map_alike(how, n_groups, -1) && (l->src_bits == 1 || map_alike(how, n_groups, -2));
 }
 
 LT_INLINE void look_up(const lookup *l, policy how, const uint8_t *src, uint8_t *dst,
@@ -190,20 +214,26 @@ LT_INLINE void look_up(const lookup *l, policy how, const uint8_t *src, uint8_t 
     if (n_elems > group_elems &&
         have_one_table(l, recode, (n_elems + group_elems - 1) / group_elems))
         group_elems = n_elems;
+    const size_t n_groups = (n_elems + group_elems - 1) / group_elems;
+    const bool by_bounds = l->src_bits == 4 && l->dst_bits == 2 && n_groups > 1 && /* pays */
+                           has_bounds(recode, n_groups);
     if (l->lanes_differ && n_elems > group_elems && group_elems % step != 0 &&
         group_elems % lane_elems == 0 && group_elems / lane_elems <= 16) {
-        lookup_lanes(l, how, src, dst, n_elems, recode);
+        lookup_lanes(l, how, src, dst, n_elems, recode, by_bounds);
         return;
     }
-    const size_t n_groups = (n_elems + group_elems - 1) / group_elems;
     const bool are_single = l->n_together == 1 && l->dst_bits != 1;
     _Alignas(64) uint8_t tables[V_BYTES];
+    code_bounds bounds;
+    bounds.end = 0;
     size_t first = 0; /* group whose table is the first there */
     size_t end = 0;
     for (size_t group = 0; n_elems > 0; group++) {
         const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
         vi table;
-        if (are_single) {
+        if (by_bounds) {
+            table = v_load_128_to_all(beyond_table(next_bound(&bounds, recode, group, n_groups)));
+        } else if (are_single) {
             if (group == end) {
                 first = group;
                 end += lookup_tables(l, recode, group, n_groups - group, tables);
@@ -222,7 +252,8 @@ LT_INLINE void look_up(const lookup *l, policy how, const uint8_t *src, uint8_t 
 #define LOOKUP_VARIANT(name, variant, policy, ...)                                                 \
     void LT_NAME(name, variant)(const void *src, void *dst, size_t n_elems,                        \
                                 const lt_recode *how) {                                            \
-        const lookup l = {__VA_ARGS__};                                                            \
+        lookup l = {__VA_ARGS__};                                                                  \
+        l.streamed = streamed_part(policy, dst, n_elems * l.dst_bits / 8);                         \
         look_up(&l, policy, src, dst, n_elems, how);                                               \
     }
 

@@ -6,17 +6,16 @@
  *
  *   - Narrow codes are looked up among 16.
  *   - Long runs are looked up among 256, with VBMI.
- *   - Where the bound is 1, f(q) is 1 above a threshold.
+ *   - Where the bound is 1, f(q) is 1 or -1 above a threshold.
  *   - The product may be one of integers.
  *
- * The last two hold for what they are asked for only because the products' roundings do not matter:
+ * The last one holds only because the products' roundings do not matter:
  * let R be scale * inverse, a real number. Then fl(fl(qR)) is within 2^-22 of qR, relative to it,
  * as long as nothing is subnormal, and f(q) is the integer next to qR unless that is close to a
  * half.
  *
  * Parameters: the including file has included one of codes_*.h. */
 #include "cpu/x86/code_map.h"
-#include <math.h>
 
 typedef vi map_fn(const uint8_t *codes, const code_map *map);
 
@@ -46,79 +45,31 @@ LT_INLINE vi map_signs(const uint8_t *codes, const code_map *map) {
 }
 
 LT_INLINE vi map_threshold(const uint8_t *codes, const code_map *map) {
-    return v_beyond(v_load(codes), map->threshold);
+    return v_beyond(v_load(codes), map->zeros);
 }
 
 LT_INLINE vi map_fixed(const uint8_t *codes, const code_map *map) {
     return v_clamp_bytes(v_scale_codes(codes, map->factor), map->least, map->most);
 }
 
-/* Nothing that R is made of, or leads to, is subnormal or overflows. */
-LT_INLINE bool is_plain(const lt_recode *how, size_t group) {
-    const float scale = how->scales[group];
-    const float ratio = scale * how->inverses[group];
-    return scale > 0x1p-100f && scale < 0x1p100f && ratio > 0x1p-20f && ratio < 0x1p20f;
-}
-
-/* |qR| > 1/2 where |q| > 1/2R. If that is not within 2^-10 of an integer, roundings, which are
- * worth 128 * 2^-22 of |q|, make no difference. */
-LT_INLINE bool find_threshold(const lt_recode *how, size_t group, code_map *map) {
-    if (how->max_code != 1 || how->extra_codes != 0 || !is_plain(how, group))
-        return false;
-    const float bound = 0.5f / (how->scales[group] * how->inverses[group]);
-    if (bound >= 127)
-        return false;
-    const float below = (float)(int)bound;
-    map->threshold = (char)below;
-    return bound - below > 0x1p-10f && bound - below < 1 - 0x1p-10f;
-}
-
-/* Where the scale is that of its own group, whose greatest |q| is m, R is max_code / m, nearly. If
- * m is odd, twice max_code * q is no odd multiple of m, and max_code * q / m no closer to a half
- * than 1/2m. With m within 2^-12, qR is off by 2^-9 / m where it is not clamped. R as an integer
- * over 2^15 puts it off by |q| * 2^-16, and |q| is 1.5m there at the most: together less than 1/2m,
- * as m is 127 at the most. */
+/* R as an integer over 2^15 puts qR off by |q| * 2^-16, and |q| is 1.5m where it is not clamped, at
+ * the most: together with what odd_greatest allows less than 1/2m, as m is 127 at the most. */
 LT_INLINE bool find_factor(const lt_recode *how, size_t group, code_map *map) {
     const float ratio = how->scales[group] * how->inverses[group];
-    if (how->max_code > LATHE_I4_MAX || !is_plain(how, group) || ratio > 0.8f)
+    if (how->max_code > LATHE_I4_MAX || ratio > 0.8f || odd_greatest(how, group) == 0)
         return false;
-    const float greatest = how->max_code / ratio;
-    if (greatest > 127.5f)
-        return false;
-    const int m = (int)(greatest + 0.5f);
     map->factor = (short)(ratio * 0x1p15f + 0.5f);
-    return m % 2 != 0 && fabsf(greatest - (float)m) < 0x1p-12f;
+    return true;
 }
 
-/* True if all groups make the same of a code: to I1 with scales above 0; and where find_factor
- * holds for all of them with the same m, as f(q) is the integer next to max_code * q / m then. */
-LT_INLINE bool are_alike(unsigned bits, const lt_recode *how, size_t n_groups) {
-    code_map first;
-    vf least = v_set1(how->scales[0]);
-    vf most = least;
-    vf distance = v_set1(0);
-    const bool is_odd = bits != 1 && find_factor(how, 0, &first);
-    const float m = is_odd ? nearbyintf(how->max_code / (how->scales[0] * how->inverses[0])) : 0;
-    if (bits != 1 && !is_odd)
-        return false;
-    for (size_t group = 0; group < n_groups; group += V_FLOATS) {
-        const size_t left = n_groups - group;
-        const vf scales = v_load_floats(how->scales + group, left, how->scales[0]);
-        const vf inverses = v_load_floats(how->inverses + group, left, how->inverses[0]);
-        const vf greatest = v_divide(v_set1(how->max_code), v_mul(scales, inverses));
-        least = v_min(least, scales);
-        most = v_max(most, scales);
-        distance = v_max(distance, v_abs(v_add(greatest, v_set1(-m))));
-    }
-    if (bits == 1)
-        return v_least(least) > 0;
-    return v_least(least) > 0x1p-100f && v_greatest(most) < 0x1p100f &&
-           v_greatest(distance) < 0x1p-12f;
-}
+/* From which on 256 codes are looked up, where they can be. */
+#if LT_HAS_VBMI
+#define LONG_RUN 1024
+#else
+#define LONG_RUN SIZE_MAX
+#endif
 
 #if LT_HAS_VBMI
-
-enum { LONG_RUN = 1024 };
 
 /* What 0 to 63 become, 64 to 127, -128 to -65, and -64 to -1. */
 LT_INLINE void find_bytes(code_map *map) {
@@ -149,6 +100,7 @@ typedef struct recoder {
     store_codes_fn *store;
     unsigned bits; /* of a code in the result */
     policy how;
+    streamed streamed;
 } recoder;
 
 /* Fewer codes than a vector holds, among zeros. */
@@ -168,48 +120,58 @@ LT_INLINE void recode_part(recoder r, map_fn *step, const code_map *map, const u
 LT_INLINE void recode_group(recoder r, map_fn *step, const code_map *map, const uint8_t *src,
                             uint8_t *dst, size_t n_elems) {
     const size_t dst_bytes = V_BYTES * r.bits / 8;
-    const bool streams = r.how == STREAM && (uintptr_t)dst % dst_bytes == 0;
-
-    if (streams) {
-        for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES, dst += dst_bytes) {
+    for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES, dst += dst_bytes) {
+        if (r.how == STREAM)
             prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES);
-            r.store(dst, step(src, map), LT_STORE_STREAM);
-        }
-    } else {
-        for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES, dst += dst_bytes)
-            r.store(dst, step(src, map), LT_STORE_PLAIN);
+        r.store(dst, step(src, map), store_at(r.streamed, dst, dst_bytes));
     }
     if (n_elems > 0)
         recode_part(r, step, map, src, dst, n_elems);
 }
 
+/* Makes the codes of a group by the way that is the fastest. */
+LT_INLINE void recode_any(recoder r, code_map *map, const uint8_t *src, uint8_t *dst,
+                          size_t n_elems, const lt_recode *how, size_t group) {
+    enum { RUN = 256 }; /* from which on finding the factor pays */
+    if (how->are_narrow) {
+        map->table = map_codes(map, codes_of_i4);
+        recode_group(r, map_narrow, map, src, dst, n_elems);
+#if LT_HAS_VBMI
+    } else if (n_elems >= LONG_RUN) {
+        find_bytes(map);
+        recode_group(r, map_bytes, map, src, dst, n_elems);
+#endif
+    } else if (n_elems >= RUN && find_factor(how, group, map)) {
+        recode_group(r, map_fixed, map, src, dst, n_elems);
+    } else if (map->is_near) {
+        recode_group(r, map_near, map, src, dst, n_elems);
+    } else {
+        recode_group(r, map_any, map, src, dst, n_elems);
+    }
+}
+
 LT_INLINE void recode(recoder r, const uint8_t *src, uint8_t *dst, size_t n_elems,
                       const lt_recode *how) {
     size_t group_elems = how->group_elems;
-    if (n_elems > group_elems && !how->are_narrow &&
-        are_alike(r.bits, how, (n_elems + group_elems - 1) / group_elems))
+    size_t n_groups = (n_elems + group_elems - 1) / group_elems;
+    code_bounds bounds;
+    bounds.end = 0;
+    if (n_groups > 1 && are_alike(r.bits, how, n_groups)) {
         group_elems = n_elems;
+        n_groups = 1;
+    }
+    const bool by_bounds = r.bits != 1 && group_elems < LONG_RUN && has_bounds(how, n_groups);
+    r.streamed = streamed_part(r.how, dst, n_elems * r.bits / 8);
     for (size_t group = 0; n_elems > 0; group++) {
         const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
         code_map map = code_map_of(how, group);
         if (r.bits == 1) {
             recode_group(r, map_signs, &map, src, dst, n_group);
-        } else if (how->are_narrow) {
-            map.table = map_codes(&map, codes_of_i4);
-            recode_group(r, map_narrow, &map, src, dst, n_group);
-#if LT_HAS_VBMI
-        } else if (n_group >= LONG_RUN) {
-            find_bytes(&map);
-            recode_group(r, map_bytes, &map, src, dst, n_group);
-#endif
-        } else if (find_threshold(how, group, &map)) {
+        } else if (by_bounds) {
+            map.zeros = v_set1_i8((char)next_bound(&bounds, how, group, n_groups));
             recode_group(r, map_threshold, &map, src, dst, n_group);
-        } else if (find_factor(how, group, &map)) {
-            recode_group(r, map_fixed, &map, src, dst, n_group);
-        } else if (map.is_near) {
-            recode_group(r, map_near, &map, src, dst, n_group);
         } else {
-            recode_group(r, map_any, &map, src, dst, n_group);
+            recode_any(r, &map, src, dst, n_group, how, group);
         }
         src += n_group;
         dst += n_group * r.bits / 8;

@@ -12,6 +12,7 @@
 
 #include "cpu/numerics.h"
 #include "cpu/x86/groups_template.h"
+#include "cpu/x86/stat_blocks_template.h"
 #include "cpu/x86/ternary_template.h"
 #include "cpu/x86/values_template.h"
 
@@ -199,10 +200,27 @@ LT_INLINE void bf16_block(const uint8_t *src, block_rules rules, bool any, uint8
     words_block(src, rules, any, 0x7f80, used, negative);
 }
 
+/* The sums of a scope's magnitudes, of whatever type its elements are. */
+typedef union trit_sums {
+    abssum_f16_sums f16;
+    abssum_bf16_sums bf16;
+} trit_sums;
+
+typedef void sum_block_fn(trit_sums *sums, const uint8_t *in);
+
+LT_INLINE void f16_sum_block(trit_sums *sums, const uint8_t *in) {
+    abssum_f16_block(&sums->f16, in);
+}
+
+LT_INLINE void bf16_sum_block(trit_sums *sums, const uint8_t *in) {
+    abssum_bf16_block(&sums->bf16, in);
+}
+
 /* A kind of float. */
 typedef struct trit_source {
     rules_fn *rules; /* NULL: the inverses are */
     block_fn *block;
+    sum_block_fn *sum_block; /* NULL: there is no kernel that takes the next scope's sum */
     size_t elem_bytes;
     const uint8_t *order;
 } trit_source;
@@ -216,16 +234,19 @@ LT_INLINE void last_block(trit_source from, const uint8_t *src, size_t n_elems, 
 }
 
 /* What a kernel prefetches: nothing, beside what it reads, or ahead of itself, with or without what
- * it writes. */
-typedef enum fetching { FETCH_NONE, FETCH_BESIDE, FETCH_AHEAD, FETCH_BOTH } fetching;
+ * it writes; or, while it takes the sum of the next scope, ahead of that. */
+typedef enum fetching { FETCH_NONE, FETCH_BESIDE, FETCH_AHEAD, FETCH_BOTH, FETCH_AND_SUM } fetching;
 
 typedef struct fetch {
     fetching which;
     lt_prefetch beside;
     size_t ahead;
+    const uint8_t *next; /* to be added to sums */
 } fetch;
 
-LT_INLINE void fetch_block(fetch *f, const uint8_t *src, const uint8_t *dst, size_t n_bytes) {
+LT_INLINE void fetch_block(trit_source from, fetch *f, trit_sums *sums, const uint8_t *src,
+                           const uint8_t *dst) {
+    const size_t n_bytes = BLOCK * from.elem_bytes;
     if (f->which == FETCH_BESIDE)
         prefetch_beside(&f->beside, n_bytes);
     if (f->which == FETCH_AHEAD)
@@ -236,6 +257,11 @@ LT_INLINE void fetch_block(fetch *f, const uint8_t *src, const uint8_t *dst, siz
         for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
             __builtin_prefetch(src + PREFETCH_BYTES + i);
         prefetch_for_write(dst + PREFETCH_BYTES);
+    }
+    if (f->which == FETCH_AND_SUM) {
+        prefetch_lines(f->next + f->ahead, n_bytes, false);
+        from.sum_block(sums, f->next);
+        f->next += n_bytes;
     }
 }
 
@@ -257,9 +283,9 @@ LT_INLINE trit_rule walk_half(trit_walk *walk) {
 }
 
 /* The planes of a chunk. Each group but the last one is whole halves of blocks. */
-LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, const uint8_t *src,
-                                     const uint8_t *dst, size_t n_elems, trit_walk walk,
-                                     planes *p) {
+LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, trit_sums *sums,
+                                     const uint8_t *src, const uint8_t *dst, size_t n_elems,
+                                     trit_walk walk, planes *p) {
     for (size_t done = 0; done < n_elems; done += BLOCK, src += BLOCK * from.elem_bytes) {
         const size_t left = n_elems - done;
         block_rules rules = {.of = {walk_half(&walk)}};
@@ -268,20 +294,21 @@ LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, const
             last_block(from, src, left, rules, any, p->used + done / 8, p->negative + done / 8);
             return;
         }
-        fetch_block(f, src, dst + done / LATHE_BITNET158_PER_BYTE, BLOCK * from.elem_bytes);
+        fetch_block(from, f, sums, src, dst + done / LATHE_BITNET158_PER_BYTE);
         from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
     }
 }
 
 /* The same where each group but the last one is whole blocks. */
-LT_INLINE void make_planes(trit_source from, bool any, fetch *f, const uint8_t *src,
-                           const uint8_t *dst, size_t n_elems, trit_walk walk, planes *p) {
+LT_INLINE void make_planes(trit_source from, bool any, fetch *f, trit_sums *sums,
+                           const uint8_t *src, const uint8_t *dst, size_t n_elems, trit_walk walk,
+                           planes *p) {
     for (size_t done = 0; done < n_elems;) {
         const block_rules rules = {.of = {*walk.rule, *walk.rule}};
         const size_t left = n_elems - done;
         const size_t end = done + (left < walk.of_group ? left : walk.of_group);
         for (; end - done >= BLOCK; done += BLOCK, src += BLOCK * from.elem_bytes) {
-            fetch_block(f, src, dst + done / LATHE_BITNET158_PER_BYTE, BLOCK * from.elem_bytes);
+            fetch_block(from, f, sums, src, dst + done / LATHE_BITNET158_PER_BYTE);
             from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
         }
         if (done < end) {
@@ -299,9 +326,9 @@ LT_INLINE size_t groups_of(size_t n_elems, size_t of_group, size_t group_elems) 
     return n_elems <= of_group ? 1 : 1 + (n_elems - of_group + group_elems - 1) / group_elems;
 }
 
-LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8_t *src,
-                                uint8_t *dst, size_t n_elems, size_t group_elems,
-                                const float *inverses) {
+LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *sums,
+                                const uint8_t *src, uint8_t *dst, size_t n_elems,
+                                size_t group_elems, const float *inverses) {
     const vi order = v_load(from.order);
     const bool by_halves = !groups_fit(BLOCK, n_elems, group_elems);
     planes p;
@@ -317,9 +344,9 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
             walk.rule = rules;
         }
         if (by_halves)
-            make_planes_by_halves(from, any, &f, src, dst, n_chunk, walk, &p);
+            make_planes_by_halves(from, any, &f, sums, src, dst, n_chunk, walk, &p);
         else
-            make_planes(from, any, &f, src, dst, n_chunk, walk, &p);
+            make_planes(from, any, &f, sums, src, dst, n_chunk, walk, &p);
         /* The last byte may want bits behind them. */
         memset(p.used + (n_chunk + BLOCK - 1) / BLOCK * (BLOCK / 8), 0, BLOCK / 8);
         pack_planes(&p, order, dst, n_chunk);
@@ -338,7 +365,7 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
     void LT_NAME(name, variant)(const void *src, void *dst, size_t n_elems,                        \
                                 const lt_kernel_params *params) {                                  \
         const fetch f = {.which = fetching_of, .ahead = params->ahead};                            \
-        encode_by_planes(from, true, f, src, dst, n_elems, n_elems, &params->inv_scale);           \
+        encode_by_planes(from, true, f, NULL, src, dst, n_elems, n_elems, &params->inv_scale);     \
     }
 
 #define PLANES_GROUPS(name, from, variant, fetching_of)                                            \
@@ -346,7 +373,20 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
                                          size_t group_elems, const float *inv_scales,              \
                                          lt_prefetch ahead) {                                      \
         const fetch f = {.which = fetching_of, .beside = ahead};                                   \
-        encode_by_planes(from, false, f, src, dst, n_elems, group_elems, inv_scales);              \
+        encode_by_planes(from, false, f, NULL, src, dst, n_elems, group_elems, inv_scales);        \
+    }
+
+#define PLANES_SCOPE(name, from, type)                                                             \
+    float LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale, \
+                                      size_t ahead) {                                              \
+        const uint8_t *const next = (const uint8_t *)src + n_elems * (from).elem_bytes;            \
+        const fetch f = {.which = FETCH_AND_SUM, .ahead = ahead, .next = next};                    \
+        const size_t n_rest = n_elems % BLOCK;                                                     \
+        trit_sums sums;                                                                            \
+        abssum_##type##_begin(&sums.type);                                                         \
+        encode_by_planes(from, false, f, &sums, src, dst, n_elems, n_elems, &inv_scale);           \
+        abssum_##type##_rest(&sums.type, next + (n_elems - n_rest) * (from).elem_bytes, n_rest);   \
+        return abssum_##type##_end(&sums.type);                                                    \
     }
 
 #define PLANES_KERNELS(name, from)                                                                 \
@@ -356,12 +396,16 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, const uint8
     PLANES_GROUPS(name, from, hot, FETCH_NONE)                                                     \
     PLANES_GROUPS(name, from, stream, FETCH_BESIDE)
 
-#define F32_TRITS ((trit_source){NULL, f32_block, sizeof(float), plane_in_order})
-#define F16_TRITS ((trit_source){f16_rules, f16_block, sizeof(uint16_t), plane_by_lanes})
-#define BF16_TRITS ((trit_source){bf16_rules, bf16_block, sizeof(uint16_t), plane_by_lanes})
+#define F32_TRITS ((trit_source){NULL, f32_block, NULL, sizeof(float), plane_in_order})
+#define F16_TRITS                                                                                  \
+    ((trit_source){f16_rules, f16_block, f16_sum_block, sizeof(uint16_t), plane_by_lanes})
+#define BF16_TRITS                                                                                 \
+    ((trit_source){bf16_rules, bf16_block, bf16_sum_block, sizeof(uint16_t), plane_by_lanes})
 
 PLANES_KERNELS(f32_to_bitnet158, F32_TRITS)
 PLANES_KERNELS(f16_to_bitnet158, F16_TRITS)
 PLANES_KERNELS(bf16_to_bitnet158, BF16_TRITS)
+PLANES_SCOPE(f16_to_bitnet158, F16_TRITS, f16)
+PLANES_SCOPE(bf16_to_bitnet158, BF16_TRITS, bf16)
 
 #endif

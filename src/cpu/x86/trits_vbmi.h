@@ -25,7 +25,6 @@ _Alignas(64) static const uint8_t fifth_crumbs[4][64] = {EACH_OF_256(FIFTH_CRUMB
 /* What four bytes stand for is the lower five bytes of a 64-bit lane. Those of 16 bytes of the
  * source are two lanes of one vector, then two of another, from lane 2 * (k / 20) on. */
 #define CRUMB_BYTE(k) (uint8_t)((k) % 5 + 8 * ((k) / 5 % 2) + 16 * ((k) / 20) + 64 * ((k) / 10 % 2))
-#define NO_BYTE(k) 0
 
 _Alignas(64) static const uint8_t first_crumb_bytes[64] = EACH_OF_64(CRUMB_BYTE, 0);
 _Alignas(64) static const uint8_t last_crumb_bytes[64] = {EACH_OF_16(CRUMB_BYTE, 64)};
@@ -173,7 +172,8 @@ LT_INLINE int map_one(const lt_recode *how, float code) {
 }
 
 LT_INLINE bool make_ternary(const uint8_t *src, uint8_t *dst, size_t n_elems, unsigned bits,
-                            const lt_recode *how, size_t n_groups) {
+                            const lt_recode *how) {
+    const size_t n_groups = (n_elems + how->group_elems - 1) / how->group_elems;
     const int of_minus_1 = map_one(how, -1);
     const int of_minus_2 = bits == 1 ? of_minus_1 : map_one(how, -2);
     if (of_minus_1 != of_minus_2 || !map_alike(how, n_groups, -1) ||
@@ -188,13 +188,13 @@ LT_INLINE bool make_ternary(const uint8_t *src, uint8_t *dst, size_t n_elems, un
 }
 
 bool LT_NAME_PLAIN(i2_to_ternary)(const void *codes, void *dst, size_t n_elems,
-                                  const lt_recode *how, size_t n_groups) {
-    return make_ternary(codes, dst, n_elems, 2, how, n_groups);
+                                  const lt_recode *how) {
+    return make_ternary(codes, dst, n_elems, 2, how);
 }
 
 bool LT_NAME_PLAIN(i1_to_ternary)(const void *codes, void *dst, size_t n_elems,
-                                  const lt_recode *how, size_t n_groups) {
-    return make_ternary(codes, dst, n_elems, 1, how, n_groups);
+                                  const lt_recode *how) {
+    return make_ternary(codes, dst, n_elems, 1, how);
 }
 
 #endif
