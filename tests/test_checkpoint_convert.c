@@ -228,6 +228,10 @@ Test(checkpoint_convert, report_and_rules) {
     CHECK(report->tensors[0].bytes_in == 300 * 520 * 4, "bytes_in");
     CHECK(report->tensors[0].bytes_out == 300 * 520 + 4 && report->tensors[0].scale_count == 1,
           "bytes_out");
+    static const uint64_t matches[] = {1, 2, 1, 1, 1};
+    CHECK(report->n_rules == options.n_rules &&
+              memcmp(report->rule_matches, matches, sizeof matches) == 0,
+          "rule_matches");
     lathe_checkpoint_report_free(report);
     lathe_checkpoint_report_free(NULL);
 
@@ -237,7 +241,13 @@ Test(checkpoint_convert, report_and_rules) {
     const lathe_rule keep_rules[] = {{"layers.*", 0}};
     keep.rules = keep_rules;
     keep.n_rules = 1;
-    CHECK_OK(lathe_checkpoint_convert(f.engine, out, second, &keep, NULL));
+    CHECK_OK(lathe_checkpoint_convert(f.engine, out, second, &keep, &report));
+    for (size_t i = 0; i < N_MODEL; i++) {
+        const lathe_tensor_report *t = &report->tensors[i];
+        CHECK(strcmp(t->name, "embed.weight") != 0 || t->bytes_in == 300 * 520 + 4,
+              "bytes_in with a scale");
+    }
+    lathe_checkpoint_report_free(report);
     lathe_checkpoint *a = open_checkpoint(f.pool, out);
     lathe_checkpoint *b = open_checkpoint(f.pool, second);
     for (size_t i = 0; i < N_MODEL; i++) {

@@ -32,8 +32,10 @@ static void teardown(void) {
 
 TestSuite(plan, .init = setup, .fini = teardown);
 
+static const uint64_t tiny_shape[] = {5, 5};
 static const uint64_t small_shape[] = {512, 512};
 static const uint64_t large_shape[] = {2048, 2048};
+static const uint64_t huge_shape[] = {8192, 8192};
 
 static lathe_tensor_desc desc_of(lathe_dtype dtype, const uint64_t *shape) {
     return (lathe_tensor_desc){
@@ -263,6 +265,20 @@ Test(plan, a_result_that_does_not_fit_is_streamed) {
                  LATHE_INSUFFICIENT_MEMORY);
     cr_assert_gt(lathe_last_error()->required_bytes, 100);
     cr_assert_eq(lathe_last_error()->available_bytes, 100);
+
+    /* A chunk of a tensor smaller than a chunk is that tensor and its result. */
+    options.memory_bytes = 1;
+    CHECK_STATUS(make(engine, tiny_shape, LATHE_F32, LATHE_I8, options, &plan),
+                 LATHE_INSUFFICIENT_MEMORY);
+    cr_assert_gt(lathe_last_error()->required_bytes, 25);
+
+    /* Chunks take what statistics leave, 128 KiB of them here. */
+    for (options.memory_bytes = UINT64_C(256) << 10; options.memory_bytes <= UINT64_C(1) << 20;
+         options.memory_bytes += UINT64_C(32) << 10) {
+        plan = plan_of(engine, huge_shape, LATHE_F32, LATHE_I8, options);
+        cr_assert_eq(plan.strategy, LATHE_STRATEGY_STREAMING);
+        cr_assert_leq(plan.extra_bytes, options.memory_bytes);
+    }
 }
 
 Test(plan, the_limit_is_what_the_pool_has_left) {

@@ -39,7 +39,7 @@ typedef struct lathe_checkpoint_tensor {
  * (docs/safetensors.md); no tensor data is read. Allocates from `pool`, which the checkpoint
  * retains. Errors: INVALID_ARGUMENT, NOT_FOUND, IO (not a regular file, too), MALFORMED_FILE
  * (naming what is wrong, and where), NOT_SUPPORTED (quantized tensors of a later version of Lathe,
- * or a limit of docs/safetensors.md), INSUFFICIENT_MEMORY. */
+ * or a limit of docs/safetensors.md), INSUFFICIENT_MEMORY; *checkpoint is then left alone. */
 LATHE_API lathe_status lathe_checkpoint_open(lathe_pool *pool, const char *path,
                                              lathe_checkpoint **checkpoint);
 
@@ -81,7 +81,8 @@ LATHE_API lathe_status lathe_checkpoint_read_scales(const lathe_checkpoint *chec
                                                     uint64_t first, float *scales, size_t n_scales);
 
 /* Reads tensor i, which Lathe can convert, whole into a new tensor of `pool`, which the caller
- * releases. Errors: INVALID_ARGUMENT, NOT_SUPPORTED, IO, CORRUPT_DATA, INSUFFICIENT_MEMORY. */
+ * releases. Errors: INVALID_ARGUMENT, NOT_SUPPORTED, IO, CORRUPT_DATA, INSUFFICIENT_MEMORY; *tensor
+ * is then left alone. */
 LATHE_API lathe_status lathe_checkpoint_load(const lathe_checkpoint *checkpoint, size_t i,
                                              lathe_pool *pool, lathe_tensor **tensor);
 
@@ -159,7 +160,8 @@ LATHE_API void lathe_checkpoint_report_free(lathe_checkpoint_report *report);
 typedef struct lathe_writer lathe_writer;
 
 /* Starts a file that will appear at `path`. Allocates from `pool`, which the writer retains.
- * Errors: INVALID_ARGUMENT, EXISTS (unless overwrite), IO, INSUFFICIENT_MEMORY. */
+ * The caller ends it with lathe_writer_finish or lathe_writer_abort. Errors: INVALID_ARGUMENT,
+ * EXISTS (unless overwrite), IO, INSUFFICIENT_MEMORY; *writer is then left alone. */
 LATHE_API lathe_status lathe_writer_create(lathe_pool *pool, const char *path, uint32_t overwrite,
                                            lathe_writer **writer);
 

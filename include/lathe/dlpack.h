@@ -67,7 +67,7 @@ typedef struct lathe_dlpack_options {
  *
  * Errors: INVALID_ARGUMENT (the struct, or scales that are missing), INCOMPATIBLE_TYPES (type,
  * strides, padding), SIZE_OVERFLOW, NOT_SUPPORTED (another major version, another kind of memory),
- * INSUFFICIENT_MEMORY, DEVICE. */
+ * INSUFFICIENT_MEMORY, DEVICE; *tensor is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_dlpack_import(lathe_engine *engine,
                                            struct DLManagedTensorVersioned *managed,
                                            const lathe_dlpack_options *options,

@@ -41,7 +41,8 @@ LATHE_API bool lathe_dtype_is_quantized(lathe_dtype dtype);
 
 /* Bytes of one row of `n_elems` consecutive elements. A row begins on a byte boundary and the
  * unused bits of its last byte are zero (for BITNET158: missing elements count as 0). Returns
- * false, and leaves *n_bytes alone, for an invalid dtype or when the size overflows 64 bits. */
+ * false, and leaves *n_bytes alone, for an invalid dtype or when the size overflows 64 bits.
+ * `n_bytes` must not be NULL. */
 LATHE_API bool lathe_dtype_row_bytes(lathe_dtype dtype, uint64_t n_elems, uint64_t *n_bytes);
 
 LATHE_END_DECLS

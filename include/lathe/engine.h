@@ -66,7 +66,7 @@ LATHE_API lathe_status lathe_engine_get_stats(lathe_engine *engine, lathe_engine
 /* Makes a tensor as lathe_tensor_create does, in the memory named: HOST is that; PINNED is host
  * memory that the device reads and writes without staging; DEVICE is the device's own. On the CPU
  * all are HOST. They are blocks of the engine's pool, under its budget.
- * Errors: as lathe_tensor_create, and DEVICE. */
+ * Errors: as lathe_tensor_create, and DEVICE; *tensor is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memory,
                                                   const lathe_tensor_desc *desc,
                                                   lathe_tensor **tensor);

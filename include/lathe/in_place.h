@@ -46,7 +46,7 @@ LATHE_API lathe_status lathe_convert_in_place(lathe_engine *engine, lathe_tensor
 
 /* Bytes that the tensor's data may take in place: at least lathe_tensor_n_bytes. Memory that was
  * wrapped, a device's, and small blocks of the pool keep what they had when the tensor was made.
- * Thread-safe, but for lathe_convert_in_place. */
+ * The tensor must not be NULL. Thread-safe, but for lathe_convert_in_place. */
 LATHE_API uint64_t lathe_tensor_capacity(const lathe_tensor *tensor);
 
 /* Says that the memory of a wrapped HOST tensor goes on behind its data: n_bytes in all, which are

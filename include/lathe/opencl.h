@@ -34,8 +34,9 @@ typedef struct lathe_opencl_memory {
 /* Makes a device tensor of the caller's memory objects, of the engine's context, without a copy.
  * They hold, from their offsets on, what lathe_tensor_desc_sizes says; `scales` is for quantized
  * dtypes. Both are retained until the tensor's last reference goes. Data at an offset that is a
- * multiple of 16 converts faster.
- * Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY, NOT_SUPPORTED, DEVICE. */
+ * multiple of 16 converts faster. `flags` is 0 or LATHE_WRAP_READ_ONLY.
+ * Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY, NOT_SUPPORTED, DEVICE; *tensor is
+ * then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_opencl_tensor_wrap(lathe_engine *engine, const lathe_tensor_desc *desc,
                                                 lathe_opencl_memory data,
                                                 lathe_opencl_memory scales, uint32_t flags,

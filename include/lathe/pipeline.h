@@ -89,8 +89,8 @@ typedef struct lathe_pipeline_run_stats {
  * On an engine with a device the chain runs there as one kernel, if it has at most four stages, the
  * scales of all but the first follow from statistics of the source, no stage but the last is strict
  * or of FAST quality, the last is not BITNET158, and rows lie alike; a tensor in host memory goes
- * to the device's memory and back as a whole. Other chains are run there stage by stage, through
- * tensors of their own.
+ * through it in chunks, or there as a whole where a stage has one scale for the tensor. Other
+ * chains are run there stage by stage, through tensors of their own.
  *
  * Errors: those of lathe_convert for the first stage that fails; lathe_last_error says which in
  * `stage` ("stage 1", ...) and in the message, and the element. *result is then left alone.

@@ -91,14 +91,16 @@ typedef struct lathe_stream_options {
      *   elements of a longer one.
      * parallel_chunks: at most, and by default, the engine's threads, or the device's queues.
      * prefetch_chunks: that many more are read while others are converted, by threads of their own;
-     *   default 0, and 1 for a stream that is fed, unless the CPU converts into a tensor on the
-     * host. buffer_bytes: 64 MiB. Where it, or what the pool has left, does not hold that many
-     * chunks of that size, there are fewer and smaller ones. In all, the memory in use is
-     * (parallel_chunks + prefetch_chunks) times a chunk with its scales, and no more than
-     * buffer_bytes, pinned and device memory included. A tensor on the host is read and written by
-     * the CPU where it lies, so that its bytes are no part of a chunk. Beside that: where the
-     * target's scales are found first or given, those scales and up to 128 KiB of statistics; in a
-     * stream that is fed, the source's scales; and a few KiB. */
+     *   default 0, and 1 for a stream that is fed, unless the CPU converts into a host tensor.
+     *
+     * buffer_bytes: 64 MiB. Where it, or what the pool has left, does not hold that many chunks of
+     *   that size, there are fewer and smaller ones.
+     *
+     * In all, the memory in use is (parallel_chunks + prefetch_chunks) times a chunk with its
+     * scales, and no more than buffer_bytes, pinned and device memory included. A tensor on the
+     * host is read and written by the CPU where it lies, so that its bytes are no part of a chunk.
+     * Beside that: where the target's scales are found first or given, those scales and up to 128
+     * KiB of statistics; in a stream that is fed, the source's scales; and a few KiB. */
     lathe_streaming_config streaming;
     /* The target's scales, where the caller knows them: as many as lathe_target_desc and
      * lathe_tensor_desc_sizes say, none of them negative or not finite. The codes are then made

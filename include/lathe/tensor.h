@@ -74,12 +74,14 @@ LATHE_API lathe_status lathe_tensor_desc_sizes(const lathe_tensor_desc *desc, ui
                                                uint64_t *n_bytes, uint64_t *n_scales);
 
 /* The description of what converting a tensor of this shape to the target gives. `shape` must
- * outlive *desc, which points to it. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW. Thread-safe. */
+ * outlive *desc, which points to it. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW; *desc is then left
+ * alone. Thread-safe. */
 LATHE_API lathe_status lathe_target_desc(const lathe_target *target, uint32_t n_dims,
                                          const uint64_t *shape, lathe_tensor_desc *desc);
 
 /* Makes a tensor with one reference, data and scales in blocks of the pool; the contents are
- * unspecified. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY. */
+ * unspecified. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY; *tensor is then left
+ * alone. Thread-safe. */
 LATHE_API lathe_status lathe_tensor_create(lathe_pool *pool, const lathe_tensor_desc *desc,
                                            lathe_tensor **tensor);
 
@@ -90,12 +92,13 @@ enum {
     LATHE_WRAP_READ_ONLY = 1, /* conversions never write to the tensor */
 };
 
-/* Makes a tensor of the caller's memory, without a copy. `data` holds the n_bytes that
- * lathe_tensor_desc_sizes gives, with any alignment; `scales`, which quantized dtypes require, its
- * n_scales floats. Either may be NULL where its size is 0. On success the tensor keeps both until
- * its last reference goes and then calls `free_fn` (NULL: nothing to do); on failure they stay the
- * caller's and free_fn is not called.
- * Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY. */
+/* Makes a tensor of the caller's memory, without a copy; its struct alone is a block of the pool.
+ * `data` holds the n_bytes that lathe_tensor_desc_sizes gives, with any alignment; `scales`, which
+ * quantized dtypes require, its n_scales floats. Either may be NULL where its size is 0. `flags` is
+ * 0 or LATHE_WRAP_READ_ONLY. On success the tensor keeps both until its last reference goes and
+ * then calls `free_fn` (NULL: nothing to do); on failure they stay the caller's, free_fn is not
+ * called, and *tensor is left alone.
+ * Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, INSUFFICIENT_MEMORY. Thread-safe. */
 LATHE_API lathe_status lathe_tensor_wrap(lathe_pool *pool, const lathe_tensor_desc *desc,
                                          void *data, float *scales, uint32_t flags,
                                          lathe_free_fn *free_fn, void *free_ctx,

@@ -70,12 +70,12 @@ LATHE_API lathe_status lathe_tensor_view_bits(lathe_tensor *source, lathe_dtype 
                                               lathe_tensor **view);
 
 /* True for what the three functions above have made, and lathe_zero_copy_convert with another
- * layout's name. */
+ * layout's name. The tensor must not be NULL. */
 LATHE_API bool lathe_tensor_is_view(const lathe_tensor *tensor);
 
 /* True if the tensor is a view, or if there is another reference to it, such as a view of it: where
  * lathe_convert_in_place fails with SHARED. Another thread may change that at any time unless the
- * caller has the only reference. */
+ * caller has the only reference. The tensor must not be NULL. */
 LATHE_API bool lathe_tensor_is_shared(const lathe_tensor *tensor);
 
 /* A copy of a tensor or view with memory of its own, of the same kind, which is never read-only.

@@ -15,12 +15,6 @@
 /* From so many tensors on, the headers are worth a thread of their own. */
 enum { HEADER_THREAD_TENSORS = 4096 };
 
-typedef struct lt_report {
-    lathe_checkpoint_report report; /* first: what the caller has is a pointer to it */
-    lathe_pool *pool;
-    lt_arena arena;
-} lt_report;
-
 /* One conversion of a checkpoint. */
 typedef struct conversion {
     const lathe_checkpoint_options *options;
@@ -29,8 +23,7 @@ typedef struct conversion {
     lt_convert_plan plan;
     lt_outputs outputs;
     lt_streamer *streamer;
-    lt_report *report; /* NULL: nobody asks */
-    lathe_tensor_report *tensor_reports;
+    lt_convert_report *report; /* NULL: nobody asks */
     lt_progress progress;
     size_t first; /* tensor of the list that is converted */
     bool has_header_thread;
@@ -52,66 +45,6 @@ static int advance(void *ctx, uint64_t n_bytes) {
     conversion *c = ctx;
     c->done_bytes = lt_min(c->done_bytes + n_bytes, c->total_bytes);
     return c->options->progress(c->options->progress_ctx, c->done_bytes, c->total_bytes);
-}
-
-/* ---- the report */
-
-static lathe_status make_report(conversion *c) {
-    size_t n_tensors = c->input->n_tensors;
-    lt_report *report = lt_pool_new(c->pool, sizeof *report);
-    if (report == NULL) {
-        return lt_error()->status;
-    }
-    report->pool = lathe_pool_retain(c->pool);
-    report->arena.pool = c->pool;
-    c->report = report;
-    c->tensor_reports = lt_arena_new_array(&report->arena, n_tensors, sizeof *c->tensor_reports);
-    if (c->tensor_reports == NULL) {
-        return lt_error()->status;
-    }
-    uint64_t *matches = lt_arena_new_array(&report->arena, c->options->n_rules, sizeof *matches);
-    if (matches == NULL) {
-        return lt_error()->status;
-    }
-    for (size_t i = 0; i < c->plan.n_kinds; i++) {
-        if (c->plan.kinds[i].rule != LT_CONVERT_NO_RULE) {
-            matches[c->plan.kinds[i].rule] += c->plan.kinds[i].n_tensors;
-        }
-    }
-    report->report.n_rules = c->options->n_rules;
-    report->report.rule_matches = matches;
-    report->report.tensors = c->tensor_reports;
-    report->report.n_tensors = n_tensors;
-    report->report.input_bytes = c->input->file_bytes;
-    return LATHE_OK;
-}
-
-/* What a person calls the tensor's type. */
-static const char *type_name(const lathe_checkpoint_tensor *info) {
-    return info->dtype != 0 ? lathe_dtype_name(info->dtype) : info->stored_type;
-}
-
-/* The names are the input's, whose arena the report takes in the end. */
-static void report_tensor(conversion *c, size_t i) {
-    const lathe_checkpoint_tensor *info = &c->input->tensors[i].info;
-    const lt_convert_kind *kind = kind_of(c, i);
-    lathe_tensor_report *report = &c->tensor_reports[i];
-    report->name = info->name;
-    report->from = type_name(info);
-    report->to = kind->dtype != 0 ? lathe_dtype_name(kind->dtype) : report->from;
-    report->converted = kind->dtype != 0;
-    report->bytes_in = info->n_bytes + info->n_scales * sizeof(float);
-    report->bytes_out = kind->bytes_out;
-    report->scale_count = kind->output->n_scales;
-    c->report->report.n_converted += kind->dtype != 0;
-}
-
-static void report_files(conversion *c) {
-    lathe_checkpoint_report *report = &c->report->report;
-    for (size_t i = 0; i < c->outputs.n_writers; i++) {
-        report->output_bytes += lt_writer_file_bytes(c->outputs.writers[i]);
-    }
-    report->n_shards = c->outputs.index != NULL ? c->outputs.n_writers : 0;
 }
 
 /* ---- what the files are to hold */
@@ -169,14 +102,14 @@ static lathe_status declare(conversion *c) {
             writer_of(c, i), c->input->tensors[i].info.name, kind->output);
         c->total_bytes += kind->read_bytes;
         if (c->report != NULL) {
-            report_tensor(c, i);
+            lt_convert_report_tensor(c->report, c->input, &c->plan, i);
         }
     }
     for (size_t i = 0; i < c->outputs.n_writers && status == LATHE_OK; i++) {
         status = lt_writer_lay_out(c->outputs.writers[i]);
     }
     if (status == LATHE_OK && c->report != NULL) {
-        report_files(c);
+        lt_convert_report_files(c->report, &c->outputs);
     }
     return status;
 }
@@ -298,7 +231,7 @@ static lathe_status convert_tensor(conversion *c, size_t i) {
         lt_streamer_convert(c->streamer, &from, &target, &source, &sink, progress_of(c), &stats);
     lt_streamer_record(c->streamer, &from, &target, stats.n_saturated, lt_now_ns() - begin, status);
     if (c->report != NULL) {
-        c->tensor_reports[i].n_saturated = stats.n_saturated;
+        c->report->tensors[i].n_saturated = stats.n_saturated;
     }
     return status;
 }
@@ -336,7 +269,7 @@ static lathe_status write_at(void *ctx, uint32_t file, uint64_t at, const void *
 static void item_done(void *ctx, size_t k, uint64_t n_saturated) {
     const conversion *c = ctx;
     if (c->report != NULL) {
-        c->tensor_reports[c->first + k].n_saturated = n_saturated;
+        c->report->tensors[c->first + k].n_saturated = n_saturated;
     }
 }
 
@@ -417,7 +350,7 @@ static lathe_status run(conversion *c, lathe_engine *engine, const char *input, 
         status = lt_convert_plan_all(options, c->input, &c->plan);
     }
     if (status == LATHE_OK && reports) {
-        status = make_report(c);
+        status = lt_convert_report_make(c->options, c->input, &c->plan, &c->report);
     }
     if (status == LATHE_OK) {
         status = lt_streamer_create(choose_engine(c, engine), memory_bytes, &c->streamer);
@@ -490,15 +423,4 @@ lathe_status lathe_checkpoint_convert(lathe_engine *engine, const char *input, c
         lathe_checkpoint_report_free(&c.report->report);
     }
     return status;
-}
-
-void lathe_checkpoint_report_free(lathe_checkpoint_report *report) {
-    if (report == NULL) {
-        return;
-    }
-    lt_report *owner = (lt_report *)(void *)report;
-    lathe_pool *pool = owner->pool;
-    lt_arena_free(&owner->arena);
-    lt_pool_delete(pool, owner);
-    lathe_pool_release(pool);
 }

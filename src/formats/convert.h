@@ -99,4 +99,26 @@ lathe_status lt_outputs_publish(lt_outputs *outputs, json_t *index_metadata);
 /* Frees everything; what was not published is removed. */
 void lt_outputs_close(lt_outputs *outputs);
 
+/* ---- convert_report.c */
+
+typedef struct lt_convert_report {
+    lathe_checkpoint_report report; /* first: what the caller has is a pointer to it */
+    lathe_tensor_report *tensors;   /* report.tensors, for writing */
+    lathe_pool *pool;
+    lt_arena arena;
+} lt_convert_report;
+
+/* Makes a report, with what the plan says of rules; lathe_checkpoint_report_free frees it.
+ * Errors: INSUFFICIENT_MEMORY; *report is then left alone. */
+lathe_status lt_convert_report_make(const lathe_checkpoint_options *options,
+                                    const lathe_checkpoint *input, const lt_convert_plan *plan,
+                                    lt_convert_report **report);
+
+/* What becomes of tensor i. The names are the input's, whose arena the report takes in the end. */
+void lt_convert_report_tensor(lt_convert_report *report, const lathe_checkpoint *input,
+                              const lt_convert_plan *plan, size_t i);
+
+/* The sizes of the files that have been laid out. */
+void lt_convert_report_files(lt_convert_report *report, const lt_outputs *outputs);
+
 #endif

@@ -86,13 +86,9 @@ size_t lt_writer_add_known(lathe_writer *writer, const char *name, const lt_writ
 /* Fails with INVALID_ARGUMENT: the scales of `name` would have another tensor's name. */
 lathe_status lt_writer_fail_companion(const char *name);
 
-/* Lays the file out, takes its disk space and writes the header; nothing can be declared
- * afterwards. The first write does it otherwise. Errors: NOT_SUPPORTED (a header over the format's
- * limit), IO, INSUFFICIENT_MEMORY. */
-lathe_status lt_writer_begin(lathe_writer *writer);
-
-/* The same in two steps: the layout and the disk space; then the header, which may be written while
- * other threads write data. */
+/* Lays the file out and takes its disk space; nothing can be declared afterwards. Then writes the
+ * header, which may be while other threads write data. The first write of a tensor does both
+ * otherwise. Errors: NOT_SUPPORTED (a header over the format's limit), IO, INSUFFICIENT_MEMORY. */
 lathe_status lt_writer_lay_out(lathe_writer *writer);
 lathe_status lt_writer_write_header(lathe_writer *writer);
 

@@ -80,7 +80,7 @@ lathe_status lt_writer_lay_out(lathe_writer *writer) {
     return status;
 }
 
-lathe_status lt_writer_begin(lathe_writer *writer) {
+static lathe_status begin(lathe_writer *writer) {
     lathe_status status = lt_writer_lay_out(writer);
     return status == LATHE_OK && !writer->has_header ? lt_writer_write_header(writer) : status;
 }
@@ -112,7 +112,7 @@ static lathe_status write_part(lathe_writer *writer, size_t index, part which, u
     if (n_bytes == 0) {
         return LATHE_OK;
     }
-    lathe_status status = lt_writer_begin(writer);
+    lathe_status status = begin(writer);
     if (status != LATHE_OK) {
         return status;
     }
@@ -137,7 +137,7 @@ lathe_status lathe_writer_write_scales(lathe_writer *writer, size_t index, uint6
 }
 
 lathe_status lt_writer_sync(lathe_writer *writer) {
-    lathe_status status = lt_writer_begin(writer);
+    lathe_status status = begin(writer);
     uint64_t written = atomic_load_explicit(&writer->written_bytes, memory_order_relaxed);
     if (status == LATHE_OK && written != writer->data_bytes) {
         status =

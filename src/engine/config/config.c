@@ -75,14 +75,14 @@ static void check_executor(findings *f, const lathe_config *config) {
     }
 }
 
-bool lt_config_is_device(const char *text) {
+static bool is_device(const char *text) {
     return text == NULL || strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0 ||
            strcmp(text, "opencl") == 0 || strncmp(text, "opencl:", 7) == 0;
 }
 
 static void check_device(findings *f, const lathe_config *config) {
     const bool is_empty = config->device != NULL && config->device[0] == '\0';
-    if (!lt_config_is_device(config->device) && !is_empty) {
+    if (!is_device(config->device) && !is_empty) {
         report(f, "device", "'%.100s' is none of auto, cpu, opencl, opencl:DEVICE", config->device);
     }
     if (config->device != NULL && config->opencl_device != NULL) {

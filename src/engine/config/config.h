@@ -45,7 +45,4 @@ enum { LT_MAX_THREADS = 4096 };
  * Errors: INVALID_ARGUMENT. */
 lathe_status lt_config_take(const lathe_config *given, lathe_config *config);
 
-/* What config.device may say. */
-bool lt_config_is_device(const char *text);
-
 #endif

@@ -291,13 +291,18 @@ static lathe_status plan_streaming(draft *d) {
     lt_streamer *streamer = NULL;
     lt_streamer_options options = {.from = d->source, .target = d->target};
     plan->strategy = LATHE_STRATEGY_STREAMING;
+    /* Beside the slots: on the device, or on the CPU, which takes over where no slot fits there. */
+    const uint64_t stats_bytes = lt_max(set_passes(d, d->way.engine, d->way.place),
+                                        set_passes(d, d->way.engine, LT_ON_THREADS));
     options.config.buffer_bytes =
-        lt_min(d->limit, d->engine->streaming.buffer_bytes != 0 ? d->engine->streaming.buffer_bytes
-                                                                : DEFAULT_BUFFER_BYTES);
+        lt_min(d->limit - lt_min(stats_bytes, d->limit), d->engine->streaming.buffer_bytes != 0
+                                                             ? d->engine->streaming.buffer_bytes
+                                                             : DEFAULT_BUFFER_BYTES);
+    options.config.buffer_bytes = lt_max(options.config.buffer_bytes, 1); /* 0: the default */
     lathe_status status = lt_streamer_open(d->way.engine, &options, &streamer);
     if (status != LATHE_OK) {
         return status == LATHE_INSUFFICIENT_MEMORY
-                   ? too_little(d, lt_max(lt_error()->required_bytes, d->limit + 1))
+                   ? too_little(d, lt_max(lt_error()->required_bytes + stats_bytes, d->limit + 1))
                    : status;
     }
     bool is_on_device = streamer->backend == d->way.engine->device;
@@ -306,6 +311,9 @@ static lathe_status plan_streaming(draft *d) {
     plan->extra_bytes = streamer->n_slots * streamer->slot_bytes * streamer->backend->staged_cost +
                         set_passes(d, d->way.engine, place);
     lt_streamer_free(streamer);
+    if (plan->extra_bytes > d->limit) { /* chunks are at least so large */
+        return too_little(d, plan->extra_bytes);
+    }
     set_estimate(d, lt_costs_estimate(d->engine->planner->costs, place, &d->c).ns);
     if (bytes_of(&d->dst) > d->limit) {
         (void)snprintf(plan->reason, sizeof plan->reason,

@@ -110,12 +110,6 @@ static lathe_engine *device_for(lt_planner *planner, double cpu_ns) {
     return planner->on_device;
 }
 
-lt_place lt_device_place(const lathe_engine *engine, bool is_on_device) {
-    /* Staging costs nothing beside the buffer where the device uses the host's memory. */
-    bool shares_memory = engine->device->staged_cost == 1;
-    return is_on_device || shares_memory ? LT_ON_DEVICE : LT_THROUGH_DEVICE;
-}
-
 /* True if that engine's device converts the case sooner than cpu_ns. What cannot be so by its
  * transfers alone is not measured. */
 static bool is_worth_device(lt_planner *planner, lathe_engine *engine, const lt_case *c,

@@ -46,7 +46,11 @@ typedef struct lt_way {
 lt_way lt_planner_choose(lathe_engine *engine, const lt_case *c, bool is_on_device);
 
 /* How that engine's device reaches host tensors, or its own. */
-lt_place lt_device_place(const lathe_engine *engine, bool is_on_device);
+static inline lt_place lt_device_place(const lathe_engine *engine, bool is_on_device) {
+    /* Staging costs nothing beside the buffer where the device uses the host's memory. */
+    const bool shares_memory = engine->device->staged_cost == 1;
+    return is_on_device || shares_memory ? LT_ON_DEVICE : LT_THROUGH_DEVICE;
+}
 
 /* What a conversion took there: the estimates follow. */
 void lt_planner_observe(lathe_engine *engine, lt_place place, const lt_case *c, uint64_t ns);

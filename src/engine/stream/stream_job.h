@@ -218,6 +218,8 @@ void lt_stream_stop(lt_stream_job *job);
 /* Waits until nothing is under way. The job's status. */
 lathe_status lt_stream_drain(lt_stream_job *job);
 
+/* ---- stream_turn.c */
+
 /* In order: waits until the units before this one are written. False: it is of no use any more. */
 bool lt_stream_await_turn(lt_stream_job *job, const lt_unit *unit);
 void lt_stream_end_turn(lt_stream_job *job);
