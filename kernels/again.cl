@@ -21,16 +21,25 @@ lathe_plain(__global const uchar *restrict src, __global const float *restrict s
     lt_plain_block(&launch, &plain, item, &memory);
 }
 
+#if LT_HAS_OWN
+
+#define LT_OWN_KERNEL(name, convert)                                                               \
+    __kernel __attribute__((reqd_work_group_size(LT_ITEMS, 1, 1))) void name(                      \
+        __global const uchar *restrict src, __global const float *restrict src_scales,             \
+        __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,          \
+        lathe_launch launch) {                                                                     \
+        __local lt_own_memory memory;                                                              \
+        const lt_plain plain = lt_plain_of(src, dst, dst_scales, &launch, (uint)get_group_id(0));  \
+        convert(&plain, (uint)get_local_id(0), &memory);                                           \
+    }
+
+LT_OWN_KERNEL(lathe_own_groups, lt_own_block)
+
+#endif
+
 #if LT_HAS_TRITS
 
-__kernel __attribute__((reqd_work_group_size(LT_ITEMS, 1, 1))) void
-lathe_own(__global const uchar *restrict src, __global const float *restrict src_scales,
-          __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
-          lathe_launch launch) {
-    __local lt_own_memory memory;
-    const lt_plain plain = lt_plain_of(src, dst, dst_scales, &launch, (uint)get_group_id(0));
-    lt_own_block(&plain, (uint)get_local_id(0), &memory);
-}
+LT_OWN_KERNEL(lathe_own_whole, lt_whole_block)
 
 __kernel __attribute__((reqd_work_group_size(LT_ITEMS, 1, 1))) void
 lathe_trits(__global const uchar *restrict src, __global const float *restrict src_scales,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The batch kernel: one launch for many tensors. A table says which tensor a work-group belongs to
- * and how that one lies, in the terms of the block kernel. Only programs with LT_BATCH have it. */
+/* The kernels for many tensors in one launch. A table says which tensor a work-group belongs to and
+ * how that one lies, in the terms of the block kernel or the stats kernel. Only programs with
+ * LT_BATCH have them. */
 #ifdef LT_BATCH
 
 #include "stats.cl"
@@ -69,30 +70,53 @@ void lt_direct_block(const lt_block *block, __global const uchar *src,
 #define LT_HOMES(X) /* LATHE_CL_HOMES */                                                           \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
+/* What they begin with: the work-group's tensor. */
+#define LT_TAKE_TENSOR                                                                             \
+    const uint item = (uint)get_local_id(0);                                                       \
+    const uint group = (uint)get_group_id(0);                                                      \
+    const uint owner = ((__global const uint *)(table + owners))[group];                           \
+    const lathe_entry entry = ((__global const lathe_entry *)(table + entries))[owner];            \
+    lathe_launch launch = ((__global const lathe_launch *)(table + launches))[entry.launch];       \
+    __global const uchar *src = src_0;                                                             \
+    __global const float *src_scales = src_scales_0;                                               \
+    __global uchar *dst = dst_0;                                                                   \
+    __global float *dst_scales = dst_scales_0;                                                     \
+    __global uint *report = reports + owner * LATHE_CL_REPORT_WORDS;                               \
+    switch ((uint)entry.home) { LT_HOMES(LT_TAKE_HOME) }                                           \
+    launch.src.data_offset += entry.src_data;                                                      \
+    launch.src.scale_offset += entry.src_scales;
+
+/* Statistics: the tiles of each tensor, from number entry.dst_scales on. */
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_tiles_of_many(LT_HOMES(LT_HOME) __global uint *reports, __global const uchar *table,
+                    ulong launches, ulong entries, ulong owners, __global float *stats) {
+    __local lt_tiles_memory memory;
+    LT_TAKE_TENSOR
+    lt_take_tiles(src, src_scales, stats + entry.dst_scales, reports, report, &launch,
+                  group - (uint)entry.first_group, &memory);
+}
+
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_batch(LT_HOMES(LT_HOME) __global uint *reports, __global const uchar *table, ulong launches,
-            ulong entries, ulong owners) {
+            ulong entries, ulong owners, ulong scales) {
 #if LT_HAS_LINEAR
     __local lt_either_memory memory;
 #else
     __local struct { lt_memory any; } memory;
 #endif
-    const uint item = (uint)get_local_id(0);
-    const uint group = (uint)get_group_id(0);
-    const uint owner = ((__global const uint *)(table + owners))[group];
-    const lathe_entry entry = ((__global const lathe_entry *)(table + entries))[owner];
-    lathe_launch launch = ((__global const lathe_launch *)(table + launches))[entry.launch];
-    __global const uchar *src = src_0;
-    __global const float *src_scales = src_scales_0;
-    __global uchar *dst = dst_0;
-    __global float *dst_scales = dst_scales_0;
-    switch ((uint)entry.home) { LT_HOMES(LT_TAKE_HOME) }
-    launch.src.data_offset += entry.src_data;
-    launch.src.scale_offset += entry.src_scales;
+    LT_TAKE_TENSOR
     launch.dst.data_offset += entry.dst_data;
     launch.dst.scale_offset += entry.dst_scales;
+    if (entry.n_known > 0) { /* the table has them, and the first work-group stores them */
+        __global const float *known = (__global const float *)(table + scales) + entry.known;
+        const uint n_known = group == (uint)entry.first_group ? (uint)entry.n_known : 0;
+        for (uint i = item; i < n_known; i += LT_GROUP) {
+            dst_scales[launch.dst.scale_offset + i] = known[i];
+        }
+        dst_scales = (__global float *)known;
+        launch.dst.scale_offset = 0;
+    }
     const lt_block block = lt_block_of(&launch, group - (uint)entry.first_group);
-    __global uint *report = reports + owner * LATHE_CL_REPORT_WORDS;
 #if LT_DST != LATHE_CL_BITNET158
     const ulong vectors = LATHE_CL_SRC_VECTOR | LATHE_CL_DST_VECTOR;
     if ((launch.flags & (vectors | LATHE_CL_OWN_SCALES)) == vectors) {

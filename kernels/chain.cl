@@ -188,23 +188,21 @@ float2 lt_near_scale(float top, uint dtype) {
     return (float2)(scale, lt_inverse(scale));
 }
 
-/* The scales of a scope's steps: what a step makes of the greatest magnitude is the greatest after
- * it (src/engine/pipeline/chain_scales.c). Returns the last magnitude's bits. */
-uint lt_chain_scales(uint top, uint scope, __local lt_chain_memory *memory) {
+/* The scales of a scope's steps from number `first` on, and of the target: what a step makes of the
+ * greatest magnitude is the greatest after it (src/engine/pipeline/chain_scales.c). Returns the
+ * last magnitude's bits. */
+uint lt_chain_scales(uint top, uint first, float2 *scales) {
     const uint types[LATHE_CL_CHAIN_STEPS] = {LT_STEP_1, LT_STEP_2, LT_STEP_3};
     float m = as_float(top);
 #pragma unroll
-    for (uint i = LT_LEADING; i < LATHE_CL_CHAIN_STEPS; i++) {
-        float2 scale = (float2)(1, 1);
-        if (!LT_IS_FLOAT(types[i])) {
-            scale = lt_near_scale(m, types[i]);
-            memory->scales[i][scope] = scale;
+    for (uint i = 0; i < LATHE_CL_CHAIN_STEPS; i++) {
+        scales[i] = (float2)(1, 1);
+        if (i >= first) {
+            scales[i] = LT_IS_FLOAT(types[i]) ? scales[i] : lt_near_scale(m, types[i]);
+            m = lt_near_step4((float4)(m), scales[i], types[i]).x;
         }
-        m = lt_near_step4((float4)(m), scale, types[i]).x;
     }
-    if (!LT_IS_FLOAT(LT_DST)) {
-        memory->scales[LATHE_CL_CHAIN_STEPS][scope] = lt_near_scale(m, LT_DST);
-    }
+    scales[LATHE_CL_CHAIN_STEPS] = LT_IS_FLOAT(LT_DST) ? (float2)(1, 1) : lt_near_scale(m, LT_DST);
     return as_uint(m) & LT_MAGNITUDE;
 }
 
@@ -262,9 +260,14 @@ lathe_scaled_chain(__global const uchar *restrict src, __global uchar *restrict 
         for (uint k = 0; k < segments; k++) {
             top = max(top, memory.segments[i * segments + k]);
         }
-        const uint last = lt_chain_scales(top, i, &memory);
+        float2 scales[LATHE_CL_CHAIN_STEPS + 1];
+        const uint last = lt_chain_scales(top, LT_LEADING, scales);
         if (max(top, last) >= LT_INFINITY) {
             lt_fault(report, 0, LATHE_CL_FAULT_NON_FINITE);
+        }
+#pragma unroll
+        for (uint k = LT_LEADING; k <= LATHE_CL_CHAIN_STEPS; k++) {
+            memory.scales[k][i] = scales[k];
         }
 #if LT_DST >= LATHE_CL_I8
         if (first + i * scope_units < n_units) {
@@ -291,16 +294,41 @@ lathe_scaled_chain(__global const uchar *restrict src, __global uchar *restrict 
     }
 }
 
-/* One scale for each step, which the greatest of all elements has led to; all values are finite. */
+/* One scale for each step, which the greatest of all magnitudes leads to: word launch.sums of the
+ * reports, where a stats launch has gathered it. A value that is not finite is reported by that one
+ * or here, and nothing holds of the result then. One work-item. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+lathe_chain_top(__global float2 *restrict near, __global float *restrict dst_scales,
+                __global uint *reports, lathe_launch launch) {
+    float2 scales[LATHE_CL_CHAIN_STEPS + 1];
+    const uint top = reports[launch.sums];
+    const uint last = lt_chain_scales(top, 0, scales);
+    if (max(top, last) >= LT_INFINITY) {
+        lt_fault(reports + launch.report * LATHE_CL_REPORT_WORDS, 0, LATHE_CL_FAULT_NON_FINITE);
+    }
+#pragma unroll
+    for (uint i = 0; i <= LATHE_CL_CHAIN_STEPS; i++) {
+        near[i] = scales[i];
+    }
+#if LT_DST >= LATHE_CL_I8
+    dst_scales[launch.dst.scale_offset] = scales[LATHE_CL_CHAIN_STEPS].x;
+#endif
+}
+
+/* The values, with these scales. The end of the source comes first: the stats launch has left it in
+ * the cache. */
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_near_chain(__global const uchar *restrict src, __global uchar *restrict dst, lathe_near near,
-                 __global uint *reports, lathe_launch launch) {
+lathe_near_chain(__global const uchar *restrict src, __global uchar *restrict dst,
+                 __global const float2 *restrict near, __global uint *reports,
+                 lathe_launch launch) {
     const uint n_units = (uint)launch.n_units;
-    const uint first = (uint)get_group_id(0) * LT_CHAIN_UNITS + (uint)get_local_id(0);
+    const uint group = (uint)get_num_groups(0) - 1 - (uint)get_group_id(0);
+    const uint first = group * LT_CHAIN_UNITS + (uint)get_local_id(0);
     __global const uchar *from = src + launch.src.data_offset;
-    const float2 step_1 = (float2)(near.scales[0].scale, near.scales[0].inverse);
-    const float2 step_2 = (float2)(near.scales[1].scale, near.scales[1].inverse);
-    const float2 step_3 = (float2)(near.scales[2].scale, near.scales[2].inverse);
+    const float2 step_1 = near[0];
+    const float2 step_2 = near[1];
+    const float2 step_3 = near[2];
+    const float inverse = near[LATHE_CL_CHAIN_STEPS].y;
     lt_floats x[LT_CHAIN_ROUNDS];
 #pragma unroll
     for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
@@ -319,7 +347,7 @@ lathe_near_chain(__global const uchar *restrict src, __global uchar *restrict ds
         lt_floats y = lt_near_step(x[step], step_1, LT_STEP_1);
         y = lt_near_step(y, step_2, LT_STEP_2);
         y = lt_near_step(y, step_3, LT_STEP_3);
-        const lt_words codes = lt_near_codes(y, near.scales[LATHE_CL_CHAIN_STEPS].inverse);
+        const lt_words codes = lt_near_codes(y, inverse);
         lt_store_unit(dst + launch.dst.data_offset + lt_target_byte(unit * LT_UNIT), codes);
     }
 }

@@ -2,9 +2,9 @@
 /* Arithmetic with doubles, rounded to nearest even: in integers on devices that have no doubles.
  * Numbers are bits, 0 or positive and normal, so that they compare like integers; no result is out
  * of that range. Only programs with LT_SEARCH, and those with means of rows. */
-#include "stats.cl"
+#include "recode_codes.cl"
 
-#if defined LT_SEARCH || (LT_HAS_ROWS && LT_IS_MEAN)
+#if defined LT_SEARCH || ((LT_HAS_ROWS || LT_HAS_RECODE) && LT_IS_MEAN)
 
 #define LT_D_BIAS 1023
 #define LT_D_BITS 52
@@ -150,6 +150,25 @@ ulong lt_d_div(ulong a, ulong b) {
     }
     /* 54 or 55 bits, and one for all that follow. */
     return lt_d_round((ulong)quotient << 1 | (left != 0), lt_d_exponent(a) - lt_d_exponent(b) - 55);
+}
+
+#endif
+
+#ifndef LT_SEARCH
+
+/* The scale of n_elems elements from their tiles' sums, in the order of docs/numerics.md; none is
+ * out of the ordinary. */
+float lt_scale_of_tiles(__local const float *sums, uint n_tiles, uint n_elems) {
+    ulong total = 0;
+    for (uint i = 0; i < n_tiles; i++) {
+        total = lt_d_add(total, lt_d_of_float(sums[i]));
+    }
+    const float scale = lt_d_to_float(lt_d_div(total, lt_d_of_whole(n_elems)));
+#if LT_DST == LATHE_CL_BITNET158
+    return scale > LATHE_BITNET158_MIN_SCALE ? scale : LATHE_BITNET158_MIN_SCALE;
+#else
+    return scale;
+#endif
 }
 
 #endif

@@ -14,20 +14,13 @@
 #define LATHE_CL_CHAIN_BLOCK 4096
 #define LATHE_CL_CHAIN_LEAST 32
 
+/* Floats for the scale of each step and of the last one, each with its inverse, where there is one
+ * for all elements. */
+#define LATHE_CL_NEAR_SCALES (2 * (LATHE_CL_CHAIN_STEPS + 1))
+
 /* Where the scales of each such step lie, by the launch's rows and columns. */
 typedef struct lathe_chain {
     lathe_side steps[LATHE_CL_CHAIN_STEPS];
 } lathe_chain;
-
-/* The scale of each such step, and of the last one, with its inverse, where there is one for all
- * elements. (Mesa takes an array of arrays for a smaller argument than it is.) */
-typedef struct lathe_near_scale {
-    float scale;
-    float inverse;
-} lathe_near_scale;
-
-typedef struct lathe_near {
-    lathe_near_scale scales[LATHE_CL_CHAIN_STEPS + 1];
-} lathe_near;
 
 #endif

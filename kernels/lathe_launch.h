@@ -57,15 +57,13 @@ typedef struct lathe_side {
 #define LATHE_CL_SRC_VECTOR 64     /* block, stats: vectors of elements can be loaded at once */
 #define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
 #define LATHE_CL_LINEAR 256        /* block: for the linear kernel */
-#define LATHE_CL_REGULAR                                                                           \
-    512 /* stream: one row, or rows of whole units, a multiple of                                  \
-           LATHE_CL_GROUP; neither STRICT nor SURVEY */
-
+#define LATHE_CL_REGULAR 512       /* stream: rows of whole units; neither STRICT nor SURVEY */
 #define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
 #define LATHE_CL_PLAIN 2048  /* block, with LINEAR: the plain kernel can go first */
-#define LATHE_CL_OWN 4096    /* with PLAIN: the own kernel in its place */
+#define LATHE_CL_OWN 4096    /* with PLAIN: an own kernel in its place */
 #define LATHE_CL_ROWS 8192   /* with PLAIN: the rows kernel in its place */
 #define LATHE_CL_LONG 16384  /* rows: an odd one is reported, as no kernel comes behind */
+#define LATHE_CL_WHOLE 32768 /* with OWN: all groups are whole and LATHE_CL_OWN_SCOPE elements */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
@@ -110,7 +108,9 @@ typedef struct lathe_entry {
     lathe_u64 src_data;    /* bytes */
     lathe_u64 src_scales;  /* floats */
     lathe_u64 dst_data;
-    lathe_u64 dst_scales;
+    lathe_u64 dst_scales; /* stats: tiles before its own */
+    lathe_u64 n_known;    /* convert: the target's scales that the table has, and ... */
+    lathe_u64 known;      /* ... those before them */
 } lathe_entry;
 
 /* Buffers that a table's tensors may lie in: so many for each side, and for its scales. Arguments
@@ -164,11 +164,12 @@ typedef struct lathe_entry {
          ? 0                                                                                       \
          : ((src) == LATHE_CL_F32 ? 256 : 128))
 
-/* Whether a pair has the trits kernel and the own kernel, which finds the scales of scopes of
- * LATHE_CL_OWN_SCOPE elements, LATHE_CL_PLAIN_ITEMS / 4 to a block. */
-#define LATHE_CL_HAS_TRITS(src, dst)                                                               \
-    (((src) == LATHE_CL_F16 || (src) == LATHE_CL_BF16) && (dst) == LATHE_CL_BITNET158)
-#define LATHE_CL_OWN_SCOPE 128
+/* Whether a pair has the own kernels, which find the scales of groups of LATHE_CL_OWN_SCOPE
+ * elements, or a half or a quarter of that; and whether it has the trits kernel, and an own kernel
+ * for whole groups of that size. */
+#define LATHE_CL_HAS_OWN(src, dst) ((src) <= LATHE_CL_BF16 && (dst) == LATHE_CL_BITNET158)
+#define LATHE_CL_OWN_SCOPE(src) (2048 / LATHE_CL_BITS(src))
+#define LATHE_CL_HAS_TRITS(src, dst) (LATHE_CL_HAS_OWN(src, dst) && (src) != LATHE_CL_F32)
 
 /* Whether a pair has the rows kernels: rows_few, of which a work-item holds so many elements and
  * there are as many as a row needs, LATHE_CL_GROUP at most; rows_many, which has LATHE_CL_ROW_MANY;
@@ -208,6 +209,16 @@ typedef struct lathe_entry {
      : (src) == LATHE_CL_F32 || (dst) <= LATHE_CL_BF16 ? 2                                         \
                                                        : 4)
 
+/* Bits of a code as the recode kernels have it; and whether they have a source's in local memory:
+ * sums need a lane's, which come from different vectors, and bytes of base 3 begin and end inside
+ * vectors. */
+#define LATHE_CL_CODE_BITS(dtype) ((dtype) == LATHE_CL_BITNET158 ? 2 : LATHE_CL_BITS(dtype))
+#define LATHE_CL_RECODE_STAGES(src, dst)                                                           \
+    ((src) == LATHE_CL_BITNET158 || ((dst) >= LATHE_CL_I1 && (src) != LATHE_CL_I1))
+
+/* The least elements of a row of BITNET158, of several, in a regular launch. */
+#define LATHE_CL_LEAST_TRITS 256
+
 /* Elements that the recode kernels make of each other at once: a power of two. */
 #define LATHE_CL_RECODE_VECTOR(src, dst)                                                           \
     ((src) == LATHE_CL_I8 || (dst) == LATHE_CL_I8                                                  \
@@ -224,6 +235,10 @@ typedef struct lathe_entry {
          : 64)
 #define LATHE_CL_TEAM_ELEMS LATHE_STAT_TILE
 #define LATHE_CL_TEAM_SCOPES 32
+
+/* Longer rows that are a scope have a work-group as team, of no more than LATHE_CL_ROW_MANY, and so
+ * many elements at most: the recode_rows kernel. */
+#define LATHE_CL_RECODE_ROW (8 * LATHE_STAT_TILE)
 
 /* Work-items that share a tile of the recode_stats kernel, and tiles of a work-group of `group`. */
 #define LATHE_CL_RECODE_SHARERS 16

@@ -244,6 +244,18 @@ uint4 lt_digits_of(lt_cell cell, lt_cut cut) {
     return as_uint4((upper + 0x1p23f) + lower);
 }
 
+/* The same of the bits: digits of a quad, a byte for each, from those of the least magnitude whose
+ * code is 1. */
+typedef uint lt_quad_digits;
+
+#define lt_cut_of_bits lt_least_of_code_1
+
+uint lt_digits_of_quad(uint4 raw, uint least) {
+    const int4 signs = as_int4(raw) >> 31 | 1;
+    const int4 digits = (((raw & LT_MAGNITUDE) >= least) & signs) + 1;
+    return (uint)(digits.x | digits.y << 8 | digits.z << 16 | digits.w << 24);
+}
+
 /* In the low byte. */
 uint lt_byte_of_digits(uint4 four, uint fifth) {
     return (((fifth * 3 + four.w) * 3 + four.z) * 3 + four.y) * 3 + four.x;
@@ -266,6 +278,14 @@ uint lt_number_digits4(uint2 raw, uint rest) {
     return lt_digits_of_bits(raw, (raw & 0x7fff7fff) + rest);
 }
 
+typedef uint2 lt_quad_digits;
+
+#define lt_cut_of_bits lt_cut_of
+
+uint2 lt_digits_of_quad(uint4 raw, uint rest) {
+    return (uint2)(lt_number_digits4(raw.lo, rest), lt_number_digits4(raw.hi, rest));
+}
+
 #endif
 
 void lt_keep_scale(const lt_plain *plain, uint scope, float stat, __local lt_plain_memory *memory) {
@@ -281,6 +301,19 @@ void lt_keep_scale(const lt_plain *plain, uint scope, float stat, __local lt_pla
 /* Digits as bytes in local memory: behind LT_DIGITS_LEAD zeros, and with some 1s behind them. */
 #define LT_DIGITS_LEAD 16
 #define LT_DIGITS_BEHIND 32
+
+/* Those of a block. */
+typedef struct lt_digits {
+    uint2 lead[LT_DIGITS_LEAD / 8];
+    lt_quad_digits quads[LT_BLOCK_QUADS];
+    uint2 behind[LT_DIGITS_BEHIND / 8];
+} lt_digits;
+
+/* Sets what lies around them, by one work-item. */
+void lt_frame_digits(__local lt_digits *digits) {
+    digits->lead[0] = digits->lead[1] = (uint2)(0);
+    digits->behind[0] = (uint2)(0x01010101);
+}
 
 /* Stores the bytes of n_cols digits by n_items work-items: whole words wherever `out` lies, and
  * single bytes at either end. */

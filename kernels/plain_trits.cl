@@ -34,18 +34,6 @@ uint lt_digits4(uint2 raw, uint rest) {
     return lt_digits_of_bits(raw, (magnitudes + rest) & ~beyond);
 }
 
-/* The digits of a block. */
-typedef struct lt_digits {
-    uint2 lead[LT_DIGITS_LEAD / 8];
-    uint2 eight[LT_BLOCK_QUADS + LT_DIGITS_BEHIND / 8];
-} lt_digits;
-
-/* Sets what lies around a block's, by one work-item. */
-void lt_frame_digits(__local lt_digits *digits) {
-    digits->lead[0] = digits->lead[1] = (uint2)(0);
-    digits->eight[LT_BLOCK_QUADS] = (uint2)(0x01010101);
-}
-
 /* A block with a given scale, which has no odd elements. */
 void lt_given_block(const lt_plain *plain, uint item, __local lt_digits *digits) {
     uint4 raw[LT_QUADS];
@@ -53,7 +41,7 @@ void lt_given_block(const lt_plain *plain, uint item, __local lt_digits *digits)
     const uint rest = lt_rest_of_given(plain->scales[0]);
 #pragma unroll
     for (uint i = 0; i < LT_QUADS; i++) {
-        digits->eight[item + i * LT_ITEMS] =
+        digits->quads[item + i * LT_ITEMS] =
             (uint2)(lt_digits4(raw[i].lo, rest), lt_digits4(raw[i].hi, rest));
     }
     if (item == 0) {

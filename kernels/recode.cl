@@ -6,16 +6,6 @@
 
 #if LT_HAS_RECODE
 
-/* What a team holds between the steps. */
-typedef struct lt_team {
-    lt_block block;
-    uint scope_elems; /* elements with one map */
-    bool is_whole;    /* which all of the part has */
-    uint member;      /* work-item of the team */
-    uint team;
-    lt_codes codes[LT_VECTORS];
-} lt_team;
-
 /* The scope that a work-item makes the map of: those that follow each other take those of different
  * teams. */
 typedef struct lt_owned {
@@ -37,27 +27,39 @@ __global const uchar *lt_part_from(const lathe_launch *launch, __global const uc
 }
 
 /* Loads the team's part. BITNET158: does so later, and fills the table first. */
-lt_team lt_team_of(const lathe_launch *launch, uint group, uint item, __global const uchar *src,
-                   __local lt_recode_memory *memory) {
-    lt_team team;
-    team.member = item % LT_TEAM;
-    team.team = item / LT_TEAM;
-    team.block = lt_part_at(launch, group * LT_TEAMS + team.team);
-    team.scope_elems = (uint)launch->scope_elems;
-    team.is_whole = launch->scope_elems >= launch->block_cols;
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory->table, item);
-#else
-    __global const uchar *from = lt_part_from(launch, src, team.block.elem);
+void lt_load_part(lt_team *team, const lathe_launch *launch, __global const uchar *src) {
+#if LT_SRC != LATHE_CL_BITNET158
+    __global const uchar *from =
+        lt_part_from(launch, src, team->block.elem) + team->member * (LT_VECTOR * LT_SRC_BITS / 8);
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        const uint vector = i * LT_TEAM + team.member;
-        if (vector * LT_VECTOR < team.block.n_cols) {
-            team.codes[i] = lt_load_codes(from + vector * (LT_VECTOR * LT_SRC_BITS / 8));
+        const uint vector = i * team->n_members + team->member;
+        if (vector * LT_VECTOR < team->block.n_cols) {
+            team->codes[i] =
+                lt_load_codes(from + i * team->n_members * (LT_VECTOR * LT_SRC_BITS / 8));
         } else {
-            team.codes[i] = lt_no_codes();
+            team->codes[i] = lt_no_codes();
         }
     }
+#endif
+}
+
+lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
+                   __local lt_recode_memory *memory) {
+    const uint index = item / LT_TEAM;
+    lt_team team;
+    team.member = item % LT_TEAM;
+    team.n_members = LT_TEAM;
+    team.block = lt_part_at(launch, group * LT_TEAMS + index);
+    team.scope_elems = (uint)launch->scope_elems;
+    team.is_whole = launch->scope_elems >= launch->block_cols;
+    team.shared = memory->shared[index];
+    team.maps = memory->maps[index];
+#if LT_STAGES
+    team.staged = (__local uint *)memory->codes[index];
+#endif
+#if LT_SRC == LATHE_CL_BITNET158
+    team.table = memory->table;
 #endif
     return team;
 }
@@ -75,11 +77,34 @@ lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scale
     return own;
 }
 
-/* Has local memory what the statistics are made of, and the maps the sources' scales, which for I1
- * is all of them. */
-void lt_prepare(lt_team *team, const lt_owned *own, const lathe_launch *launch,
-                __global const uchar *src, __local lt_recode_memory *memory,
-                __global uint *report) {
+/* Has local memory what statistics are made of. Says so where there is an I2 of -2 in a sum. */
+void lt_stage_part(const lt_team *team, const lathe_launch *launch, __global const uchar *src,
+                   __local uint *is_odd, __global uint *report) {
+#if LT_SRC == LATHE_CL_BITNET158
+    lt_unpack_part(team, lt_part_from(launch, src, team->block.elem), report);
+#elif LT_STAGES
+    /* Zeros behind the part's end are added to sums like the rest. */
+#pragma unroll
+    for (uint i = 0; i < LT_VECTORS; i++) {
+        lt_stage_codes(team->staged, i * team->n_members + team->member, team->codes[i]);
+#if LT_SRC == LATHE_CL_I2
+        uint twos = 0;
+        for (uint k = 0; k < LT_SRC_WORDS; k++) {
+            twos |= team->codes[i].words[k] & ~(team->codes[i].words[k] << 1) & 0xaaaaaaaa;
+        }
+        if (twos != 0) {
+            *is_odd = 1;
+        }
+#endif
+    }
+#elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
+    lt_leave_tops(team, team->codes);
+#endif
+}
+
+/* The same of the scope: the source's scale has the map which, for I1, is all of it. */
+void lt_prepare_scope(const lt_owned *own, const lt_team *team, const lathe_launch *launch,
+                      __local lt_recode_memory *memory) {
     if (own->n_elems > 0) {
         __local lt_map *map = &memory->maps[own->team][own->scope];
 #if LT_DST == LATHE_CL_I1
@@ -97,67 +122,49 @@ void lt_prepare(lt_team *team, const lt_owned *own, const lathe_launch *launch,
         }
 #endif
     }
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_unpack_part(&team->block, lt_part_from(launch, src, team->block.elem), team->member,
-                   memory->table, (__local uint *)memory->codes[team->team], report);
-#elif LT_STAGES
-    /* Zeros behind the part's end are added to sums like the rest. */
-#pragma unroll
-    for (uint i = 0; i < LT_VECTORS; i++) {
-        lt_stage_codes((__local uint *)memory->codes[team->team], i * LT_TEAM + team->member,
-                       team->codes[i]);
-#if LT_SRC == LATHE_CL_I2
-        uint twos = 0;
-        for (uint k = 0; k < LT_SRC_WORDS; k++) {
-            twos |= team->codes[i].words[k] & ~(team->codes[i].words[k] << 1) & 0xaaaaaaaa;
-        }
-        if (twos != 0) {
-            memory->is_odd = 1;
-        }
-#endif
-    }
-#elif !LT_IS_MEAN && LT_SRC != LATHE_CL_I1
-    lt_leave_tops(team->codes, team->is_whole, team->member,
-                  (__local uint *)memory->shared[team->team]);
-#endif
 }
 
 /* The codes of the work-item's vector i: zeros behind the part's end. From local memory where they
  * are there, as statistics take registers, too; for I1 they are wanted before that. */
-lt_codes lt_codes_of(const lt_team *team, uint i, __local const lt_recode_memory *memory) {
+lt_codes lt_codes_of(const lt_team *team, uint i) {
 #if LT_SRC == LATHE_CL_BITNET158 || (LT_STAGES && LT_DST != LATHE_CL_I1)
-    const uint vector = i * LT_TEAM + team->member;
+    const uint vector = i * team->n_members + team->member;
     if (vector * LT_VECTOR >= team->block.n_cols) {
         return lt_no_codes();
     }
-    return lt_staged_codes((__local const uint *)memory->codes[team->team], vector);
+    return lt_staged_codes(team->staged, vector);
 #else
     return team->codes[i];
 #endif
 }
 
-#if LT_STAGES
+#if LT_STAGES && !LT_IS_MEAN
 
-/* Finds what statistics are made of from codes in local memory. Barriers before and after it. */
-void lt_find_stats(const lt_team *team, const lathe_launch *launch,
-                   __local lt_recode_memory *memory) {
-    __local uint4 *shared = memory->shared[team->team];
-#if LT_COUNTS
-    if (lt_is_long(team->scope_elems)) {
-        lt_count_long(team->block.n_cols, team->member,
-                      (__local const uint *)memory->codes[team->team], shared);
-    }
-#elif LT_IS_MEAN
-    lt_sum_scopes(team->block.n_cols, team->scope_elems, team->member,
-                  (__local const uint *)memory->codes[team->team], memory->maps[team->team],
-                  lt_opaque(LT_BIASED, launch), (__local float4 *)shared);
-#else
+/* The same from codes in local memory. */
+void lt_leave_staged_tops(const lt_team *team) {
     lt_codes codes[LT_VECTORS];
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        codes[i] = lt_codes_of(team, i, memory);
+        codes[i] = lt_codes_of(team, i);
     }
-    lt_leave_tops(codes, team->is_whole, team->member, (__local uint *)shared);
+    lt_leave_tops(team, codes);
+}
+
+#endif
+
+#if LT_STAGES
+
+/* Finds what statistics are made of from codes in local memory. Barriers before and after it. */
+void lt_find_stats(const lt_team *team, const lathe_launch *launch) {
+#if LT_COUNTS
+    if (lt_is_long(team->scope_elems)) {
+        lt_count_long(team->block.n_cols, team->member, team->staged, team->shared);
+    }
+#elif LT_IS_MEAN
+    lt_sum_scopes(team->block.n_cols, team->scope_elems, team->member, team->staged, team->maps,
+                  lt_opaque(LT_BIASED, launch), (__local float4 *)team->shared);
+#else
+    lt_leave_staged_tops(team);
 #endif
 }
 
@@ -217,26 +224,26 @@ void lt_make_map(const lt_owned *own, const lt_team *team, const lathe_launch *l
 }
 
 /* Makes the target's codes, and stores them where whole bytes are made of them. */
-void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uchar *to,
-                    __local lt_recode_memory *memory) {
+void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uchar *to) {
+    __global uchar *mine = to + team->member * (LT_VECTOR * LT_DST_BITS / 8);
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
-        const uint vector = i * LT_TEAM + team->member;
+        const uint vector = i * team->n_members + team->member;
         const uint col = vector * LT_VECTOR;
         if (col < team->block.n_cols) {
             const uint scope = team->is_whole ? 0 : lt_div_32(col, &launch->row_scopes);
-            const lt_map map = memory->maps[team->team][scope];
-            const lt_codes codes = lt_codes_of(team, i, memory);
+            const lt_map map = team->maps[scope];
+            const lt_codes codes = lt_codes_of(team, i);
             uint made[LT_DST_WORDS];
             lt_recode(made, codes.words, map);
 #if LT_DST == LATHE_CL_BITNET158
-            __local uint *words = (__local uint *)memory->shared[team->team];
+            __local uint *words = (__local uint *)team->shared;
 #pragma unroll
             for (uint k = 0; k < LT_DST_WORDS; k++) {
                 words[vector * LT_DST_WORDS + k] = made[k];
             }
 #else
-            lt_store_codes(to + vector * (LT_VECTOR * LT_DST_BITS / 8), made);
+            lt_store_codes(mine + i * team->n_members * (LT_VECTOR * LT_DST_BITS / 8), made);
 #endif
         }
     }
@@ -255,11 +262,16 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     if (item == 0) {
         memory->is_odd = 0;
     }
-    lt_team team = lt_team_of(&launch, group, item, src, memory);
+    lt_team team = lt_team_of(&launch, group, item, memory);
+#if LT_SRC == LATHE_CL_BITNET158
+    lt_fill_codes(memory->table, item, LT_GROUP);
+#endif
+    lt_load_part(&team, &launch, src);
     const lt_owned own = lt_owned_by(&launch, src_scales, group, item);
     __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_prepare(&team, &own, &launch, src, memory, report);
+    lt_prepare_scope(&own, &team, &launch, memory);
+    lt_stage_part(&team, &launch, src, &memory->is_odd, report);
     barrier(CLK_LOCAL_MEM_FENCE);
     if (memory->is_odd != 0) {
         if (item == 0) {
@@ -268,17 +280,17 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     } else {
 #if LT_DST == LATHE_CL_I1
         /* Bits are signs, whatever the scale, and codes in registers are done with. */
-        lt_recode_part(&team, &launch, to, memory);
+        lt_recode_part(&team, &launch, to);
 #endif
 #if LT_STAGES
         if ((launch.flags & LATHE_CL_OWN_SCALES) != 0) {
-            lt_find_stats(&team, &launch, memory);
+            lt_find_stats(&team, &launch);
             barrier(CLK_LOCAL_MEM_FENCE);
 #if LT_COUNTS
             if (lt_is_long(team.scope_elems)) {
-                lt_sum_long(team.member, (__local const uint *)memory->shared[team.team],
-                            memory->steps[team.team],
-                            (__local float *)(memory->shared[team.team] + LT_TEAM));
+                lt_sum_long(team.member, (__local const uint *)team.shared,
+                            memory->steps[item / LT_TEAM],
+                            (__local float *)(team.shared + LT_TEAM));
             }
             barrier(CLK_LOCAL_MEM_FENCE);
 #endif
@@ -287,11 +299,11 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
         lt_make_map(&own, &team, &launch, group, dst_scales, memory);
 #if LT_DST != LATHE_CL_I1
         barrier(CLK_LOCAL_MEM_FENCE);
-        lt_recode_part(&team, &launch, to, memory);
+        lt_recode_part(&team, &launch, to);
 #endif
 #if LT_DST == LATHE_CL_BITNET158
         barrier(CLK_LOCAL_MEM_FENCE);
-        lt_pack_part(&team.block, to, team.member, (__local const uint *)memory->shared[team.team]);
+        lt_pack_part(&team, to);
 #endif
     }
 }

@@ -14,9 +14,8 @@
 
 #if LT_HAS_RECODE
 
-#define LT_CODE_BITS(dtype) ((dtype) == LATHE_CL_BITNET158 ? 2 : LATHE_CL_BITS(dtype))
-#define LT_SRC_BITS LT_CODE_BITS(LT_SRC)
-#define LT_DST_BITS LT_CODE_BITS(LT_DST)
+#define LT_SRC_BITS LATHE_CL_CODE_BITS(LT_SRC)
+#define LT_DST_BITS LATHE_CL_CODE_BITS(LT_DST)
 
 /* A vector: elements that make 16 bytes on the side that has more, and 4 words at most on either.
  * Where they make half a word, it is the lower half. */
@@ -63,12 +62,6 @@ float4 lt_numbers4(uint bits, uint biased) {
 }
 
 #endif
-
-/* The magnitudes of a word's codes. */
-uint lt_magnitudes(uint word) {
-    const uint minus = word >> (LT_SRC_BITS - 1) & LT_SRC_ONES;
-    return (word ^ (minus * ((1u << LT_SRC_BITS) - 1))) + minus;
-}
 
 /* The code of an element whose source code is `code`, as a number. */
 float lt_code_of(float code, float scale, float inverse) {
@@ -192,11 +185,13 @@ uint lt_bits_of_nibbles(uint word) {
     return two * 0x01041040u >> 24;
 }
 
-/* The two lowest bits of each of eight fields of four bits. */
-uint lt_twos_of_nibbles(uint word) {
-    const uint four = (word | word >> 2) & 0x0f0f0f0f;
-    const uint eight = (four | four >> 4) & 0x00ff00ff;
-    return (eight | eight >> 8) & 0xffff;
+/* The two highest bits of each of 16 fields of four bits, the others being 0. Products by 5 and 17
+ * put them side by side without a carry: pairs in the upper halves of bytes, fours in whole ones.
+ */
+uint lt_twos_of_nibbles(uint low, uint high) {
+    const uint first = (low * 5 & 0xf0f0f0f0) * 17;
+    const uint second = (high * 5 & 0xf0f0f0f0) * 17;
+    return lt_pick_bytes(first, second, 0x7531);
 }
 
 /* The lower bit of each of 16 fields of two bits. */
@@ -256,9 +251,10 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
  * than 0, `second` has the signs' places themselves, and the negative ones' carries, too. */
 uint lt_three_codes(uint word, lt_map map) {
     const uint low = word & ~LT_SRC_SIGNS;
-    const uint plus = (low + map.first) & ~word & LT_SRC_SIGNS;
-    const uint minus = ~(low + map.second) & word & LT_SRC_SIGNS;
-    return (plus | minus) >> 1 | minus;
+    const uint plus = low + map.first;
+    const uint minus = ~(low + map.second);
+    const uint some = (plus & ~word) | (minus & word);
+    return (some >> 1 & LT_SRC_SIGNS >> 1) | (minus & word & LT_SRC_SIGNS);
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {
@@ -268,12 +264,10 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
     const uint b = lt_three_codes(in[1], map) * 0x00041041u;
     const uint c = lt_three_codes(in[2], map) * 0x00041041u;
     const uint d = lt_three_codes(in[3], map) * 0x00041041u;
-    out[0] = a >> 24 | (b >> 16 & 0xff00) | (c >> 8 & 0xff0000) | (d & 0xff000000);
+    out[0] = lt_pick_bytes(lt_pick_bytes(a, b, 0x0073), lt_pick_bytes(c, d, 0x0073), 0x5410);
 #else
-    out[0] = lt_twos_of_nibbles(lt_three_codes(in[0], map) >> 2) |
-             lt_twos_of_nibbles(lt_three_codes(in[1], map) >> 2) << 16;
-    out[1] = lt_twos_of_nibbles(lt_three_codes(in[2], map) >> 2) |
-             lt_twos_of_nibbles(lt_three_codes(in[3], map) >> 2) << 16;
+    out[0] = lt_twos_of_nibbles(lt_three_codes(in[0], map), lt_three_codes(in[1], map));
+    out[1] = lt_twos_of_nibbles(lt_three_codes(in[2], map), lt_three_codes(in[3], map));
 #endif
 }
 
@@ -287,10 +281,13 @@ uint lt_multiplied(uint word, lt_map map) {
     return (even >> 4 & 0x0f000f00) | (odd & 0xf000f000);
 }
 
-uint lt_nibbles_of_floats(uint bits, lt_map map) {
-    const float4 x = lt_numbers4(bits, LT_BIASED) * map.scale * map.inverse;
-    const uint4 codes = lt_nearest(fmin(fmax(x, -LT_BOUND), LT_BOUND)) & 0xf;
-    return codes.x | codes.y << 4 | codes.z << 8 | codes.w << 12;
+/* The same of codes that are decoded. No code wants clamping: scales are not given, they come of
+ * the greatest magnitude of the scope or of all. */
+uint lt_decoded(uint word, lt_map map) {
+    const uint4 codes = lt_nearest(lt_numbers4(word, LT_BIASED) * map.scale * map.inverse);
+    const uint bytes = lt_pick_bytes(lt_pick_bytes(codes.x, codes.y, 0x0040),
+                                     lt_pick_bytes(codes.z, codes.w, 0x0040), 0x5410);
+    return (bytes & 0x0f0f0f0f) * 0x0110;
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {
@@ -304,8 +301,9 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
     } else {
 #pragma unroll
         for (uint i = 0; i < 2; i++) {
-            out[i] = lt_nibbles_of_floats(in[2 * i], map) | lt_nibbles_of_floats(in[2 * i + 1], map)
-                                                                << 16;
+            const uint low = lt_decoded(in[2 * i], map);
+            const uint high = lt_decoded(in[2 * i + 1], map);
+            out[i] = lt_pick_bytes(low, high, 0x7531);
         }
     }
 }

@@ -15,59 +15,54 @@ bool lt_is_plain(float scale) {
 
 /* ---- the greatest magnitude: of vectors in a word each, which are joined */
 
-#if LT_SRC == LATHE_CL_I8
+/* The most words that are looked at at once. Loops over them have a fixed length, so that they are
+ * unrolled wherever there are fewer. */
+#define LT_TOP_WORDS 16
+
+#if LT_SRC <= LATHE_CL_I4
 
 uint lt_top_join(uint a, uint b) {
     return max(a, b);
 }
 
-#if LT_HAS_PTX_90
-
 /* Joins a word's signed halves: maxima and minima. */
 uint lt_join_greatest(uint greatest, uint halves) {
+#if LT_HAS_PTX_90
     __asm__("max.s16x2 %0, %0, %1;" : "+r"(greatest) : "r"(halves));
     return greatest;
+#else
+    return as_uint(max(as_short2(greatest), as_short2(halves)));
+#endif
 }
 
 uint lt_join_least(uint least, uint halves) {
+#if LT_HAS_PTX_90
     __asm__("min.s16x2 %0, %0, %1;" : "+r"(least) : "r"(halves));
     return least;
+#else
+    return as_uint(min(as_short2(least), as_short2(halves)));
+#endif
 }
 
-/* The greatest magnitude itself: each byte is a half's upper one once, where what is below it only
- * decides between equals. */
+/* The greatest magnitude itself: each code is a half's upper bits once, where what is below them
+ * only decides between equals. */
 uint lt_words_top(const uint *words, uint n) {
     uint greatest = 0;
     uint least = 0;
 #pragma unroll
-    for (uint i = 0; i < n; i++) {
-        greatest = lt_join_greatest(lt_join_greatest(greatest, words[i]), words[i] << 8);
-        least = lt_join_least(lt_join_least(least, words[i]), words[i] << 8);
-    }
-    const int above = (int)lt_join_greatest(greatest, greatest << 16) >> 24;
-    const int below = (int)lt_join_least(least, least << 16) >> 24;
-    return (uint)max(above, -below);
-}
-
-#else
-
-/* The greatest magnitude itself: each byte in turn is a word's upper one. */
-uint lt_words_top(const uint *words, uint n) {
-    int4 greatest = (int4)(0);
-    int4 least = (int4)(0);
+    for (uint i = 0; i < LT_TOP_WORDS; i++) {
+        if (i < n) {
 #pragma unroll
-    for (uint i = 0; i < n; i++) {
-        const int4 upper =
-            as_int4((uint4)(words[i], words[i] << 8, words[i] << 16, words[i] << 24));
-        greatest = max(greatest, upper);
-        least = min(least, upper);
+            for (uint bit = 0; bit < 16; bit += LT_SRC_BITS) {
+                greatest = lt_join_greatest(greatest, words[i] << bit);
+                least = lt_join_least(least, words[i] << bit);
+            }
+        }
     }
-    const int above = max(max(greatest.x, greatest.y), max(greatest.z, greatest.w)) >> 24;
-    const int below = min(min(least.x, least.y), min(least.z, least.w)) >> 24;
+    const int above = (int)lt_join_greatest(greatest, greatest << 16) >> (32 - LT_SRC_BITS);
+    const int below = (int)lt_join_least(least, least << 16) >> (32 - LT_SRC_BITS);
     return (uint)max(above, -below);
 }
-
-#endif
 
 float lt_greatest_code(uint top) {
     return (float)top;
@@ -79,44 +74,7 @@ uint lt_top_join(uint a, uint b) {
     return a | b;
 }
 
-#if LT_SRC == LATHE_CL_I4
-
-/* Which bits magnitudes have, and which pairs and threes of their lower ones. */
-uint lt_words_top(const uint *words, uint n) {
-    uint any = 0;
-    uint pairs = 0;
-    uint apart = 0;
-    uint threes = 0;
-#pragma unroll
-    for (uint i = 0; i < n; i++) {
-        const uint all = lt_magnitudes(words[i]);
-        const uint two = all & all >> 1;
-        any |= all;
-        pairs |= two;
-        apart |= all & all >> 2;
-        threes |= two & all >> 2;
-    }
-    const uint found =
-        (pairs & 0x33333333) | (apart & 0x11111111) << 2 | (threes & 0x11111111) << 3;
-    return ((any | any >> 16) & 0xffff) | (found | found >> 16) << 16;
-}
-
-float lt_greatest_code(uint top) {
-    const uint eight = top | top >> 8;
-    const uint four = eight | eight >> 4;
-    const uint any = four & 0xf;
-    const uint found = four >> 16 & 0xf;
-    return (any & 8) != 0     ? 8.0f
-           : (found & 8) != 0 ? 7.0f
-           : (found & 2) != 0 ? 6.0f
-           : (found & 4) != 0 ? 5.0f
-           : (any & 4) != 0   ? 4.0f
-           : (found & 1) != 0 ? 3.0f
-           : (any & 2) != 0   ? 2.0f
-                              : (float)(any & 1);
-}
-
-#elif LT_SRC == LATHE_CL_I1
+#if LT_SRC == LATHE_CL_I1
 
 uint lt_words_top(const uint *words, uint n) {
     return 1;
@@ -132,8 +90,9 @@ float lt_greatest_code(uint top) {
 uint lt_words_top(const uint *words, uint n) {
     uint top = 0;
 #pragma unroll
-    for (uint i = 0; i < n; i++) {
-        top |= (words[i] & 0x55555555) | (words[i] & ~(words[i] << 1) & 0xaaaaaaaa);
+    for (uint i = 0; i < LT_TOP_WORDS; i++) {
+        const uint word = i < n ? words[i] : 0;
+        top |= (word & 0x55555555) | (word & ~(word << 1) & 0xaaaaaaaa);
     }
     return top;
 }
@@ -155,18 +114,19 @@ uint lt_join_tops(__local const uint *tops, uint n) {
 }
 
 /* A word for each vector or, where they are of one scope, for each work-item of a team. */
-void lt_leave_tops(const lt_codes *codes, bool is_whole, uint member, __local uint *tops) {
-    if (is_whole) {
+void lt_leave_tops(const lt_team *team, const lt_codes *codes) {
+    __local uint *tops = (__local uint *)team->shared;
+    if (team->is_whole) {
         uint words[LT_VECTORS * LT_SRC_WORDS];
 #pragma unroll
         for (uint i = 0; i < LT_VECTORS * LT_SRC_WORDS; i++) {
             words[i] = codes[i / LT_SRC_WORDS].words[i % LT_SRC_WORDS];
         }
-        tops[member] = lt_words_top(words, LT_VECTORS * LT_SRC_WORDS);
+        tops[team->member] = lt_words_top(words, LT_VECTORS * LT_SRC_WORDS);
     } else {
 #pragma unroll
         for (uint i = 0; i < LT_VECTORS; i++) {
-            tops[i * LT_TEAM + member] = lt_words_top(codes[i].words, LT_SRC_WORDS);
+            tops[i * LT_TEAM + team->member] = lt_words_top(codes[i].words, LT_SRC_WORDS);
         }
     }
 }

@@ -17,9 +17,7 @@
 #define LT_VECTORS (LT_TEAM_ELEMS / LT_TEAM / LT_VECTOR)
 #define LT_TEAM_SCOPES LATHE_CL_TEAM_SCOPES
 
-/* Statistics that are sums need a lane's codes, which come from different vectors; bytes of base 3
- * begin and end inside vectors. So those are in local memory. */
-#define LT_STAGES (LT_SRC == LATHE_CL_BITNET158 || (LT_IS_MEAN && LT_SRC != LATHE_CL_I1))
+#define LT_STAGES LATHE_CL_RECODE_STAGES(LT_SRC, LT_DST)
 
 /* Sums of codes that are 1, 0 and -1 are found by counting: of scopes of up to LT_SHORT_ELEMS
  * elements, and of one long one in a part. */
@@ -69,6 +67,22 @@ uint lt_padded_word(uint word) {
 typedef struct lt_codes {
     uint words[LT_SRC_WORDS];
 } lt_codes;
+
+/* What a team holds between the steps. */
+typedef struct lt_team {
+    lt_block block;
+    uint scope_elems; /* elements with one map */
+    bool is_whole;    /* which all of the part has */
+    uint member;      /* work-item of the team */
+    uint n_members;
+    __local uint *staged; /* codes in local memory, see LT_STAGES */
+    __local uint4 *shared;
+    __local lt_map *maps; /* of its scopes */
+#if LT_SRC == LATHE_CL_BITNET158
+    __local const ushort *table;
+#endif
+    lt_codes codes[LT_VECTORS];
+} lt_team;
 
 lt_codes lt_no_codes(void) {
     lt_codes codes;
@@ -132,8 +146,8 @@ void lt_stage_codes(__local uint *words, uint vector, lt_codes codes) {
 /* What bytes hold: ten bits as I2 has them, and a mark on those that no encoder emits. */
 #define LT_BAD_BYTE 0x8000u
 
-void lt_fill_codes(__local ushort *table, uint item) {
-    for (uint i = item; i < 256; i += LT_GROUP) {
+void lt_fill_codes(__local ushort *table, uint item, uint n_items) {
+    for (uint i = item; i < 256; i += n_items) {
         table[i] = (ushort)((lt_codes_of_trits(i) & 0x3ff) |
                             (i < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_BAD_BYTE));
     }
@@ -142,13 +156,10 @@ void lt_fill_codes(__local ushort *table, uint item) {
 /* 16 bytes of base 3: 80 elements, five words. */
 #define LT_UNPACKED_BYTES 16
 
-/* A word at a part's byte, of which there are n_bytes; what is missing holds zeros. */
+/* A word at a part's byte, of which there are n_bytes, one by one; what is missing holds zeros. */
 uint lt_trits_word(__global const uchar *from, uint byte, uint n_bytes) {
-    if (byte + 4 <= n_bytes) {
-        return *(__global const uint *)(from + byte);
-    }
     uint word = LATHE_BITNET158_BYTE_ZERO * 0x01010101u;
-    for (uint i = byte; i < n_bytes; i++) {
+    for (uint i = byte; i < min(byte + 4, n_bytes); i++) {
         const uint shift = 8 * (i - byte);
         word = (word & ~(0xffu << shift)) | (uint)from[i] << shift;
     }
@@ -171,22 +182,40 @@ void lt_check_trits(uint word, uint elem, __global uint *report) {
     }
 }
 
-/* A part's codes, two bits each, into local memory. Returns what was read, ORed, with the marks. */
-void lt_unpack_part(const lt_block *block, __global const uchar *from, uint member,
-                    __local const ushort *table, __local uint *words, __global uint *report) {
-    const uint n_bytes = (block->n_cols + 4) / 5;
-    for (uint byte = member * LT_UNPACKED_BYTES; byte < n_bytes;
-         byte += LT_TEAM * LT_UNPACKED_BYTES) {
-        uint held[4];
-        uint five[5] = {0, 0, 0, 0, 0};
-        uint marks = 0;
+/* Loads the four words at a byte, wherever it lies: from five that are aligned, if all of these are
+ * the part's. */
+void lt_load_trit_words(uint *held, __global const uchar *from, uint byte, uint n_bytes) {
+    const uint lead = (uint)(size_t)from & 3;
+    if (byte + LT_UNPACKED_BYTES + 4 <= n_bytes) {
+        __global const uint *words = (__global const uint *)(from + byte - lead);
+        uint before = words[0];
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            const uint word = words[i + 1];
+            held[i] = lt_pick_bytes(before, word, 0x3210 + 0x1111 * lead);
+            before = word;
+        }
+    } else {
 #pragma unroll
         for (uint i = 0; i < 4; i++) {
             held[i] = lt_trits_word(from, byte + 4 * i, n_bytes);
         }
+    }
+}
+
+/* A part's codes, two bits each, into local memory. */
+void lt_unpack_part(const lt_team *team, __global const uchar *from, __global uint *report) {
+    const lt_block *block = &team->block;
+    const uint n_bytes = (block->n_cols + 4) / 5;
+    for (uint byte = team->member * LT_UNPACKED_BYTES; byte < n_bytes;
+         byte += team->n_members * LT_UNPACKED_BYTES) {
+        uint held[4];
+        uint five[5] = {0, 0, 0, 0, 0};
+        uint marks = 0;
+        lt_load_trit_words(held, from, byte, n_bytes);
 #pragma unroll
         for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
-            const uint codes = table[held[i / 4] >> 8 * (i % 4) & 0xff];
+            const uint codes = team->table[held[i / 4] >> 8 * (i % 4) & 0xff];
             const uint bit = 10 * i;
             marks |= codes;
             five[bit / 32] |= codes << bit % 32;
@@ -203,7 +232,7 @@ void lt_unpack_part(const lt_block *block, __global const uchar *from, uint memb
 #pragma unroll
         for (uint i = 0; i < 5; i++) {
             if (16 * (first + i) < block->n_cols) {
-                words[lt_padded_word(first + i)] = five[i];
+                team->staged[lt_padded_word(first + i)] = five[i];
             }
         }
     }
@@ -225,20 +254,30 @@ uint lt_trits_of_codes(uint low, uint high) {
     return joined.x | joined.y << 16;
 }
 
-/* Stores a part from its codes in local memory, behind which there is room for some more. */
-void lt_pack_part(const lt_block *block, __global uchar *to, uint member,
-                  __local const uint *words) {
-    const uint n_bytes = (block->n_cols + 4) / 5;
-    for (uint byte = 4 * member; byte < n_bytes; byte += 4 * LT_TEAM) {
+/* Stores a part from its codes in local memory: words of the target, of which the first and the
+ * last one may be others', too. */
+void lt_pack_part(const lt_team *team, __global uchar *to) {
+    __local const uint *words = (__local const uint *)team->shared;
+    const uint n_cols = team->block.n_cols;
+    const uint n_bytes = (n_cols + 4) / 5;
+    const uint lead = (uint)(size_t)to & 3;
+    for (uint at = 4 * team->member; at < lead + n_bytes; at += 4 * team->n_members) {
+        const uint byte = max(at, lead) - lead;
+        const uint count = min(at + 4 - lead, n_bytes) - byte;
         const uint bit = 10 * byte;
-        const uint first = words[bit / 32];
-        const uint second = 16 * (bit / 32 + 1) < block->n_cols ? words[bit / 32 + 1] : 0;
-        const ulong codes = ((ulong)second << 32 | first) >> bit % 32;
-        const uint bytes = lt_trits_of_codes((uint)codes, (uint)(codes >> 32) & 0xff);
-        if (byte + 4 <= n_bytes) {
+        const uint at_word = bit / 32;
+        const uint first = words[at_word];
+        const uint second = 16 * (at_word + 1) < n_cols ? words[at_word + 1] : 0;
+        const uint low = (uint)(((ulong)second << 32 | first) >> bit % 32);
+        uint high = second >> bit % 32; /* the rest of 40 bits, if words begin with the row */
+        if (lead != 0 && 16 * (at_word + 2) < n_cols) {
+            high |= words[at_word + 2] << 1 << (31 - bit % 32);
+        }
+        const uint bytes = lt_trits_of_codes(low, high & 0xff);
+        if (count == 4) {
             *(__global uint *)(to + byte) = bytes;
         } else {
-            lt_store_bytes(to + byte, bytes, n_bytes - byte);
+            lt_store_bytes(to + byte, bytes, count);
         }
     }
 }

@@ -110,29 +110,18 @@ void lt_sum_tiles(const uint4 *raw, uint n_quads, const lt_plain *row, uint n_ti
     }
 }
 
-/* The row's scale from its tiles' sums, in the order of docs/numerics.md. */
+/* The row's scale from its tiles' sums. */
 float lt_row_scale(uint n_cols, uint n_tiles, __local lt_row_memory *memory) {
     bool is_odd = false;
-    ulong total = 0;
     if (n_tiles == 1) {
         memory->is_odd = lt_is_odd_stat(memory->stats[0]);
         return lt_plain_scale(memory->stats[0], n_cols);
     }
     for (uint i = 0; i < n_tiles; i++) {
-        const float stat = memory->stats[i];
-        is_odd = is_odd || lt_is_odd_stat(stat);
-        total = lt_d_add(total, lt_d_of_float(stat));
+        is_odd = is_odd || lt_is_odd_stat(memory->stats[i]);
     }
     memory->is_odd = is_odd;
-    if (is_odd) {
-        return 1;
-    }
-    const float scale = lt_d_to_float(lt_d_div(total, lt_d_of_whole(n_cols)));
-#if LT_DST == LATHE_CL_BITNET158
-    return scale > LATHE_BITNET158_MIN_SCALE ? scale : LATHE_BITNET158_MIN_SCALE;
-#else
-    return scale;
-#endif
+    return is_odd ? 1 : lt_scale_of_tiles(memory->stats, n_tiles, n_cols);
 }
 
 #if LT_DST == LATHE_CL_I1
@@ -157,33 +146,6 @@ void lt_encode_row(const uint4 *raw, uint n_quads, const lt_plain *row, uint ite
 
 #else
 
-/* A byte for each element of a quad. */
-#if LT_SRC == LATHE_CL_F32
-
-typedef uint lt_quad_digits;
-
-uint lt_cut_of_row(float scale) {
-    return lt_least_of_code_1(scale);
-}
-
-uint lt_digits_of_quad(uint4 raw, uint least) {
-    const int4 signs = as_int4(raw) >> 31 | 1;
-    const int4 digits = (((raw & LT_MAGNITUDE) >= least) & signs) + 1;
-    return (uint)(digits.x | digits.y << 8 | digits.z << 16 | digits.w << 24);
-}
-
-#else
-
-typedef uint2 lt_quad_digits;
-
-#define lt_cut_of_row lt_cut_of
-
-uint2 lt_digits_of_quad(uint4 raw, uint rest) {
-    return (uint2)(lt_number_digits4(raw.lo, rest), lt_number_digits4(raw.hi, rest));
-}
-
-#endif
-
 void lt_encode_row(const uint4 *raw, uint n_quads, const lt_plain *row, uint item, uint n_items,
                    __local const lt_row_memory *memory, __local uint4 *room) {
     if (LT_STAYS(n_quads)) {
@@ -196,7 +158,7 @@ void lt_encode_row(const uint4 *raw, uint n_quads, const lt_plain *row, uint ite
         }
         return;
     }
-    const uint cut = lt_cut_of_row(memory->scale);
+    const uint cut = lt_cut_of_bits(memory->scale);
     __local uint *words = (__local uint *)room;
     __local lt_quad_digits *digits = (__local lt_quad_digits *)(words + LT_DIGITS_LEAD / 4);
 #pragma unroll

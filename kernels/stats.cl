@@ -173,72 +173,85 @@ uint lt_tile_lane(__global const uchar *src, __global const float *scales,
     return stat;
 }
 
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_stats(__global const uchar *restrict src, __global const float *restrict src_scales,
-            __global float *restrict stats, __global uint *reports, lathe_launch launch) {
-    __local uint lanes[LT_GROUP * LT_TILE_LANES];
-    __local uint eighths[LT_GROUP_TILES * 8];
-    __local uint is_odd;
+typedef struct lt_tiles_memory {
+    uint lanes[LT_GROUP * LT_TILE_LANES];
+    uint eighths[LT_GROUP_TILES * 8];
+    uint is_odd;
+} lt_tiles_memory;
+
+/* The tiles of work-group `group`. */
+void lt_take_tiles(__global const uchar *src, __global const float *src_scales,
+                   __global float *stats, __global uint *reports, __global uint *report,
+                   const lathe_launch *launch, uint group, __local lt_tiles_memory *memory) {
     const uint item = (uint)get_local_id(0);
-    const uint first = (uint)get_group_id(0) * LT_GROUP_TILES;
-    const lt_tile tile = lt_tile_of(&launch, first + item / LT_TILE_ITEMS);
+    const uint first = group * LT_GROUP_TILES;
+    const lt_tile tile = lt_tile_of(launch, first + item / LT_TILE_ITEMS);
     const uint lane = item % LT_TILE_ITEMS * LT_TILE_LANES;
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
     const bool is_vector =
-        (launch.flags & LATHE_CL_SRC_VECTOR) != 0 && tile.n_elems == LATHE_STAT_TILE;
-    bool is_found = item >= LT_GROUP_TILES || first + item >= launch.n_tiles;
+        (launch->flags & LATHE_CL_SRC_VECTOR) != 0 && tile.n_elems == LATHE_STAT_TILE;
+    bool is_found = item >= LT_GROUP_TILES || first + item >= launch->n_tiles;
     bool again = true;
     uint tile_stat = 0;
 
     for (uint attempt = LT_AS_IS; again; attempt++) {
         uint mine[LT_TILE_LANES];
         if (is_vector && attempt == LT_AS_IS) {
-            lt_whole_tile(mine, src, src_scales, &launch, tile, lane, report);
+            lt_whole_tile(mine, src, src_scales, launch, tile, lane, report);
         } else {
             for (uint i = 0; i < LT_TILE_LANES; i++) {
-                mine[i] = lt_tile_lane(src, src_scales, &launch, tile, lane + i, attempt, report);
+                mine[i] = lt_tile_lane(src, src_scales, launch, tile, lane + i, attempt, report);
             }
         }
 #pragma unroll
         for (uint i = 0; i < LT_TILE_LANES; i++) {
-            lanes[item * LT_TILE_LANES + i] = mine[i];
+            memory->lanes[item * LT_TILE_LANES + i] = mine[i];
         }
         if (item == 0) {
-            is_odd = 0;
+            memory->is_odd = 0;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (item < LT_GROUP_TILES * 8) {
-            eighths[item] = lt_fold8_local(lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
+            memory->eighths[item] =
+                lt_fold8_local(memory->lanes + item / 8 * LATHE_STAT_LANES + item % 8, 8);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (!is_found) {
-            const uint stat = lt_fold8_local(eighths + 8 * item, 1);
+            const uint stat = lt_fold8_local(memory->eighths + 8 * item, 1);
             is_found = lt_is_finite(stat);
             if (is_found) {
                 tile_stat = attempt == LT_SHRUNK ? stat | 0x80000000u : stat;
                 stats[first + item] = as_float(tile_stat);
             } else {
-                is_odd = 1;
+                memory->is_odd = 1;
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        again = is_odd != 0;
+        again = memory->is_odd != 0;
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    if ((launch.flags & LATHE_CL_GATHER) != 0) {
+    if ((launch->flags & LATHE_CL_GATHER) != 0) {
         if (item < LT_GROUP_TILES) {
             const uint2 words = lt_to_gather(tile_stat);
-            lanes[item] = words.x;
-            lanes[LT_GROUP_TILES + item] = words.y;
+            memory->lanes[item] = words.x;
+            memory->lanes[LT_GROUP_TILES + item] = words.y;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (item == 0) {
-            lt_gather(reports + launch.sums, lanes, lanes + LT_GROUP_TILES, LT_GROUP_TILES);
+            lt_gather(reports + launch->sums, memory->lanes, memory->lanes + LT_GROUP_TILES,
+                      LT_GROUP_TILES);
         }
-        if (get_group_id(0) == 0) {
+        if (group == 0) {
             for (uint i = item; i < LATHE_CL_SUM_WORDS; i += LT_GROUP) {
-                reports[launch.next_sums + i] = 0;
+                reports[launch->next_sums + i] = 0;
             }
         }
     }
+}
+
+__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
+lathe_stats(__global const uchar *restrict src, __global const float *restrict src_scales,
+            __global float *restrict stats, __global uint *reports, lathe_launch launch) {
+    __local lt_tiles_memory memory;
+    lt_take_tiles(src, src_scales, stats, reports, reports + launch.report * LATHE_CL_REPORT_WORDS,
+                  &launch, (uint)get_group_id(0), &memory);
 }

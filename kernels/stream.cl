@@ -115,47 +115,65 @@ void lt_read_ahead(__global const uchar *src, __global const float *scales,
 
 #endif
 
-/* The units of a group: all of them whole, those of a step in one row, and nothing asked for on
- * top. */
+/* The units of a group: all of them whole, and nothing asked for on top. */
 #if LT_SRC == LATHE_CL_BITNET158
+
+/* Makes and stores one of a tile's units: that of a work-item in a step that begins at `spot`. */
+void lt_store_trit_unit(__global uchar *restrict dst, const lathe_launch *launch,
+                        const lt_trit_tile *tile, __local const lt_trit_memory *memory, uint unit,
+                        lt_spot spot, uint item, uint step, const lt_unit_scales *scales) {
+    const uint row = 5 * (uint)(lt_row_offset(&launch->src, spot.row) - tile->from);
+    const uint at = row + lt_item_spot(spot, &launch->src, item).col;
+#if LT_DST <= LATHE_CL_BF16
+    /* of which rows follow each other */
+    __global uchar *out = dst + launch->dst.data_offset +
+                          lt_target_byte((uint)launch->dst.first_col) +
+                          (ulong)unit * lt_target_byte(LT_UNIT);
+#else
+    const lt_spot to = lt_item_spot(spot, &launch->dst, item);
+    __global uchar *out = dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col);
+#endif
+    lt_stream_unit(lt_trit_unit(memory, at), out, 0, lt_unit_source(scales, step),
+                   lt_unit_target(scales, step));
+}
 
 void lt_stream_group(__global const uchar *restrict src, __global const float *restrict src_scales,
                      __global uchar *restrict dst, __global const float *restrict dst_scales,
                      const lathe_launch *launch, uint first, uint item,
                      __local lt_trit_memory *memory, __global uint *report) {
     const lt_trit_tile tile = lt_trit_tile_of(src, launch, first);
+    const bool each = launch->n_rows > 1 && (uint)launch->row_units.by % LT_GROUP != 0;
     lt_spot spot = lt_unit_spot(launch, first);
     lt_unit_scales scales;
-    lt_load_unit_scales(src_scales, dst_scales, launch, spot, LT_UNIT_STEPS, item, &scales);
+    if (each) {
+        lt_load_each_scales(src_scales, dst_scales, launch, first + item, &scales);
+    } else {
+        lt_load_unit_scales(src_scales, dst_scales, launch, spot, item, &scales);
+    }
     lt_unpack_trits(src, &tile, launch, spot.row, item, memory, report);
-#if LT_DST <= LATHE_CL_BF16
-    /* of which rows follow each other */
-    __global uchar *floats = dst + launch->dst.data_offset +
-                             lt_target_byte((uint)launch->dst.first_col) +
-                             (ulong)(first + item) * lt_target_byte(LT_UNIT);
-#endif
+    if (each) {
+#pragma unroll
+        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+            lt_store_trit_unit(dst, launch, &tile, memory, first + step * LT_GROUP + item,
+                               lt_unit_spot(launch, first + step * LT_GROUP + item), 0, step,
+                               &scales);
+        }
+        return;
+    }
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-#if LT_DST <= LATHE_CL_BF16
-        __global uchar *at = floats + lt_target_byte(step * LT_STEP_ELEMS);
-#else
-        const lt_spot to = lt_item_spot(spot, &launch->dst, item);
-        __global uchar *at = dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col);
-#endif
-        const uint row = 5 * (uint)(lt_row_offset(&launch->src, spot.row) - tile.from);
-        lt_stream_unit(lt_trit_unit(memory, row + lt_item_spot(spot, &launch->src, item).col), at,
-                       0, lt_unit_source(&scales, step), lt_unit_target(&scales, step));
+        lt_store_trit_unit(dst, launch, &tile, memory, first + step * LT_GROUP + item, spot, item,
+                           step, &scales);
         spot = lt_next_step(launch, spot);
     }
 }
 
 #else
 
-/* n_steps units for each work-item, all of them whole and in one row, and nothing asked for on top:
- * but for the column, every work-item's place is the group's. */
+/* The units of a group in one row: but for the column, every work-item's place is the group's. */
 void lt_stream_run(__global const uchar *restrict src, __global const float *restrict src_scales,
                    __global uchar *restrict dst, __global const float *restrict dst_scales,
-                   const lathe_launch *launch, uint first, uint n_steps, uint item) {
+                   const lathe_launch *launch, uint first, uint item) {
     const lt_spot spot = lt_unit_spot(launch, first);
     const lt_spot from = lt_item_spot(spot, &launch->src, item);
     const lt_spot to = lt_item_spot(spot, &launch->dst, item);
@@ -167,18 +185,39 @@ void lt_stream_run(__global const uchar *restrict src, __global const float *res
 
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        if (step < n_steps) {
-            held[step] = LT_FETCH(row + lt_source_byte(step * LT_STEP_ELEMS), 0);
-        }
+        held[step] = LT_FETCH(row + lt_source_byte(step * LT_STEP_ELEMS), 0);
     }
-    lt_load_unit_scales(src_scales, dst_scales, launch, spot, n_steps, item, &scales);
+    lt_load_unit_scales(src_scales, dst_scales, launch, spot, item, &scales);
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        if (step < n_steps) {
-            lt_stream_unit(held[step], at + lt_target_byte(step * LT_STEP_ELEMS),
-                           from.col + step * LT_STEP_ELEMS, lt_unit_source(&scales, step),
-                           lt_unit_target(&scales, step));
-        }
+        lt_stream_unit(held[step], at + lt_target_byte(step * LT_STEP_ELEMS),
+                       from.col + step * LT_STEP_ELEMS, lt_unit_source(&scales, step),
+                       lt_unit_target(&scales, step));
+    }
+}
+
+/* The same where rows end in between: each unit has its own place. */
+void lt_stream_each(__global const uchar *restrict src, __global const float *restrict src_scales,
+                    __global uchar *restrict dst, __global const float *restrict dst_scales,
+                    const lathe_launch *launch, uint first, uint item) {
+    lt_held held[LT_UNIT_STEPS];
+    lt_unit_scales scales;
+
+#pragma unroll
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const lt_spot from =
+            lt_moved(lt_unit_spot(launch, first + step * LT_GROUP + item), &launch->src);
+        held[step] = LT_FETCH(src + lt_row_offset(&launch->src, from.row), from.col);
+    }
+    lt_load_each_scales(src_scales, dst_scales, launch, first + item, &scales);
+#pragma unroll
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const lt_spot spot = lt_unit_spot(launch, first + step * LT_GROUP + item);
+        const lt_spot to = lt_moved(spot, &launch->dst);
+        lt_stream_unit(held[step],
+                       dst + lt_row_offset(&launch->dst, to.row) + lt_target_byte(to.col),
+                       lt_moved(spot, &launch->src).col, lt_unit_source(&scales, step),
+                       lt_unit_target(&scales, step));
     }
 }
 
@@ -186,11 +225,9 @@ void lt_stream_group(__global const uchar *restrict src, __global const float *r
                      __global uchar *restrict dst, __global const float *restrict dst_scales,
                      const lathe_launch *launch, uint first, uint item) {
     if (launch->n_rows == 1 || (uint)launch->row_units.by % (LT_GROUP * LT_UNIT_STEPS) == 0) {
-        lt_stream_run(src, src_scales, dst, dst_scales, launch, first, LT_UNIT_STEPS, item);
-        return;
-    }
-    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        lt_stream_run(src, src_scales, dst, dst_scales, launch, first + step * LT_GROUP, 1, item);
+        lt_stream_run(src, src_scales, dst, dst_scales, launch, first, item);
+    } else {
+        lt_stream_each(src, src_scales, dst, dst_scales, launch, first, item);
     }
 }
 

@@ -15,10 +15,12 @@
 #define LT_PICKS 0
 #endif
 
-/* A group's bytes: those of its elements, and one that is shared at either end of each row. The
- * first word may begin up to three before. */
-#define LT_TRIT_BYTES                                                                              \
-    (LT_GROUP * LT_UNIT_STEPS * LT_UNIT / 5 + 2 * LATHE_CL_PAIR_STEPS(LT_SRC, LT_DST) + 3)
+/* A group's elements, of which rows have LATHE_CL_LEAST_TRITS or more. */
+#define LT_TRIT_ELEMS (LT_GROUP * LT_UNIT_STEPS * LT_UNIT)
+
+/* Its bytes: those of its elements, and one that is shared at either end of each row. The first
+ * word may begin up to three before. */
+#define LT_TRIT_BYTES (LT_TRIT_ELEMS / 5 + 2 * (LT_TRIT_ELEMS / LATHE_CL_LEAST_TRITS + 2) + 3)
 #define LT_TRIT_WORDS (LT_TRIT_BYTES / 4 + 1)
 #define LT_TRIT_LOADS ((LT_TRIT_WORDS + LT_GROUP - 1) / LT_GROUP)
 

@@ -57,12 +57,12 @@ lt_spot lt_item_spot(lt_spot spot, const lathe_side *side, uint item) {
     return lt_moved(mine, side);
 }
 
-/* Loads the scales of a work-item's n_steps units, on a side that has more than one; the first step
- * begins at `spot`. Where steps are whole scopes, scales follow each other at equal distances, and
- * one division does: in a loop of its own, since with the choice inside one for both, conversions
- * take half as long again on an H200. */
+/* Loads the scales of a work-item's units, on a side that has more than one; the first step begins
+ * at `spot`. Where steps are whole scopes, scales follow each other at equal distances, and one
+ * division does: in a loop of its own, since with the choice inside one for both, conversions take
+ * half as long again on an H200. */
 void lt_load_scales(__global const float *restrict scales, const lathe_launch *launch,
-                    const lathe_side *side, lt_spot spot, uint n_steps, uint item, float *loaded) {
+                    const lathe_side *side, lt_spot spot, uint item, float *loaded) {
     __global const float *from = scales + side->scale_offset;
     const uint scope = (uint)side->scale_elems.by;
     const uint stride = lt_div_32(LT_STEP_ELEMS, &side->scale_elems);
@@ -71,19 +71,15 @@ void lt_load_scales(__global const float *restrict scales, const lathe_launch *l
         from += lt_given_index(side, lt_item_spot(spot, side, item));
 #pragma unroll
         for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-            if (step < n_steps) {
-                loaded[step] = from[step * stride];
-            }
+            loaded[step] = from[step * stride];
         }
         return;
     }
     lt_spot next = {spot.row, spot.col};
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        if (step < n_steps) {
-            loaded[step] = from[lt_given_index(side, lt_item_spot(next, side, item))];
-            next = lt_next_step(launch, next);
-        }
+        loaded[step] = from[lt_given_index(side, lt_item_spot(next, side, item))];
+        next = lt_next_step(launch, next);
     }
 }
 
@@ -97,22 +93,53 @@ typedef struct lt_unit_scales {
     float targets[LT_UNIT_STEPS];
 } lt_unit_scales;
 
-void lt_load_unit_scales(__global const float *restrict src_scales,
-                         __global const float *restrict dst_scales, const lathe_launch *launch,
-                         lt_spot spot, uint n_steps, uint item, lt_unit_scales *scales) {
+/* Those of sides that have one scale. */
+void lt_load_one_scales(__global const float *restrict src_scales,
+                        __global const float *restrict dst_scales, const lathe_launch *launch,
+                        lt_unit_scales *scales) {
     const lt_spot none = {0, 0};
     scales->source = 1;
     scales->one_source = LT_SRC < LATHE_CL_I8 || launch->src.scale_elems.by == 0;
     scales->one_target = LT_DST < LATHE_CL_I8 || launch->dst.scale_elems.by == 0;
-    if (!scales->one_source) {
-        lt_load_scales(src_scales, launch, &launch->src, spot, n_steps, item, scales->sources);
-    } else if (LT_SRC >= LATHE_CL_I8) {
+    if (scales->one_source && LT_SRC >= LATHE_CL_I8) {
         scales->source = src_scales[launch->src.scale_offset];
     }
-    if (!scales->one_target) {
-        lt_load_scales(dst_scales, launch, &launch->dst, spot, n_steps, item, scales->targets);
-    } else {
+    if (scales->one_target) {
         scales->target = lt_target_scale(&launch->dst, dst_scales, none);
+    }
+}
+
+/* For a regular launch whose rows have whole steps. */
+void lt_load_unit_scales(__global const float *restrict src_scales,
+                         __global const float *restrict dst_scales, const lathe_launch *launch,
+                         lt_spot spot, uint item, lt_unit_scales *scales) {
+    lt_load_one_scales(src_scales, dst_scales, launch, scales);
+    if (!scales->one_source) {
+        lt_load_scales(src_scales, launch, &launch->src, spot, item, scales->sources);
+    }
+    if (!scales->one_target) {
+        lt_load_scales(dst_scales, launch, &launch->dst, spot, item, scales->targets);
+    }
+}
+
+/* For any rows of whole units, of which a work-item's first is `unit`. */
+void lt_load_each_scales(__global const float *restrict src_scales,
+                         __global const float *restrict dst_scales, const lathe_launch *launch,
+                         uint unit, lt_unit_scales *scales) {
+    lt_load_one_scales(src_scales, dst_scales, launch, scales);
+#pragma unroll
+    for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+        const lt_spot spot = lt_unit_spot(launch, unit + step * LT_GROUP);
+        if (!scales->one_source) {
+            scales->sources[step] =
+                src_scales[launch->src.scale_offset +
+                           lt_given_index(&launch->src, lt_moved(spot, &launch->src))];
+        }
+        if (!scales->one_target) {
+            scales->targets[step] =
+                dst_scales[launch->dst.scale_offset +
+                           lt_given_index(&launch->dst, lt_moved(spot, &launch->dst))];
+        }
     }
 }
 

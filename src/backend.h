@@ -71,8 +71,11 @@ typedef struct lt_pass {
 typedef struct lt_work {
     const lt_pass *pass;
     lt_span src;
-    lt_span dst; /* convert only; its scales are written where the pass has own_scales, else read */
-    double *stats; /* stats only: one for each tile */
+    lt_span dst; /* convert, and submit_many; its scales are written where the pass has own_scales,
+                    else read */
+    double *stats;       /* stats only: one for each tile */
+    const float *scales; /* submit_many, convert: the target's, to be written and not read. NULL:
+                            not so */
     /* Stats, of tiles of one scope: filled, in place of `stats`, if the backend can fold them; then
      * fetch_stats gets those. Zero-initialised. NULL: not wanted. */
     lt_tile_sum *sum;
@@ -200,7 +203,8 @@ typedef struct lt_backend_ops {
 
     /* Starts convert passes of whole small tensors, each by one range: on the CPU one after another
      * on this thread. On a device, in as few launches as can be: all have the same two dtypes, and
-     * fewer than LT_MANY_HOMES times one lies in other buffers than the one before it. */
+     * fewer than LT_MANY_HOMES times one lies in other buffers than the one before it. There also
+     * stats passes, all of them, of all tiles; their stats follow each other. */
     lathe_status (*submit_many)(lt_backend *backend, lt_queue *queue, const lt_work *works,
                                 size_t n_works);
 

@@ -53,8 +53,10 @@ struct lt_chain_work {
                             meets, which belongs to lt_chain_blamed_step */
     uint64_t first_elem; /* convert on a device, as are the next three */
     uint64_t n_elems;
-    bool own_scales; /* the scales of all steps are found on the way. A value there that is not
-                        finite is a fault, without its element, and nothing holds of the result */
+    bool own_scales;  /* the scales of all steps are found on the way. A value there that is not
+                         finite is a fault, without its element, and nothing holds of the result */
+    lt_tile_sum *top; /* own_scales: room for what a source comes to that has one scale for all,
+                         until the queue is finished */
     const lt_buffer *step_scales; /* of the steps before the last, one after another */
     uint64_t first_tile;          /* stats */
     uint64_t n_tiles;
@@ -66,7 +68,15 @@ struct lt_chain_work {
 
 /* How many of the first n_steps steps are to be run on elements from `elem` on: an earlier step's
  * fault is what is reported, so that later steps need not run, nor the step itself beyond it. */
-uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_steps, uint64_t elem);
+static inline uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_steps, uint64_t elem) {
+    for (uint32_t i = 0; i < n_steps; i++) {
+        const uint64_t fault = lt_outcome_element(&chain->steps[i].outcome);
+        if (fault != LATHE_NO_ELEMENT) {
+            return fault < elem ? i : i + 1;
+        }
+    }
+    return n_steps;
+}
 
 /* The step that meets all faults of a convert on a device: corrupt bytes, or what the last step
  * finds. */

@@ -45,10 +45,6 @@ PASS_INFO(clGetEventProfilingInfo, cl_event, cl_profiling_info)
 PASS(clGetProgramBuildInfo,
      (cl_program p, cl_device_id d, cl_program_build_info i, size_t n, void *value, size_t *size),
      p, d, i, n, value, size)
-PASS(clGetKernelWorkGroupInfo,
-     (cl_kernel k, cl_device_id d, cl_kernel_work_group_info i, size_t n, void *value,
-      size_t *size),
-     k, d, i, n, value, size)
 PASS(clBuildProgram,
      (cl_program p, cl_uint n, const cl_device_id *devices, const char *options,
       void(CL_CALLBACK *notify)(cl_program, void *), void *ctx),
@@ -430,6 +426,23 @@ static void lie(cl_command_queue q, cl_kernel kernel) {
     }
 }
 
+/* 0: as many as there are. */
+static size_t kernel_items(void) {
+    (void)pthread_mutex_lock(&layer_lock);
+    const size_t n_items = (size_t)layer_state.device.kernel_items;
+    (void)pthread_mutex_unlock(&layer_lock);
+    return n_items;
+}
+
+static cl_int CL_API_CALL fault_clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id id,
+                                                         cl_kernel_work_group_info info, size_t n,
+                                                         void *value, size_t *size) {
+    const size_t n_items = kernel_items();
+    return info == CL_KERNEL_WORK_GROUP_SIZE && n_items != 0
+               ? give(&n_items, sizeof n_items, n, value, size)
+               : driver->clGetKernelWorkGroupInfo(kernel, id, info, n, value, size);
+}
+
 static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_kernel kernel,
                                                        cl_uint dims, const size_t *offset,
                                                        const size_t *global, const size_t *local,
@@ -439,6 +452,9 @@ static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_ke
     layer_use(kernel, TEST_CL_KERNEL, "clEnqueueNDRangeKernel");
     if (error != CL_SUCCESS) {
         return error;
+    }
+    if (local != NULL && kernel_items() != 0 && local[0] > kernel_items()) {
+        return CL_INVALID_WORK_GROUP_SIZE;
     }
     error = given(
         driver->clEnqueueNDRangeKernel(q, kernel, dims, offset, global, local, n_wait, wait, event),

@@ -76,6 +76,27 @@ Test(opencl_convert, blocks_and_tiles) {
     }
 }
 
+/* Rows and their last groups, which are short, end anywhere in what a work-group takes. */
+Test(opencl_convert, rows_end_in_steps) {
+    static const shape_option shape = {2, {9, 2464}};
+    static const layout_option held = {LATHE_PER_GROUP, 96};
+    test_rng rng = {31};
+    for (int from = LATHE_I8; from <= LATHE_BITNET158; from++) {
+        for (int to = LATHE_F32; to <= LATHE_BF16; to++) {
+            lathe_tensor_desc desc = desc_of((lathe_dtype)from, &shape, &held, 0);
+            convert_case c = case_new(&desc, 0);
+            lathe_target target = target_of((lathe_dtype)to, &layout_options[0], 0);
+            test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+            check_case(&c, &target);
+            if (from == LATHE_BITNET158) { /* a row has 493 bytes */
+                c.bytes[3 * 493 + 17] = 243;
+                check_case(&c, &target);
+            }
+            case_free(&c);
+        }
+    }
+}
+
 Test(opencl_convert, every_f16_and_bf16) {
     static const shape_option shape = {2, {256, 256}};
     for (int from = LATHE_F16; from <= LATHE_BF16; from++) {
@@ -249,6 +270,42 @@ Test(opencl_convert, a_device_of_little_memory) {
         layer->reset();
     }
     lathe_tensor_release(source);
+}
+
+/* A driver that has compiled kernels for smaller work-groups than the device's: long rows take two
+ * passes. */
+Test(opencl_convert, kernels_of_small_work_groups) {
+    static const shape_option shape = {2, {2, 20480}};
+    static const layout_option rows = {LATHE_PER_ROW, 0};
+    const test_cl_layer *layer = test_cl_layer_find();
+    const test_cl_device small = {.kernel_items = LATHE_CL_GROUP};
+    if (layer == NULL) {
+        return;
+    }
+    const lathe_config config = test_opencl_config();
+    test_rng rng = {37};
+    lathe_tensor_desc desc = desc_of(LATHE_I8, &shape, &rows, 0);
+    const lathe_target target = target_of(LATHE_I4, &rows, 0);
+    lathe_engine *engine = NULL;
+    lathe_tensor *source = NULL;
+    lathe_tensor *results[2] = {NULL, NULL};
+    layer->reset();
+    CHECK_OK(lathe_tensor_create(pool, &desc, &source));
+    test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, lathe_tensor_mutable_data(source),
+                     lathe_tensor_mutable_scales(source));
+    CHECK_OK(lathe_engine_create(&config, &engine));
+    CHECK_OK(lathe_convert(engine, source, &target, &results[0], NULL));
+    layer->set_device(&small);
+    CHECK_OK(lathe_convert(engine, source, &target, &results[1], NULL));
+    CHECK(test_same(results[0], results[1]), "other bytes");
+    const lathe_engine_stats stats = test_engine_stats(engine);
+    CHECK(stats.n_on_device == 2 && stats.n_fallbacks == 0, "%d on the device, %d fallbacks",
+          (int)stats.n_on_device, (int)stats.n_fallbacks);
+    layer->reset();
+    lathe_tensor_release(results[0]);
+    lathe_tensor_release(results[1]);
+    lathe_tensor_release(source);
+    lathe_engine_free(engine);
 }
 
 /* ---- a device that computes other bits */

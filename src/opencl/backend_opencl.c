@@ -7,7 +7,7 @@
 #include "opencl/chain_kernel.h"
 #include "opencl/family.h"
 #include "opencl/in_place.h"
-#include "opencl/queue.h"
+#include "opencl/reports.h"
 #include "opencl/rows.h"
 #include "opencl/search.h"
 #include <string.h>
@@ -35,7 +35,6 @@ enum { BUFFER_MARGIN = 4096 };
 static void destroy(lt_backend *base) {
     lt_cl_backend *backend = lt_cl_of(base);
     lt_cl_queues_destroy(backend);
-    lt_cl_programs_destroy(&backend->programs);
     lt_cl_chains_destroy(backend);
     lt_cl_families_destroy(backend);
     lt_cl_memory_destroy(&backend->memory);
@@ -54,7 +53,7 @@ static lathe_self_check self_check(const lt_cl_backend *backend) {
     lathe_self_check result = LATHE_CHECK_NONE;
     for (size_t src = 0; src < LT_CL_DTYPES; src++) {
         for (size_t dst = 0; dst < LT_CL_DTYPES; dst++) {
-            lt_cl_trust trust = atomic_load(&backend->programs.pairs[src][dst].trust);
+            lt_cl_trust trust = atomic_load(&lt_cl_pairs(backend)->programs.pairs[src][dst].trust);
             if (trust == LT_CL_WRONG) {
                 return LATHE_CHECK_FAILED;
             }
@@ -174,14 +173,9 @@ static lathe_status init_parts(lt_cl_backend *backend, const lt_cl_options_in *o
         lt_count(&backend->counters->n_device_errors, has_failed ? 1 : 0);
         return status;
     }
-    status = lt_cl_programs_init(&backend->programs, &backend->device, backend->pool,
-                                 backend->counters, options->cache_dir);
-    if (status != LATHE_OK) {
-        goto close_device;
-    }
     status = lt_cl_families_init(backend, options);
     if (status != LATHE_OK) {
-        goto destroy_programs;
+        goto close_device;
     }
     status =
         lt_cl_memory_init(&backend->memory, &backend->device, backend->pool, backend->counters);
@@ -198,8 +192,6 @@ static lathe_status init_parts(lt_cl_backend *backend, const lt_cl_options_in *o
     lt_cl_memory_destroy(&backend->memory);
 destroy_families:
     lt_cl_families_destroy(backend);
-destroy_programs:
-    lt_cl_programs_destroy(&backend->programs);
 close_device:
     lt_cl_device_close(&backend->device);
     return status;
@@ -212,7 +204,6 @@ lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **
     }
     made->pool = options->pool;
     made->counters = options->counters;
-    made->check = options->check;
     made->check_chain = options->check_chain;
     made->check_ctx = options->check_ctx;
     lathe_status status = init_parts(made, options);

@@ -3,8 +3,9 @@
 #include "opencl/batch.h"
 
 #include "core/checked.h"
-#include "core/error.h"
 #include "opencl/family.h"
+#include "opencl/launch_stats.h"
+#include "opencl/reports.h"
 #include <string.h>
 
 /* Of each array of a table. */
@@ -21,8 +22,10 @@ typedef struct table_map {
     uint64_t launches;
     uint64_t entries;
     uint64_t owners;
+    uint64_t scales; /* that are known */
     uint64_t n_bytes;
     uint64_t n_groups;
+    uint64_t n_tiles; /* stats */
 } table_map;
 
 /* ---- the table */
@@ -45,30 +48,49 @@ static bool same_home(const lt_work *a, const lt_work *b) {
            scales_of(&a->dst) == scales_of(&b->dst);
 }
 
-static lt_cl_launch launch_of(const lt_work *work) {
+static bool is_of_stats(const lt_work *work) {
+    return work->stats != NULL;
+}
+
+static lt_cl_launch launch_of(const lt_queue *queue, const lt_work *work) {
+    const uint32_t group_size = queue->backend->device.group_size;
+    if (is_of_stats(work)) { /* all by the stats kernel */
+        lt_cl_launch launch = lt_cl_launch_stats(work, group_size);
+        launch.n_groups = lt_ceil_div(work->n_tiles,
+                                      group_size / LATHE_CL_TILE_ITEMS((int)work->pass->src.dtype));
+        return launch;
+    }
     const lt_range range = lt_ranges_at(work->ranges, work->first_range);
     return lt_cl_launch_blocks(work, &range);
+}
+
+static uint64_t n_known_scales(const lt_work *work) {
+    return work->scales != NULL ? work->pass->dst.n_scales : 0;
 }
 
 static uint64_t aligned(uint64_t offset) {
     return lt_ceil_div(offset, TABLE_ALIGNMENT) * TABLE_ALIGNMENT;
 }
 
-static table_map map_table(const lt_work *works, size_t n_works) {
+static table_map map_table(const lt_queue *queue, const lt_work *works, size_t n_works) {
     table_map map = {0};
     uint64_t n_launches = 0;
+    uint64_t n_scales = 0;
     lt_cl_launch launch = {0};
     for (size_t i = 0; i < n_works; i++) {
         if (i == 0 || !same_launch(&works[i - 1], &works[i])) {
-            launch = launch_of(&works[i]);
+            launch = launch_of(queue, &works[i]);
             n_launches++;
         }
         map.n_groups += launch.n_groups;
+        map.n_tiles += is_of_stats(&works[i]) ? works[i].n_tiles : 0;
+        n_scales += n_known_scales(&works[i]);
     }
     map.launches = aligned(n_works * LATHE_CL_REPORT_WORDS * sizeof(uint32_t));
     map.entries = map.launches + aligned(n_launches * sizeof(lathe_launch));
     map.owners = map.entries + aligned(n_works * sizeof(lathe_entry));
-    map.n_bytes = map.owners + aligned(map.n_groups * sizeof(uint32_t));
+    map.scales = map.owners + aligned(map.n_groups * sizeof(uint32_t));
+    map.n_bytes = map.scales + aligned(n_scales * sizeof(float));
     return map;
 }
 
@@ -89,22 +111,35 @@ static void fill_table(const lt_queue *queue, const table_map *map, const lt_wor
     lathe_launch *launches = (lathe_launch *)(void *)(table + map->launches);
     lathe_entry *entries = (lathe_entry *)(void *)(table + map->entries);
     uint32_t *owners = (uint32_t *)(void *)(table + map->owners);
+    float *scales = (float *)(void *)(table + map->scales);
     const lt_work *like = NULL;
     lt_cl_launch launch = {0};
     uint64_t n_launches = 0;
     uint64_t n_groups = 0;
     uint64_t home = 0;
+    uint64_t n_scales = 0;
+    uint64_t n_tiles = 0;
     for (size_t i = 0; i < n_works; i++) {
         home += i > 0 && !same_home(&works[i - 1], &works[i]) ? 1 : 0;
         if (i == 0 || !same_launch(&works[i - 1], &works[i])) {
             like = &works[i];
-            launch = launch_of(like);
+            launch = launch_of(queue, like);
             launches[n_launches++] = launch.args;
         }
         entries[i] = entry_of(&works[i], like);
         entries[i].launch = n_launches - 1;
         entries[i].home = home;
         entries[i].first_group = n_groups;
+        entries[i].known = n_scales;
+        entries[i].n_known = n_known_scales(&works[i]);
+        if (entries[i].n_known > 0) {
+            memcpy(scales + n_scales, works[i].scales, (size_t)entries[i].n_known * sizeof *scales);
+            n_scales += entries[i].n_known;
+        }
+        if (is_of_stats(&works[i])) {
+            entries[i].dst_scales = n_tiles;
+            n_tiles += works[i].n_tiles;
+        }
         for (uint64_t k = 0; k < launch.n_groups; k++) {
             owners[n_groups++] = (uint32_t)i;
         }
@@ -113,19 +148,14 @@ static void fill_table(const lt_queue *queue, const table_map *map, const lt_wor
     }
 }
 
-void lt_cl_destroy_table(lt_queue *queue) {
-    lt_cl_memory *memory = &queue->backend->memory;
-    lt_cl_buffer_destroy(memory, &queue->table);
-    lt_cl_buffer_destroy(memory, &queue->table_host);
-}
-
 /* Makes room for a table, on the device and where the host writes it. */
 static lathe_status prepare(lt_queue *queue, uint64_t n_bytes) {
     lt_cl_memory *memory = &queue->backend->memory;
     if (queue->table.n_bytes >= n_bytes) {
         return LATHE_OK;
     }
-    lt_cl_destroy_table(queue);
+    lt_cl_buffer_destroy(memory, &queue->table);
+    lt_cl_buffer_destroy(memory, &queue->table_host);
     lathe_status status =
         lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &queue->table_host);
     if (status == LATHE_OK) {
@@ -167,7 +197,12 @@ static cl_int set_args(cl_kernel kernel, const lt_queue *queue, const lt_work *w
     for (size_t i = 0; error == CL_SUCCESS && i < sizeof places / sizeof places[0]; i++) {
         error = clSetKernelArg(kernel, at++, sizeof places[i], &places[i]);
     }
-    return error;
+    if (error != CL_SUCCESS) {
+        return error;
+    }
+    return is_of_stats(works)
+               ? clSetKernelArg(kernel, at, sizeof queue->stats.device, &queue->stats.device)
+               : clSetKernelArg(kernel, at, sizeof map->scales, &map->scales);
 }
 
 static lathe_status launch_table(lt_queue *queue, const lt_work *works, size_t n_works,
@@ -178,7 +213,8 @@ static lathe_status launch_table(lt_queue *queue, const lt_work *works, size_t n
     if (status != LATHE_OK) {
         return lt_cl_queue_give_up(queue, status);
     }
-    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MANY, works, program, &kernel);
+    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MANY, is_of_stats(works) ? 1 : 0, works,
+                                 program, &kernel);
     if (status != LATHE_OK) {
         return status;
     }
@@ -207,8 +243,11 @@ lathe_status lt_cl_submit_many(lt_backend *backend, lt_queue *queue, const lt_wo
     if (status != LATHE_OK || n_works == 0) {
         return status;
     }
-    const table_map map = map_table(works, n_works);
+    const table_map map = map_table(queue, works, n_works);
     status = prepare(queue, map.n_bytes);
+    if (status == LATHE_OK && map.n_tiles > 0) {
+        status = lt_cl_prepare_stats(queue, map.n_tiles, map.n_tiles);
+    }
     if (status == LATHE_OK) {
         fill_table(queue, &map, works, n_works);
         status =
@@ -217,34 +256,13 @@ lathe_status lt_cl_submit_many(lt_backend *backend, lt_queue *queue, const lt_wo
     if (status == LATHE_OK) {
         status = launch_table(queue, works, n_works, &map);
     }
+    if (status == LATHE_OK && map.n_tiles > 0) {
+        status = lt_cl_expect_stats(queue, works[0].stats, map.n_tiles);
+    }
     if (status != LATHE_OK) {
         return status;
     }
     queue->many = works;
     queue->n_many = n_works;
     return lt_cl_queue_flush(queue);
-}
-
-/* ---- what it reports */
-
-lathe_status lt_cl_land_table(lt_queue *queue) {
-    if (queue->n_many == 0) {
-        return LATHE_OK;
-    }
-    cl_event event = NULL;
-    cl_int error = clEnqueueReadBuffer(queue->commands, queue->table.device, CL_FALSE, 0,
-                                       queue->n_many * LATHE_CL_REPORT_WORDS * sizeof(uint32_t),
-                                       queue->table_host.host, lt_cl_n_wait(queue),
-                                       lt_cl_wait_list(queue), &event);
-    return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
-}
-
-void lt_cl_deliver_table(lt_queue *queue) {
-    const uint32_t *words = queue->table_host.host;
-    const lathe_launch args = {.flags = LATHE_CL_SURVEY, /* which alone counts */
-                               .fault_base = UINT64_C(0) - LATHE_CL_FAULT_MARGIN};
-    for (size_t i = 0; i < queue->n_many; i++) {
-        lt_cl_launch_report(&args, words + LATHE_CL_REPORT_WORDS * i, queue->many[i].outcome);
-    }
-    queue->n_many = 0;
 }

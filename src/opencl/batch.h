@@ -9,12 +9,4 @@
 lathe_status lt_cl_submit_many(lt_backend *backend, lt_queue *queue, const lt_work *works,
                                size_t n_works);
 
-/* Puts the reading of the table's reports into the queue, if it has a table; and, once they are
- * there, hands them over. */
-lathe_status lt_cl_land_table(lt_queue *queue);
-void lt_cl_deliver_table(lt_queue *queue);
-
-/* Frees what the queue's tables lie in. */
-void lt_cl_destroy_table(lt_queue *queue);
-
 #endif

@@ -2,166 +2,12 @@
 /* Chains on a device: from a chain to launches of the chain kernel, and its programs. */
 #include "opencl/chain_kernel.h"
 
-#include "chain.h"
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/error.h"
 #include "lathe_chain.h"
 #include "opencl/release.h"
-#include "pool/pool.h"
-#include <stdio.h>
-#include <string.h>
-
-/* The programs of chains that go through the same types on the way. */
-struct lt_cl_chain_programs {
-    struct lt_cl_chain_programs *next;
-    lathe_dtype steps[LATHE_CL_CHAIN_STEPS]; /* 0: none */
-    char options[64];
-    bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
-    lt_cl_programs programs;
-};
-
-/* ---- programs that may be used */
-
-static struct lt_cl_chain_programs *find_programs(const lt_cl_backend *backend,
-                                                  const lathe_dtype *steps) {
-    struct lt_cl_chain_programs *one = backend->chains;
-    while (one != NULL && memcmp(one->steps, steps, sizeof one->steps) != 0) {
-        one = one->next;
-    }
-    return one;
-}
-
-/* Makes an entry; the mutex is held. */
-static lathe_status make_programs(lt_cl_backend *backend, const lathe_dtype *steps) {
-    struct lt_cl_chain_programs *made = lt_pool_new(backend->pool, sizeof *made);
-    if (made == NULL) {
-        return lt_error()->status;
-    }
-    lathe_status status = lt_cl_programs_init(&made->programs, &backend->device, backend->pool,
-                                              backend->counters, backend->programs.cache_dir);
-    if (status != LATHE_OK) {
-        lt_pool_delete(backend->pool, made);
-        return status;
-    }
-    memcpy(made->steps, steps, sizeof made->steps);
-    int n = 0;
-    size_t at = 0;
-    for (; n < LATHE_CL_CHAIN_STEPS && steps[n] != 0; n++) {
-        at += (size_t)snprintf(made->options + at, sizeof made->options - at, " -DLT_STEP_%d=%d",
-                               n + 1, (int)steps[n]);
-    }
-    (void)snprintf(made->options + at, sizeof made->options - at, " -DLT_CHAIN=%d", n);
-    made->programs.options = made->options;
-    made->next = backend->chains;
-    backend->chains = made;
-    return LATHE_OK;
-}
-
-static lathe_status get_programs(lt_cl_backend *backend, const lathe_dtype *steps,
-                                 struct lt_cl_chain_programs **programs) {
-    lathe_status status = LATHE_OK;
-    (void)pthread_mutex_lock(&backend->mutex);
-    if (find_programs(backend, steps) == NULL) {
-        status = make_programs(backend, steps);
-    }
-    *programs = find_programs(backend, steps);
-    (void)pthread_mutex_unlock(&backend->mutex);
-    return status;
-}
-
-void lt_cl_chains_destroy(lt_cl_backend *backend) {
-    while (backend->chains != NULL) {
-        struct lt_cl_chain_programs *next = backend->chains->next;
-        lt_cl_programs_destroy(&backend->chains->programs);
-        lt_pool_delete(backend->pool, backend->chains);
-        backend->chains = next;
-    }
-}
-
-/* The chain's types, from the source to the target; at least one step lies between. */
-static uint32_t types_of(const lt_chain *chain, lathe_dtype types[LT_CHAIN_MAX_STEPS + 1]) {
-    types[0] = chain->src.dtype;
-    for (uint32_t i = 0; i < chain->n_steps; i++) {
-        types[i + 1] = chain->steps[i].pass.dst.dtype;
-    }
-    return chain->n_steps + 1;
-}
-
-/* As for pairs (submit.c): what a failure of the device leaves open is not judged. */
-static lathe_status run_check(lt_cl_backend *backend, struct lt_cl_chain_programs *programs,
-                              const lt_chain *chain) {
-    lathe_dtype types[LT_CHAIN_MAX_STEPS + 1];
-    uint32_t n_types = types_of(chain, types);
-    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
-    uint_fast64_t n_before = atomic_load(n_errors);
-    lathe_status status = backend->check_chain(backend->check_ctx, n_types, types);
-    bool is_wrong = status == LATHE_DEVICE && atomic_load(n_errors) == n_before;
-    if (status == LATHE_OK || is_wrong) {
-        const lathe_error error = *lt_error();
-        lt_cl_programs_judge(&programs->programs, types[0], types[n_types - 1], status == LATHE_OK);
-        *lt_error() = error;
-    }
-    return status;
-}
-
-/* Has a chain's program checked once, whatever the number of threads that need it. */
-static lathe_status ensure_trust(lt_cl_backend *backend, struct lt_cl_chain_programs *programs,
-                                 const lt_cl_program *program, const lt_chain *chain) {
-    bool *is_checking =
-        &programs->is_checking[chain->src.dtype][chain->steps[chain->n_steps - 1].pass.dst.dtype];
-    lathe_status status = LATHE_OK;
-    (void)pthread_mutex_lock(&backend->mutex);
-    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
-        if (*is_checking) {
-            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
-            continue;
-        }
-        *is_checking = true;
-        (void)pthread_mutex_unlock(&backend->mutex);
-        status = run_check(backend, programs, chain);
-        (void)pthread_mutex_lock(&backend->mutex);
-        *is_checking = false;
-        (void)pthread_cond_broadcast(&backend->checked);
-    }
-    (void)pthread_mutex_unlock(&backend->mutex);
-    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
-        status = lt_fail(LATHE_DEVICE, "%s computes other bits than the reference for a chain",
-                         backend->device.info.name);
-    }
-    return status;
-}
-
-lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, const char *name,
-                                cl_kernel *kernel) {
-    lt_cl_backend *backend = queue->backend;
-    const lt_chain *chain = work->chain;
-    lathe_dtype steps[LATHE_CL_CHAIN_STEPS] = {(lathe_dtype)0};
-    struct lt_cl_chain_programs *programs = NULL;
-    lt_cl_program *program = NULL;
-    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
-        steps[i] = chain->steps[i].pass.dst.dtype;
-    }
-    lathe_status status = get_programs(backend, steps, &programs);
-    if (status == LATHE_OK) {
-        status = lt_cl_programs_get(&programs->programs, chain->src.dtype,
-                                    chain->steps[chain->n_steps - 1].pass.dst.dtype, &program);
-    }
-    if (status == LATHE_OK && !work->is_trial && backend->check_chain != NULL &&
-        atomic_load(&program->trust) != LT_CL_TRUSTED) {
-        status = ensure_trust(backend, programs, program, chain);
-    }
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(queue, status);
-    }
-    cl_int error = CL_SUCCESS;
-    cl_program built = program->program;
-    (void)pthread_mutex_lock(&backend->mutex);
-    cl_kernel made = clCreateKernel(built, name, &error);
-    (void)pthread_mutex_unlock(&backend->mutex);
-    *kernel = error == CL_SUCCESS ? made : NULL;
-    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
-}
+#include "opencl/reports.h"
 
 /* ---- launches */
 
@@ -328,9 +174,8 @@ static lathe_status launch_all(const chain_launch *c) {
 
 bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work) {
     const lt_chain *chain = work->chain;
-    (void)backend;
     if (work->own_scales) {
-        return lt_cl_takes_scaled_chain(work);
+        return lt_cl_takes_scaled_chain(backend, work);
     }
     /* Statistics of values on the way, which means and samples need, have no kernel. */
     for (uint32_t i = 1; i < chain->n_steps; i++) {
@@ -346,7 +191,7 @@ bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work) {
 
 lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_chain_work *work) {
     (void)backend;
-    if (work->own_scales || lt_cl_takes_near_chain(work)) {
+    if (work->own_scales) {
         return lt_cl_submit_scaled_chain(queue, work);
     }
     if (!is_supported(work)) {

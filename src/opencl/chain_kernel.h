@@ -3,6 +3,7 @@
 #ifndef LT_OPENCL_CHAIN_KERNEL_H
 #define LT_OPENCL_CHAIN_KERNEL_H
 
+#include "chain.h"
 #include "opencl/queue.h"
 
 /* As lt_backend_ops says. */
@@ -17,20 +18,17 @@ lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
 
 /* The same for works with own_scales (scaled_chain.c). NOT_SUPPORTED: a source that has scales; a
  * step that is strict, or is not BALANCED, or has a mean for a scale; scopes that are not the same
- * for all, or not powers of two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK elements. */
-bool lt_cl_takes_scaled_chain(const lt_chain_work *work);
+ * for all, or neither all elements, as many as launches take statistics of at once, nor powers of
+ * two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK. */
+bool lt_cl_takes_scaled_chain(const lt_backend *backend, const lt_chain_work *work);
 lathe_status lt_cl_submit_scaled_chain(lt_queue *queue, const lt_chain_work *work);
-
-/* True if that function also does for this work, which has no own_scales: with one scale for each
- * step, and finite values of which none needs clamping. */
-bool lt_cl_takes_near_chain(const lt_chain_work *work);
 
 /* A kernel of a chain's program, which may be used: an object of the caller's. After an error the
  * queue is empty. */
 lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, const char *name,
                                 cl_kernel *kernel);
 
-/* Frees the programs of chains, which nothing uses any more. */
+/* Frees the programs of chains (chain_programs.c), which nothing uses any more. */
 void lt_cl_chains_destroy(lt_cl_backend *backend);
 
 #endif

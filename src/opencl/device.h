@@ -3,10 +3,7 @@
 #ifndef LT_OPENCL_DEVICE_H
 #define LT_OPENCL_DEVICE_H
 
-#ifndef CL_TARGET_OPENCL_VERSION
-#define CL_TARGET_OPENCL_VERSION 120
-#endif
-#include <CL/cl.h>
+#include "opencl/cl.h"
 #include <lathe/device.h>
 #include <lathe/pool.h>
 #include <stdbool.h>

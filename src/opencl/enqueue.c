@@ -13,8 +13,9 @@ static lathe_status failed(lt_cl_backend *backend, const char *function, cl_int 
 
 /* The program of a pair that has been used before and may be used again; NULL: not so. */
 static cl_program ready_program(const lt_cl_backend *backend, const lt_pass *pass) {
-    const lt_cl_program *pair = &backend->programs.pairs[pass->src.dtype][pass->dst.dtype];
-    bool is_trusted = backend->check == NULL || atomic_load(&pair->trust) == LT_CL_TRUSTED;
+    const lt_cl_family *family = lt_cl_pairs(backend);
+    const lt_cl_program *pair = &family->programs.pairs[pass->src.dtype][pass->dst.dtype];
+    bool is_trusted = !lt_cl_has_check(family) || atomic_load(&pair->trust) == LT_CL_TRUSTED;
     return is_trusted ? atomic_load(&pair->program) : NULL;
 }
 

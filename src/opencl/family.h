@@ -18,15 +18,12 @@ lathe_status lt_cl_family_program(lt_queue *queue, lt_cl_family_id which, const 
                                   lt_cl_program **program);
 
 /* The queue's own kernel object of that program, which no other thread uses: of the family's kernel
- * of that number (family.c), or its first. */
-lathe_status lt_cl_family_kernel_at(lt_queue *queue, lt_cl_family_id which, uint32_t number,
-                                    const lt_work *work, const lt_cl_program *program,
-                                    cl_kernel *kernel);
+ * of that number, an lt_cl_kernel or what family.c lists. After an error the queue is empty. */
+lathe_status lt_cl_family_kernel(lt_queue *queue, lt_cl_family_id which, uint32_t number,
+                                 const lt_work *work, const lt_cl_program *program,
+                                 cl_kernel *kernel);
 
-static inline lathe_status lt_cl_family_kernel(lt_queue *queue, lt_cl_family_id which,
-                                               const lt_work *work, const lt_cl_program *program,
-                                               cl_kernel *kernel) {
-    return lt_cl_family_kernel_at(queue, which, 0, work, program, kernel);
-}
+/* As lt_backend_ops says. */
+lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst);
 
 #endif

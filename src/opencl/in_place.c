@@ -7,18 +7,10 @@
 #include "core/error.h"
 #include "lathe_in_place.h"
 #include "opencl/family.h"
-
-/* A queue that is idle keeps its words up to this size: it need not set them to 0 again. */
-enum { KEPT_BYTES = 256 * 1024 };
+#include "opencl/reports.h"
 
 /* The words are made for so many tiles at least. */
 enum { LEAST_TILES = 4096 - LATHE_CL_IN_PLACE_TILES };
-
-void lt_cl_drop_turns(lt_queue *queue, bool all) {
-    if (all || queue->turns.n_bytes > KEPT_BYTES) {
-        lt_cl_buffer_destroy(&queue->backend->memory, &queue->turns);
-    }
-}
 
 /* A processor runs the work-items of a group one after another, slowly where barriers part a
  * kernel: for more elements than these, waves of the other kernels are up to three times as fast.
@@ -42,7 +34,7 @@ static lathe_status prepare(lt_queue *queue, uint64_t n_tiles) {
         if (status != LATHE_OK) {
             return status;
         }
-        lt_cl_drop_turns(queue, true);
+        lt_cl_buffer_destroy(&queue->backend->memory, &queue->turns);
         status =
             lt_cl_buffer_create(&queue->backend->memory, LT_MEMORY_DEVICE, n_bytes, &queue->turns);
     }
@@ -149,7 +141,7 @@ lathe_status lt_cl_submit_in_place(lt_backend *backend, lt_queue *queue, const l
         return lt_fail(LATHE_NOT_SUPPORTED, "no kernel for that in place");
     }
     const uint64_t n_tiles = lt_ceil_div(launch.args.n_cols, tile);
-    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_IN_PLACE, work, program, &kernel);
+    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_IN_PLACE, 0, work, program, &kernel);
     if (status == LATHE_OK) {
         status = prepare(queue, n_tiles);
     }

@@ -5,11 +5,7 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "lathe_constants.h"
-#include "opencl/recode.h"
 #include "opencl/side.h"
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 /* The trits kernel loads sixteen bytes at a time. Columns that rows are cut at for it are whole
  * bytes on the other side, too. Of shorter rows a block for each would cost more than it saves. */
@@ -87,7 +83,8 @@ static bool stream_shape(convert *c, uint64_t n_rows, uint64_t n_cols) {
     args->row_units = lt_cl_div_by(row_units);
     args->n_units = n_rows * row_units;
     args->flags |= aligned ? LATHE_CL_DST_VECTOR : 0;
-    bool has_whole_rows = n_cols % unit_elems(pass) == 0 && row_units % LATHE_CL_GROUP == 0;
+    bool has_whole_rows = n_cols % unit_elems(pass) == 0 &&
+                          (pass->src.dtype != LATHE_BITNET158 || n_cols >= LATHE_CL_LEAST_TRITS);
     bool is_plain = (args->flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) == 0;
     args->flags |= is_plain && (one_row || has_whole_rows) ? LATHE_CL_REGULAR : 0;
     c->launch.kernel = LT_CL_STREAM;
@@ -172,12 +169,17 @@ static bool blocks_are_plain(const convert *c) {
     return has_plain(pass, args->flags) && is_even && begins && is_aligned;
 }
 
-/* Such blocks for the own kernel. */
-static bool blocks_are_own(const convert *c) {
-    const lt_pass *pass = c->pass;
-    return LATHE_CL_HAS_TRITS((int)pass->src.dtype, (int)pass->dst.dtype) &&
-           pass->dst.scale_elems == LATHE_CL_OWN_SCOPE &&
-           c->launch.args.n_cols % LATHE_CL_OWN_SCOPE == 0;
+/* Such blocks for an own kernel, or for the one whose groups are all as large as can be: 16-bit
+ * floats whose last group is short are as quick by the plain kernel. */
+static bool blocks_are_own(const convert *c, bool *are_whole) {
+    const int src = (int)c->pass->src.dtype;
+    const int dst = (int)c->pass->dst.dtype;
+    const uint64_t scope = c->pass->dst.scale_elems;
+    const uint64_t most = (uint64_t)LATHE_CL_OWN_SCOPE(src);
+    const bool is_even = scope == most && c->launch.args.n_cols % most == 0;
+    *are_whole = LATHE_CL_HAS_TRITS(src, dst) && is_even;
+    return LATHE_CL_HAS_OWN(src, dst) && scope != 0 && most % scope == 0 &&
+           (scope < most || src == LATHE_F32 || is_even);
 }
 
 /* True if a block is a row, though more would fit: BITNET158's rows are not joined where bytes
@@ -250,8 +252,11 @@ static void make_blocks(convert *c, const lt_range *range) {
     bool is_linear = blocks_are_linear(c);
     args->flags |= is_linear ? LATHE_CL_LINEAR : 0;
     if (is_linear && blocks_are_plain(c)) {
+        bool are_whole = false;
+        const bool is_own = blocks_are_own(c, &are_whole);
         args->flags |= LATHE_CL_PLAIN;
-        args->flags |= blocks_are_own(c) ? LATHE_CL_OWN : blocks_are_rows(c) ? LATHE_CL_ROWS : 0;
+        args->flags |= is_own ? LATHE_CL_OWN : blocks_are_rows(c) ? LATHE_CL_ROWS : 0;
+        args->flags |= is_own && are_whole ? LATHE_CL_WHOLE : 0;
         args->block_bytes = lt_layout_col_bytes(&pass->dst, args->block_cols);
         args->block_scopes = lt_ceil_div(args->block_cols, pass->dst.scale_elems);
     }
@@ -374,127 +379,4 @@ lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_e
         .flags = (fours_are_vectors(&src) ? LATHE_CL_SRC_VECTOR : 0) |
                  (fours_are_vectors(&dst) ? LATHE_CL_DST_VECTOR : 0),
     };
-}
-
-/* The position of the first tile, in the kernel's terms. */
-static void place_tiles(lathe_launch *args, const lt_tiling *tiling, uint64_t first_tile,
-                        uint64_t first_elem) {
-    uint64_t scope = first_tile / tiling->tiles_per_scope;
-    uint64_t row = scope / tiling->scopes_per_row;
-    args->tile_phase = first_tile % tiling->tiles_per_scope;
-    args->scope_phase = scope % tiling->scopes_per_row;
-    args->tiles_per_scope = lt_cl_div_by(tiling->tiles_per_scope);
-    args->scopes_per_row = lt_cl_div_by(tiling->scopes_per_row);
-    args->scope_elems = tiling->scope_elems;
-    args->tiling_row = tiling->row_elems == 0 ? tiling->n_elems : tiling->row_elems;
-    args->tile_origin = first_elem - row * args->tiling_row;
-}
-
-/* True if whole tiles can be loaded four elements at a time, wherever they begin. */
-static bool tiles_are_vectors(const lt_tiling *tiling, const lt_cl_side *src) {
-    bool one_row = lt_cl_in_one_row(src);
-    bool tiles_begin_fours = tiling->row_elems % 4 == 0 || tiling->row_elems == tiling->n_elems;
-    bool scopes_begin_fours = tiling->scope_elems % 4 == 0 || tiling->scopes_per_row == 1;
-    return tiles_begin_fours && scopes_begin_fours && (one_row || src->row_elems % 4 == 0) &&
-           lt_cl_is_aligned(src, one_row, 4);
-}
-
-lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size) {
-    const lt_pass *pass = work->pass;
-    const lt_tiling *tiling = &pass->tiling;
-    bool is_fast = pass->quality == LATHE_FAST;
-    uint64_t first;
-    uint64_t last;
-    uint64_t n_elems;
-    lt_tiling_tile(tiling, work->first_tile, &first, &n_elems);
-    lt_tiling_tile(tiling, work->first_tile + work->n_tiles - 1, &last, &n_elems);
-    lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, first, last + n_elems - first, true);
-    if (lt_cl_in_one_row(&src)) {
-        (void)lt_cl_shape_side(&src, 1, src.n_elems);
-    }
-    lt_cl_launch launch = {
-        .kernel = LT_CL_STATS,
-        .args =
-            {
-                .src = src.args,
-                .fault_base = first - LATHE_CL_FAULT_MARGIN,
-                .n_tiles = work->n_tiles,
-            },
-        .n_groups =
-            lt_ceil_div(work->n_tiles, group_size / LATHE_CL_TILE_ITEMS((int)pass->src.dtype)),
-    };
-    lathe_launch *args = &launch.args;
-    place_tiles(args, tiling, work->first_tile, first);
-    args->flags |= tiles_are_vectors(tiling, &src) ? LATHE_CL_SRC_VECTOR : 0;
-    if (lt_cl_recodes_tiles(work, &src)) {
-        launch.kernel = LT_CL_RECODE_STATS;
-        launch.n_groups = lt_ceil_div(work->n_tiles, LATHE_CL_RECODE_TILES(group_size));
-    }
-    /* A sample does not show the first fault, so the convert pass looks for it. */
-    if (is_fast) {
-        args->flags |= LATHE_CL_FAST;
-    } else {
-        args->flags |= pass->nonfinite == LATHE_NONFINITE_ERROR ? LATHE_CL_NONFINITE_ERROR : 0;
-        args->flags |= LATHE_CL_CHECK_BYTES;
-    }
-    return launch;
-}
-
-void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_outcome *outcome) {
-    static const lathe_status statuses[LATHE_CL_FAULT_KINDS] = {
-        [LATHE_CL_FAULT_NON_FINITE] = LATHE_NON_FINITE,
-        [LATHE_CL_FAULT_DATA_LOSS] = LATHE_DATA_LOSS,
-        [LATHE_CL_FAULT_CORRUPT_DATA] = LATHE_CORRUPT_DATA,
-    };
-    lathe_status status = statuses[words[0] % LATHE_CL_FAULT_KINDS];
-    if (words[0] != LATHE_CL_NO_FAULT && status != LATHE_OK) {
-        lt_outcome_fault(outcome, status, args->fault_base + words[0] / LATHE_CL_FAULT_KINDS);
-    }
-    if (words[1] > 0 && (args->flags & LATHE_CL_SURVEY) != 0) {
-        (void)atomic_fetch_add_explicit(&outcome->n_saturated, words[1], memory_order_relaxed);
-    }
-}
-
-/* Adds a number, not 0, of 2^shift units to a sum of units; 2^53 units or more are all the same. */
-static uint64_t add_units(uint64_t sum, uint64_t number, uint32_t shift) {
-    const uint64_t too_much = UINT64_C(1) << 53;
-    bool is_too_much = shift > 53 || number > too_much >> shift;
-    return is_too_much ? too_much : lt_min(sum + (number << shift), too_much);
-}
-
-void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum) {
-    *sum = (lt_tile_sum){.is_set = true, .is_exact = true, .lowest = INT32_MAX};
-    if (lt_dtype_traits_of(dtype)->rule == LT_RULE_ABSMAX) {
-        float top;
-        memcpy(&top, words, sizeof top);
-        sum->value = top;
-        return;
-    }
-    uint64_t units = 0;
-    uint32_t first = 0;
-    for (uint32_t i = 0; i < LATHE_CL_SUM_BUCKETS * LATHE_CL_SUM_PARTS; i++) {
-        const uint32_t number = words[1 + i];
-        const uint32_t bucket = i / LATHE_CL_SUM_PARTS;
-        if (number == 0) {
-            continue;
-        }
-        if (sum->lowest == INT32_MAX) {
-            first = bucket;
-            sum->lowest = (int32_t)bucket + LATHE_CL_SUM_LOWEST;
-        }
-        units =
-            add_units(units, number, bucket - first + i % LATHE_CL_SUM_PARTS * LATHE_CL_SUM_BITS);
-    }
-    sum->is_exact = units < UINT64_C(1) << 53;
-    sum->value = units == 0 ? 0 : ldexp((double)units, sum->lowest);
-}
-
-const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
-                          const char *more, char text[LT_CL_OPTIONS_TEXT]) {
-    (void)snprintf(text, LT_CL_OPTIONS_TEXT,
-                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s%s%s%s", (int)src,
-                   (int)dst, (unsigned)device->group_size, device->lacks_ptx ? " -DLT_NO_PTX" : "",
-                   device->has_ptx_90 ? " -DLT_PTX_90" : "", device->is_small ? " -DLT_SMALL" : "",
-                   more != NULL ? more : "");
-    return text;
 }

@@ -32,24 +32,4 @@ lathe_launch lt_cl_launch_pairs(const lt_work *work, uint64_t elem, uint64_t n_e
 /* What a convert launch is told by its pass: bits of lathe_launch.flags. */
 uint64_t lt_cl_convert_flags(const lt_pass *pass);
 
-/* The launch of all tiles of a stats work. */
-lt_cl_launch lt_cl_launch_stats(const lt_work *work, uint32_t group_size);
-
-/* Hands what a launch reported, LATHE_CL_REPORT_WORDS words, to the outcome. */
-void lt_cl_launch_report(const lathe_launch *args, const uint32_t *words, lt_outcome *outcome);
-
-/* A tile's statistic from what the stats kernel stored for it. */
-static inline double lt_cl_tile_stat(float stored) {
-    return stored < 0 ? -LATHE_STAT_GROW * (double)stored : (double)stored;
-}
-
-/* What tiles come to, from the LATHE_CL_SUM_WORDS words that were gathered. */
-void lt_cl_tile_sum(lathe_dtype dtype, const uint32_t *words, lt_tile_sum *sum);
-
-/* The options that the kernels of a pair are built with, in a buffer of this size: `more`, which
- * may be NULL, after those that all have. Returns it. */
-enum { LT_CL_OPTIONS_TEXT = 256 };
-const char *lt_cl_options(const lt_cl_device *device, lathe_dtype src, lathe_dtype dst,
-                          const char *more, char text[LT_CL_OPTIONS_TEXT]);
-
 #endif

@@ -5,19 +5,12 @@
 
 #include "core/checked.h"
 #include "core/quality.h"
-#include "lathe_search.h"
 #include "opencl/family.h"
+#include "opencl/reports.h"
 #include <string.h>
-
-enum { WORDS_BYTES = LATHE_CL_MEASURE_WORDS * (int)sizeof(uint32_t) };
 
 /* Work-groups add at most 2^15 to a word, which has 31 bits. */
 enum { MAX_GROUPS = 32768 };
-
-void lt_cl_drop_measured(lt_queue *queue) {
-    lt_cl_buffer_destroy(&queue->backend->memory, &queue->measured.words);
-    lt_cl_buffer_destroy(&queue->backend->memory, &queue->measured.landing);
-}
 
 /* Makes the words, and sets them to 0 for an outcome that is not being measured for yet. */
 static lathe_status prepare(lt_queue *queue, lt_outcome *outcome) {
@@ -36,17 +29,19 @@ static lathe_status prepare(lt_queue *queue, lt_outcome *outcome) {
         return status;
     }
     if (measured->words.n_bytes == 0) {
-        status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, WORDS_BYTES, &measured->words);
+        status =
+            lt_cl_buffer_create(memory, LT_MEMORY_DEVICE, LT_CL_MEASURED_BYTES, &measured->words);
     }
     if (status == LATHE_OK && measured->landing.n_bytes == 0) {
-        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, WORDS_BYTES, &measured->landing);
+        status =
+            lt_cl_buffer_create(memory, LT_MEMORY_PINNED, LT_CL_MEASURED_BYTES, &measured->landing);
     }
     if (status != LATHE_OK) {
         return lt_cl_queue_give_up(queue, status);
     }
-    cl_int error =
-        clEnqueueFillBuffer(queue->commands, measured->words.device, &zero, sizeof zero, 0,
-                            WORDS_BYTES, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    cl_int error = clEnqueueFillBuffer(queue->commands, measured->words.device, &zero, sizeof zero,
+                                       0, LT_CL_MEASURED_BYTES, lt_cl_n_wait(queue),
+                                       lt_cl_wait_list(queue), &event);
     status = lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
     if (status == LATHE_OK) {
         measured->outcome = outcome;
@@ -121,7 +116,7 @@ lathe_status lt_cl_measure(lt_queue *queue, const lt_work *work, const lt_range 
     if (status != LATHE_OK) {
         return lt_cl_queue_give_up(queue, status);
     }
-    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MEASURE, work, program, &kernel);
+    status = lt_cl_family_kernel(queue, LT_CL_FAMILY_MEASURE, 0, work, program, &kernel);
     for (uint64_t done = 0; status == LATHE_OK && done < n_elems; done += most) {
         const uint64_t count = lt_min(most, n_elems - done);
         const bool is_full =
@@ -137,55 +132,4 @@ lathe_status lt_cl_measure(lt_queue *queue, const lt_work *work, const lt_range 
         }
     }
     return status;
-}
-
-lathe_status lt_cl_land_measured(lt_queue *queue) {
-    const lt_cl_measured *measured = &queue->measured;
-    if (measured->outcome == NULL) {
-        return LATHE_OK;
-    }
-    cl_event event = NULL;
-    cl_int error = clEnqueueReadBuffer(queue->commands, measured->words.device, CL_FALSE, 0,
-                                       WORDS_BYTES, measured->landing.host, lt_cl_n_wait(queue),
-                                       lt_cl_wait_list(queue), &event);
-    return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
-}
-
-/* What a pattern of the greatest error stands for. */
-static double error_of(uint32_t bits) {
-    const uint32_t octave = UINT32_C(1) << 23;
-    const bool is_beyond = bits >= UINT32_C(0x7f800000);
-    const uint32_t held = is_beyond ? bits - octave : bits;
-    float value;
-    memcpy(&value, &held, sizeof value);
-    return is_beyond ? 2 * (double)value : (double)value;
-}
-
-static void take_sum(lt_exact_sum *sum, const int32_t *words) {
-    for (int i = 0; i < LATHE_CL_SUM_DIGITS; i++) {
-        sum->digits[i / 2] += (int64_t)words[i] * (i % 2 == 0 ? 1 : 65536);
-    }
-}
-
-void lt_cl_deliver_measured(lt_queue *queue) {
-    const uint32_t *words = queue->measured.landing.host;
-    lt_outcome *outcome = queue->measured.outcome;
-    int32_t sums[LATHE_CL_EXACT_SUMS][LATHE_CL_SUM_DIGITS];
-    if (outcome == NULL) {
-        return;
-    }
-    memcpy(sums, words + LATHE_CL_EXACT_AT, sizeof sums);
-    lt_quality_sums found = {
-        .n_elems = queue->measured.n_elems,
-        .n_nonfinite = words[LATHE_CL_N_NONFINITE],
-        .n_saturated = words[LATHE_CL_N_SATURATED],
-        .n_zero = words[LATHE_CL_N_ZERO],
-        .max_abs_error = error_of(words[LATHE_CL_MAX_ERROR]),
-    };
-    take_sum(&found.squares, sums[0]);
-    take_sum(&found.decoded, sums[1]);
-    take_sum(&found.product, sums[2]);
-    take_sum(&found.errors, sums[3]);
-    lt_quality_merge(outcome->quality, &found);
-    queue->measured.outcome = NULL;
 }

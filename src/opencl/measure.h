@@ -8,12 +8,4 @@
 /* Adds what a range of the work has become to the work's outcome, when the queue is finished. */
 lathe_status lt_cl_measure(lt_queue *queue, const lt_work *work, const lt_range *range);
 
-/* Puts a read of what has been measured into the queue, if there is anything; and hands it over
- * once it has landed. */
-lathe_status lt_cl_land_measured(lt_queue *queue);
-void lt_cl_deliver_measured(lt_queue *queue);
-
-/* Frees the memory, which nothing in the queue uses any more. */
-void lt_cl_drop_measured(lt_queue *queue);
-
 #endif

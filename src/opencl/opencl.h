@@ -16,6 +16,7 @@ typedef lathe_status lt_cl_check_fn(void *ctx, lathe_dtype src, lathe_dtype dst)
 
 /* Kernels that are in programs of their own. */
 typedef enum lt_cl_family_id {
+    LT_CL_FAMILY_PAIRS,       /* ordinary passes */
     LT_CL_FAMILY_MANY,        /* many tensors in one launch */
     LT_CL_FAMILY_IN_PLACE,    /* a tensor in its own memory */
     LT_CL_FAMILY_EXTRA_CODES, /* PRECISE to I4 and I2: one more code below 0 */
@@ -36,8 +37,7 @@ typedef struct lt_cl_options_in {
     lathe_pool *pool;
     lt_counters *counters; /* outlives the backend */
     lt_backend *host;      /* the CPU backend: its threads run parallel_for. Retained. */
-    lt_cl_check_fn *check;
-    lt_cl_check_fn *check_family[LT_CL_FAMILY_COUNT]; /* the same for kernels in programs apart */
+    lt_cl_check_fn *check[LT_CL_FAMILY_COUNT];
     lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
 } lt_cl_options_in;

@@ -4,10 +4,10 @@
 
 #include "core/error.h"
 #include "opencl/kernel_sources.h"
-#include "opencl/launch.h"
 #include "opencl/program_cache.h"
 #include "opencl/release.h"
 #include "pool/pool.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -29,10 +29,12 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_STATS] = "lathe_stats",
         [LT_CL_RECODE] = "lathe_recode_parts",
         [LT_CL_RECODE_ODD] = "lathe_recode_odd",
+        [LT_CL_RECODE_ROWS] = "lathe_recode_rows",
         [LT_CL_RECODE_STATS] = "lathe_recode_stats",
         [LT_CL_PLAIN] = "lathe_plain",
         [LT_CL_AGAIN] = "lathe_again",
-        [LT_CL_OWN] = "lathe_own",
+        [LT_CL_OWN_GROUPS] = "lathe_own_groups",
+        [LT_CL_OWN_WHOLE] = "lathe_own_whole",
         [LT_CL_TRITS] = "lathe_trits",
         [LT_CL_ROWS_FEW] = "lathe_rows_few",
         [LT_CL_ROWS_MANY] = "lathe_rows_many",
@@ -45,6 +47,21 @@ static uint64_t now_ns(void) {
     struct timespec now = {0};
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+enum { OPTIONS_TEXT = 256 };
+
+/* The options that the kernels of a pair are built with. Returns text. */
+static const char *options_of(const lt_cl_programs *programs, lathe_dtype src, lathe_dtype dst,
+                              char text[OPTIONS_TEXT]) {
+    const lt_cl_device *device = programs->device;
+    const char *more = programs->options;
+    (void)snprintf(text, OPTIONS_TEXT,
+                   "-cl-std=CL1.2 -w -DLT_SRC=%d -DLT_DST=%d -DLT_GROUP=%u%s%s%s%s", (int)src,
+                   (int)dst, (unsigned)device->group_size, device->lacks_ptx ? " -DLT_NO_PTX" : "",
+                   device->has_ptx_90 ? " -DLT_PTX_90" : "", device->is_small ? " -DLT_SMALL" : "",
+                   more != NULL ? more : "");
+    return text;
 }
 
 static lathe_status fail(const lt_cl_programs *programs, const char *function, cl_int error) {
@@ -212,8 +229,8 @@ static cl_program load(const lt_cl_programs *programs, const char *options) {
 static lathe_status make(lt_cl_programs *programs, lathe_dtype src, lathe_dtype dst) {
     lt_cl_program *pair = &programs->pairs[src][dst];
     lt_counters *counters = programs->counters;
-    char text[LT_CL_OPTIONS_TEXT];
-    const char *options = lt_cl_options(programs->device, src, dst, programs->options, text);
+    char text[OPTIONS_TEXT];
+    const char *options = options_of(programs, src, dst, text);
     uint64_t start = now_ns();
     cl_program program = load(programs, options);
     pair->from_disk = program != NULL;
@@ -304,9 +321,9 @@ static void *binary_of(const lt_cl_programs *programs, cl_program program, size_
 /* Puts the outcome on disk; the mutex is not held, as syncing a file takes its time. */
 static void keep(const lt_cl_programs *programs, lathe_dtype src, lathe_dtype dst,
                  const void *binary, size_t n_bytes) {
-    char text[LT_CL_OPTIONS_TEXT];
+    char text[OPTIONS_TEXT];
     lt_cl_cache_key key;
-    const char *options = lt_cl_options(programs->device, src, dst, programs->options, text);
+    const char *options = options_of(programs, src, dst, text);
     if (lt_cl_cache_key_of(programs->device, options, &key)) {
         if (binary != NULL) {
             lt_cl_cache_store(programs->pool, programs->cache_dir, &key, binary, n_bytes);

@@ -17,14 +17,16 @@ typedef enum lt_cl_kernel {
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
     LT_CL_RECODE, /* convert between quantized types whose scopes lie alike. No other has it */
     LT_CL_RECODE_ODD,   /* behind it: what it has left out */
+    LT_CL_RECODE_ROWS,  /* the same for long rows, with scales of their own */
     LT_CL_RECODE_STATS, /* tile statistics of the same */
-    LT_CL_PLAIN,     /* what LINEAR does, of floats without anything odd. Only some pairs have it */
-    LT_CL_AGAIN,     /* behind it: the rest */
-    LT_CL_OWN,       /* PLAIN for some groups. Only some pairs have it and the next */
-    LT_CL_TRITS,     /* convert: rows or a tensor with a given scale, faster than STREAM */
-    LT_CL_ROWS_FEW,  /* PLAIN for whole rows. Only pairs from floats have it and the next */
-    LT_CL_ROWS_MANY, /* the same for longer ones */
-    LT_CL_ROWS_MOST, /* and for the longest */
+    LT_CL_PLAIN, /* what LINEAR does, of floats without anything odd. Only some pairs have it */
+    LT_CL_AGAIN, /* behind it: the rest */
+    LT_CL_OWN_GROUPS, /* PLAIN for some groups. Only some pairs have it and the next ones */
+    LT_CL_OWN_WHOLE,  /* the same for the largest of them, all whole */
+    LT_CL_TRITS,      /* convert: rows or a tensor with a given scale, faster than STREAM */
+    LT_CL_ROWS_FEW,   /* PLAIN for whole rows. Only pairs from floats have it and the next */
+    LT_CL_ROWS_MANY,  /* the same for longer ones */
+    LT_CL_ROWS_MOST,  /* and for the longest */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 

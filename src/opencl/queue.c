@@ -3,14 +3,14 @@
 #include "opencl/queue.h"
 
 #include "core/error.h"
-#include "opencl/batch.h"
-#include "opencl/in_place.h"
-#include "opencl/measure.h"
 #include "opencl/release.h"
-#include "opencl/search.h"
 
 /* More queues than this are not kept: each holds a driver's resources. */
 enum { MAX_IDLE = 16 };
+
+/* A queue that is idle keeps up to so many bytes for launches in place, whose words need not be set
+ * to 0 again. */
+enum { KEPT_TURNS_BYTES = 256 * 1024 };
 
 enum { REPORT_BYTES = LT_CL_REPORTS_WORDS * (int)sizeof(uint32_t) };
 
@@ -125,30 +125,33 @@ lathe_status lt_cl_queue_wait(lt_queue *queue) {
 
 /* ---- queues */
 
-void lt_cl_queue_destroy_stats(lt_queue *queue) {
-    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats);
-    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats_landing);
+/* Frees what works have needed, which the pool keeps for whoever is next, but for what is worth
+ * keeping here. Nothing is in the queue. */
+static void drop_buffers(lt_queue *queue) {
+    lt_buffer *const buffers[] = {
+        &queue->stats,       &queue->stats_landing,  &queue->table,
+        &queue->table_host,  &queue->search.counts,  &queue->search.states,
+        &queue->search.sums, &queue->measured.words, &queue->measured.landing,
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+        lt_cl_buffer_destroy(&queue->backend->memory, buffers[i]);
+    }
+    if (queue->turns.n_bytes > KEPT_TURNS_BYTES) {
+        lt_cl_buffer_destroy(&queue->backend->memory, &queue->turns);
+    }
 }
 
 static void destroy_queue(lt_queue *queue) {
     lt_cl_backend *backend = queue->backend;
     for (size_t src = 0; src < LT_CL_DTYPES; src++) {
         for (size_t dst = 0; dst < LT_CL_DTYPES; dst++) {
-            for (size_t kernel = 0; kernel < LT_CL_KERNEL_COUNT; kernel++) {
+            for (size_t kernel = 0; kernel < LT_CL_ALL_KERNELS; kernel++) {
                 lt_cl_release_kernel(queue->kernels[src][dst][kernel]);
-            }
-            for (size_t family = 0; family < LT_CL_FAMILY_COUNT; family++) {
-                for (size_t i = 0; i < LT_CL_FAMILY_KERNELS; i++) {
-                    lt_cl_release_kernel(queue->family_kernels[family][src][dst][i]);
-                }
             }
         }
     }
-    lt_cl_queue_destroy_stats(queue);
-    lt_cl_destroy_table(queue);
-    lt_cl_drop_turns(queue, true);
-    lt_cl_drop_search(queue);
-    lt_cl_drop_measured(queue);
+    drop_buffers(queue);
+    lt_cl_buffer_destroy(&backend->memory, &queue->turns);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports_landing);
     lt_cl_release_queue(queue->commands);
@@ -206,11 +209,7 @@ static void clean(lt_queue *queue) {
     }
     (void)lt_cl_queue_wait(queue);
     forget(queue);
-    lt_cl_queue_destroy_stats(queue); /* which the pool keeps, for whoever is next */
-    lt_cl_destroy_table(queue);
-    lt_cl_drop_turns(queue, false);
-    lt_cl_drop_search(queue);
-    lt_cl_drop_measured(queue);
+    drop_buffers(queue);
 }
 
 void lt_cl_queue_close(lt_backend *base, lt_queue *queue) {

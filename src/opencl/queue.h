@@ -9,14 +9,29 @@
 
 enum { LT_CL_DTYPES = LATHE_DTYPE_LAST + 1 };
 
-enum { LT_CL_FAMILY_KERNELS = 6 };
+/* Where each family's kernels are among all; those of pairs come first. */
+enum {
+    LT_CL_MANY_AT = LT_CL_KERNEL_COUNT,
+    LT_CL_IN_PLACE_AT = LT_CL_MANY_AT + 2,
+    LT_CL_EXTRA_CODES_AT,
+    LT_CL_SEARCH_AT = LT_CL_EXTRA_CODES_AT + 2,
+    LT_CL_MEASURE_AT = LT_CL_SEARCH_AT + 6,
+    LT_CL_ALL_KERNELS
+};
 
-/* Kernels in programs of their own: family.h. */
+/* Kernels whose programs are checked alike: family.h. */
 typedef struct lt_cl_family {
     lt_cl_programs programs;
-    lt_cl_check_fn *check;                        /* NULL: every program is trusted */
+    lt_cl_check_fn *check;
+    lt_cl_check_chain_fn *check_chain; /* in its place. Both NULL: every program is trusted */
+    const char *purpose;               /* what the kernels are for, after "than the reference" */
+    bool is_for_all;                   /* one program does for all pairs */
     bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES]; /* the backend's mutex guards it */
 } lt_cl_family;
+
+static inline bool lt_cl_has_check(const lt_cl_family *family) {
+    return family->check != NULL || family->check_chain != NULL;
+}
 
 typedef struct lt_cl_backend {
     lt_backend base;
@@ -24,18 +39,15 @@ typedef struct lt_cl_backend {
     lt_counters *counters;
     lt_backend *host;
     lt_cl_device device;
-    lt_cl_programs programs;
     lt_cl_family families[LT_CL_FAMILY_COUNT];
     lt_cl_memory memory;
-    bool has_threads;      /* of its own; else the host backend's, which are the caller's */
-    lt_threads threads;    /* as many as slots, so that what each waits for overlaps */
-    lt_cl_check_fn *check; /* NULL: every program is trusted */
+    bool has_threads;   /* of its own; else the host backend's, which are the caller's */
+    lt_threads threads; /* as many as slots, so that what each waits for overlaps */
     lt_cl_check_chain_fn *check_chain;
     void *check_ctx;
     pthread_mutex_t mutex; /* guards what follows, and making kernels */
     pthread_cond_t checked;
-    bool is_checking[LT_CL_DTYPES][LT_CL_DTYPES];
-    struct lt_cl_chain_programs *chains; /* chain.c */
+    struct lt_cl_chain_programs *chains; /* chain_programs.c */
     lt_queue *idle;                      /* the one used last first */
     uint32_t n_idle;
 } lt_cl_backend;
@@ -76,6 +88,12 @@ typedef struct lt_cl_measured {
 
 enum { LT_CL_MAX_LAUNCHES = 64, LT_CL_MAX_STATS = 8, LT_CL_MAX_MAPPINGS = 16 };
 
+/* Words of the reports' memory, and where the sums lie in it. */
+enum {
+    LT_CL_SUMS_AT = LT_CL_MAX_LAUNCHES * LATHE_CL_REPORT_WORDS,
+    LT_CL_REPORTS_WORDS = LT_CL_SUMS_AT + 2 * LATHE_CL_SUM_WORDS
+};
+
 /* Each command waits for the one before, so that the last one's event tells whether one of them has
  * failed. */
 struct lt_queue {
@@ -103,11 +121,10 @@ struct lt_queue {
     lt_buffer table_host; /* pinned: what it is made of, and where its reports land */
     const lt_work *many;  /* the works of that launch */
     size_t n_many;        /* 0: there is none */
-    cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_KERNEL_COUNT];
-    lt_buffer turns;    /* of launches in place, on the device: in_place.c */
-    uint32_t n_turns;   /* such launches since its words were set to 0 */
-    uint32_t n_tickets; /* of theirs, modulo 2^32 */
-    cl_kernel family_kernels[LT_CL_FAMILY_COUNT][LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_FAMILY_KERNELS];
+    cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_ALL_KERNELS];
+    lt_buffer turns;            /* of launches in place, on the device: in_place.c */
+    uint32_t n_turns;           /* such launches since its words were set to 0 */
+    uint32_t n_tickets;         /* of theirs, modulo 2^32 */
     lt_cl_search_memory search; /* search.c */
     lt_cl_measured measured;    /* measure.c */
     lt_cl_mapping mappings[LT_CL_MAX_MAPPINGS];
@@ -117,6 +134,11 @@ struct lt_queue {
 
 static inline lt_cl_backend *lt_cl_of(lt_backend *backend) {
     return (lt_cl_backend *)backend;
+}
+
+/* The programs of pairs. */
+static inline const lt_cl_family *lt_cl_pairs(const lt_cl_backend *backend) {
+    return &backend->families[LT_CL_FAMILY_PAIRS];
 }
 
 /* ---- queue.c */
@@ -156,8 +178,8 @@ lathe_status lt_cl_queue_flush(lt_queue *queue);
 /* Waits for all commands. Reports and statistics stay where they have landed. */
 lathe_status lt_cl_queue_wait(lt_queue *queue);
 
-/* Frees the memory for statistics, which nothing in the queue uses. */
-void lt_cl_queue_destroy_stats(lt_queue *queue);
+/* As lt_backend_ops says. */
+bool lt_cl_is_complete(lt_backend *backend, const lt_queue *queue);
 
 /* ---- transfer.c: as lt_backend_ops says */
 
@@ -173,26 +195,10 @@ lathe_status lt_cl_copy(lt_backend *backend, lt_queue *queue, const lt_buffer *f
                         uint64_t from_offset, const lt_buffer *to, uint64_t to_offset,
                         uint64_t n_bytes);
 
-/* ---- submit.c */
+/* ---- submit.c: as lt_backend_ops says */
 
-/* Words of the reports' memory, and where a sum lies in it. */
-enum {
-    LT_CL_SUMS_AT = LT_CL_MAX_LAUNCHES * LATHE_CL_REPORT_WORDS,
-    LT_CL_REPORTS_WORDS = LT_CL_SUMS_AT + 2 * LATHE_CL_SUM_WORDS
-};
-
-/* Readies what launches report to, if need be, and makes room for one more; before each launch that
- * reports. */
-lathe_status lt_cl_ready_report(lt_queue *queue);
-
-/* ---- the same: as lt_backend_ops says */
-
-lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst);
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt_work *work);
 lathe_status lt_cl_convert_rows(lt_backend *backend, lt_queue *queue, const lt_work *work);
-lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work);
-lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue);
-bool lt_cl_is_complete(lt_backend *backend, const lt_queue *queue);
 
 #endif

@@ -10,6 +10,9 @@
 /* More elements than there are. */
 #define NO_END UINT64_MAX
 
+/* Work-items of a row come in multiples of this. */
+enum { ITEM_QUANTUM = 32 };
+
 static uint64_t least_common_multiple(uint64_t a, uint64_t b) {
     uint64_t x = a;
     uint64_t y = b;
@@ -34,9 +37,7 @@ static bool finds_means(const lt_pass *pass) {
 static bool is_regular(const lt_pass *pass, const lt_cl_side *s, bool one_row) {
     const lathe_side *args = &s->args;
     if (s->layout->dtype == LATHE_BITNET158) {
-        uint64_t first = args->data_offset + lt_layout_col_bytes(s->layout, args->first_col);
-        return args->first_col % LATHE_CL_TRIT_COLS == 0 && first % 4 == 0 &&
-               (one_row || args->row_bytes % 4 == 0);
+        return args->first_col % LATHE_CL_TRIT_COLS == 0;
     }
     return lt_cl_is_aligned(s, one_row,
                             LATHE_CL_RECODE_VECTOR((int)pass->src.dtype, (int)pass->dst.dtype));
@@ -99,13 +100,25 @@ static bool scopes_are_whole(const lt_pass *pass, const lathe_launch *args, uint
             (scope >= LATHE_CL_LONG_ELEMS && scope >= args->block_cols));
 }
 
+/* True if rows of bytes begin with a 32-bit word. */
+static bool begins_words(const lt_cl_side *s, bool one_row) {
+    const uint64_t first = s->args.data_offset + lt_layout_col_bytes(s->layout, s->args.first_col);
+    return first % 4 == 0 && (one_row || s->args.row_bytes % 4 == 0);
+}
+
+/* Describes both sides as rows of n_cols columns. Returns false if kernels cannot take these. */
+static bool shape_sides(const lt_pass *pass, lt_cl_side *src, lt_cl_side *dst, uint64_t n_rows,
+                        uint64_t n_cols) {
+    bool one_row = n_rows == 1;
+    return n_cols % LATHE_CL_RECODE_COLS == 0 && lt_cl_shape_side(src, n_rows, n_cols) &&
+           lt_cl_shape_side(dst, n_rows, n_cols) && is_regular(pass, src, one_row) &&
+           is_regular(pass, dst, one_row);
+}
+
 /* Makes a launch of n_rows rows of n_cols columns. */
 static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t n_rows,
                   uint64_t n_cols, const lt_cl_device *device, lt_cl_launch *launch) {
-    bool one_row = n_rows == 1;
-    if (n_cols % LATHE_CL_RECODE_COLS != 0 || !lt_cl_shape_side(&src, n_rows, n_cols) ||
-        !lt_cl_shape_side(&dst, n_rows, n_cols) || !is_regular(pass, &src, one_row) ||
-        !is_regular(pass, &dst, one_row)) {
+    if (!shape_sides(pass, &src, &dst, n_rows, n_cols)) {
         return false;
     }
     uint64_t source_run = run_of(&src, n_cols);
@@ -123,7 +136,18 @@ static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t 
     args->dst = dst.args;
     args->n_rows = n_rows;
     args->n_cols = n_cols;
+    /* For what is odd: the block kernel's functions store words. */
+    const bool has_words = pass->dst.dtype != LATHE_BITNET158 || begins_words(&dst, n_rows == 1);
+    args->flags = lt_cl_convert_flags(pass) | LATHE_CL_SRC_VECTOR |
+                  (has_words ? (uint64_t)LATHE_CL_DST_VECTOR : 0);
     return cut_parts(pass, run, device, launch) && scopes_are_whole(pass, args, target_run);
+}
+
+static lathe_launch launch_args(const lt_pass *pass, uint64_t elem) {
+    return (lathe_launch){
+        .flags = lt_cl_convert_flags(pass) | LATHE_CL_SRC_VECTOR,
+        .fault_base = elem - LATHE_CL_FAULT_MARGIN,
+    };
 }
 
 bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl_device *device,
@@ -131,22 +155,73 @@ bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl
     const lt_pass *pass = work->pass;
     uint64_t elem = range->row * pass->dst.row_elems + range->col;
     uint64_t n_elems = range->n_rows * range->n_cols;
-    uint64_t flags = lt_cl_convert_flags(pass);
-    if (n_elems == 0 || !is_pair(pass) || (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY)) != 0) {
+    if (n_elems == 0 || !is_pair(pass) || pass->strict || pass->quality == LATHE_FAST) {
         return false;
     }
     const lt_cl_side joined_src = lt_cl_side_of(&pass->src, &work->src, elem, n_elems, true);
     const lt_cl_side joined_dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, true);
-    *launch = (lt_cl_launch){
-        .kernel = LT_CL_RECODE,
-        .args = {.flags = flags | LATHE_CL_SRC_VECTOR | LATHE_CL_DST_VECTOR,
-                 .fault_base = elem - LATHE_CL_FAULT_MARGIN},
-    };
+    *launch = (lt_cl_launch){.kernel = LT_CL_RECODE, .args = launch_args(pass, elem)};
     return (lt_cl_in_one_row(&joined_src) && lt_cl_in_one_row(&joined_dst) &&
             shape(pass, joined_src, joined_dst, 1, n_elems, device, launch)) ||
            shape(pass, lt_cl_side_of(&pass->src, &work->src, elem, n_elems, false),
                  lt_cl_side_of(&pass->dst, &work->dst, elem, n_elems, false), range->n_rows,
                  range->n_cols, device, launch);
+}
+
+/* Elements that a work-item holds. */
+static uint64_t item_elems(const lt_pass *pass, const lt_cl_device *device) {
+    const int team = LATHE_CL_TEAM((int)pass->src.dtype, (int)pass->dst.dtype, device->is_small);
+    return (uint64_t)(LATHE_CL_TEAM_ELEMS / team);
+}
+
+bool lt_cl_recodes_rows(const lt_pass *pass, const lt_cl_device *device) {
+    const lt_layout *src = &pass->src;
+    const lt_layout *dst = &pass->dst;
+    const uint64_t n_items = device->is_small ? LATHE_CL_GROUP : LATHE_CL_ROW_MANY;
+    return is_pair(pass) && pass->quality == LATHE_BALANCED && !pass->strict &&
+           device->group_size == LATHE_CL_GROUP && dst->scales_per_row == 1 &&
+           (src->scale_elems == 0 || src->scales_per_row == 1) &&
+           dst->row_elems % LATHE_CL_RECODE_COLS == 0 && dst->row_elems <= LATHE_CL_RECODE_ROW &&
+           dst->row_elems <= n_items * item_elems(pass, device);
+}
+
+/* Bytes that a work-group's codes take in local memory, with padding, and what they become. */
+static size_t room_for(const lt_pass *pass, uint64_t n_items, uint64_t n_elems) {
+    const int src = (int)pass->src.dtype;
+    const uint64_t made = pass->dst.dtype == LATHE_BITNET158 ? n_elems / 4 : 0;
+    const uint64_t staged = n_elems * (uint64_t)LATHE_CL_CODE_BITS(src) / 8 / 8 * 9;
+    const bool stages = LATHE_CL_RECODE_STAGES(src, (int)pass->dst.dtype);
+    return (size_t)((stages ? staged : 0) + lt_max(made, n_items * sizeof(uint32_t)));
+}
+
+bool lt_cl_launch_recode_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
+                              const lt_cl_device *device, lt_cl_launch *launch) {
+    const lt_pass *pass = work->pass;
+    const uint64_t n_cols = pass->dst.row_elems;
+    const uint64_t elem = row * n_cols;
+    const uint64_t share = item_elems(pass, device);
+    const uint64_t n_items = lt_ceil_div(n_cols, share * ITEM_QUANTUM) * ITEM_QUANTUM;
+    lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, elem, n_rows * n_cols, false);
+    lt_cl_side dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_rows * n_cols, false);
+    if (!shape_sides(pass, &src, &dst, n_rows, n_cols)) {
+        return false;
+    }
+    *launch = (lt_cl_launch){
+        .kernel = LT_CL_RECODE_ROWS,
+        .args = launch_args(pass, elem),
+        .n_groups = n_rows,
+        .n_items = (uint32_t)n_items,
+        .local_bytes = room_for(pass, n_items, n_items * share),
+    };
+    lathe_launch *args = &launch->args;
+    args->src = src.args;
+    args->dst = dst.args;
+    args->flags |= LATHE_CL_LONG;
+    args->n_rows = args->n_units = n_rows;
+    args->n_cols = args->block_cols = n_cols;
+    args->block_rows = 1;
+    args->row_units = lt_cl_div_by(1);
+    return true;
 }
 
 bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src) {
@@ -161,9 +236,10 @@ bool lt_cl_recodes_tiles(const lt_work *work, const lt_cl_side *src) {
         return false;
     }
     if (pass->src.dtype == LATHE_BITNET158 &&
-        (!is_of_tensor || src->row_elems > LATHE_STAT_TILE || pass->quality == LATHE_FAST)) {
-        return false; /* tiles begin inside bytes; or a sample, whose corrupt bytes are not told of
-                       */
+        (!begins_words(src, one_row) || !is_of_tensor || src->row_elems > LATHE_STAT_TILE ||
+         pass->quality == LATHE_FAST)) {
+        return false; /* tiles begin inside words or bytes; or a sample, whose corrupt bytes are not
+                         told of */
     }
     bool tiles_begin_vectors =
         (is_of_tensor || tiling->row_elems % LATHE_CL_RECODE_COLS == 0) &&

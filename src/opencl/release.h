@@ -4,7 +4,8 @@
 #ifndef LT_OPENCL_RELEASE_H
 #define LT_OPENCL_RELEASE_H
 
-#include "opencl/device.h"
+#include "opencl/cl.h"
+#include <stddef.h>
 
 enum { LT_CL_TRIES = 4 };
 

@@ -4,7 +4,7 @@
 
 #include "core/checked.h"
 #include "core/dtype.h"
-#include "opencl/side.h"
+#include "opencl/recode.h"
 
 /* Work-items come in multiples of this, and columns. */
 enum { ITEM_QUANTUM = 32, COLUMN_QUANTUM = 32 };
@@ -58,6 +58,9 @@ void lt_cl_set_rows(lt_cl_launch *launch, const lt_pass *pass) {
 bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
     const lathe_dtype src = pass->src.dtype;
     const lt_layout *dst = &pass->dst;
+    if (lathe_dtype_is_quantized(src)) {
+        return lt_cl_recodes_rows(pass, device);
+    }
     return LATHE_CL_HAS_ROWS((int)src, (int)dst->dtype) && device->group_size == LATHE_CL_GROUP &&
            pass->quality == LATHE_BALANCED && !pass->strict && dst->scales_per_row == 1 &&
            dst->row_elems % COLUMN_QUANTUM == 0 &&
@@ -65,9 +68,13 @@ bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
                                                : most_elems(LT_CL_ROWS_MOST, src, dst->dtype));
 }
 
-bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows, lt_cl_launch *launch) {
+bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
+                       const lt_cl_device *device, lt_cl_launch *launch) {
     const lt_pass *pass = work->pass;
     const lt_layout *to = &pass->dst;
+    if (lathe_dtype_is_quantized(pass->src.dtype)) {
+        return lt_cl_launch_recode_rows(work, row, n_rows, device, launch);
+    }
     const uint64_t n_elems = n_rows * to->row_elems;
     lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, row * to->row_elems, n_elems, true);
     const lt_cl_side dst = lt_cl_side_of(to, &work->dst, row * to->row_elems, n_elems, false);

@@ -15,6 +15,7 @@ bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device);
 
 /* Makes the launch of n_rows rows, from `row` on, of such a pass: at most LATHE_CL_MAX_ELEMS
  * elements. Returns false where they lie so that no kernel can take them. */
-bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows, lt_cl_launch *launch);
+bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
+                       const lt_cl_device *device, lt_cl_launch *launch);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Chains in which no value needs more than ordinary numbers do: launches of kernels that find the
- * scales on the way and read the source once, or are given one scale for each step. */
+ * scales on the way. Those of short scopes read the source once; where each step has one scale, it
+ * is read twice, without a wait in between. */
 #include "chain.h"
 #include "core/checked.h"
 #include "core/dtype.h"
@@ -8,6 +9,7 @@
 #include "lathe_chain.h"
 #include "opencl/chain_kernel.h"
 #include "opencl/release.h"
+#include "opencl/reports.h"
 
 /* The elements of a launch: whole blocks. */
 #define MOST_ELEMS (LATHE_CL_MAX_ELEMS / LATHE_CL_CHAIN_BLOCK * LATHE_CL_CHAIN_BLOCK)
@@ -65,34 +67,38 @@ static uint64_t unit_of(const lt_chain *chain) {
                          (int)chain->steps[chain->n_steps - 1].pass.dst.dtype);
 }
 
-bool lt_cl_takes_near_chain(const lt_chain_work *work) {
-    const lt_chain *chain = work->chain;
-    bool has_one = chain->is_finite && work->n_elems % unit_of(chain) == 0;
-    for (uint32_t i = 0; has_one && i < chain->n_steps; i++) {
-        has_one = chain->steps[i].pass.dst.n_scales <= 1;
+/* A step with a scale; there is one. */
+static const lt_pass *scaled_pass(const lt_chain *chain) {
+    uint32_t i = 0;
+    while (chain->steps[i].pass.dst.n_scales == 0) {
+        i++;
     }
-    return has_one && is_ordinary(work);
+    return &chain->steps[i].pass;
 }
 
-/* The scales of a chain, one for each step. */
-static lathe_near near_of(const lt_chain *chain) {
-    lathe_near made = {0};
+/* True if one scale is for all elements in each step that has scales, and one launch finds what
+ * they follow from. */
+static bool has_one_scale(const lt_backend *backend, const lt_chain_work *work) {
+    const lt_chain *chain = work->chain;
+    bool is_any = false;
     for (uint32_t i = 0; i < chain->n_steps; i++) {
-        const float *scales = chain->steps[i].scales;
-        const float scale = scales != NULL ? *scales : 1;
-        made.scales[i + 1 < chain->n_steps ? i : LATHE_CL_CHAIN_STEPS] =
-            (lathe_near_scale){scale, lt_inverse_scale(scale)};
+        const lt_layout *dst = &chain->steps[i].pass.dst;
+        if (dst->n_scales > 0 && dst->scale_elems != 0) {
+            return false;
+        }
+        is_any = is_any || dst->n_scales > 0;
     }
-    return made;
+    return is_any && is_ordinary(work) && chain->src.n_elems % unit_of(chain) == 0 &&
+           scaled_pass(chain)->tiling.n_tiles <= backend->stats_window;
 }
 
 /* What launches have in common. */
 typedef struct scaled {
     lt_queue *queue;
     const lt_chain_work *work;
-    cl_kernel kernel;
-    uint64_t scope;  /* of own_scales; else 1 */
-    lathe_near near; /* without own_scales */
+    uint64_t scope;    /* elements that share scales */
+    cl_mem scales;     /* of the result; or of all steps, for one scale */
+    cl_mem dst_scales; /* of the result */
 } scaled;
 
 static lathe_launch launch_of(const scaled *s, uint64_t elem, uint64_t n_elems) {
@@ -110,83 +116,124 @@ static lathe_launch launch_of(const scaled *s, uint64_t elem, uint64_t n_elems) 
         .n_units = n_elems / unit_of(chain),
         .scope_elems = s->scope,
         .report = s->queue->n_launches,
+        .sums = lt_cl_sum_at(s->queue),
     };
 }
 
-static cl_int set_args(const scaled *s, const lathe_launch *launch) {
-    const lt_chain_work *work = s->work;
-    const cl_mem reports = s->queue->reports.device;
-    const cl_mem scales = work->dst.scales != NULL ? work->dst.scales->device : reports;
-    const struct {
-        size_t n_bytes;
-        const void *value;
-    } args[] = {
-        {sizeof(cl_mem), &work->src.data->device},
-        {sizeof(cl_mem), &work->dst.data->device},
-        {work->own_scales ? sizeof scales : sizeof s->near,
-         work->own_scales ? (const void *)&scales : (const void *)&s->near},
-        {sizeof reports, &reports},
-        {sizeof *launch, launch},
-    };
+/* Enqueues a kernel whose parameters are some buffers, then the launch. */
+static lathe_status enqueue(lt_queue *queue, cl_kernel kernel, const cl_mem *buffers,
+                            cl_uint n_buffers, const lathe_launch *launch, size_t n_groups,
+                            size_t group_size) {
+    const size_t n_items = n_groups * group_size;
+    cl_event event = NULL;
     cl_int error = CL_SUCCESS;
-    for (cl_uint i = 0; error == CL_SUCCESS && i < sizeof args / sizeof args[0]; i++) {
-        error = clSetKernelArg(s->kernel, i, args[i].n_bytes, args[i].value);
+    for (cl_uint i = 0; error == CL_SUCCESS && i < n_buffers; i++) {
+        error = clSetKernelArg(kernel, i, sizeof buffers[i], &buffers[i]);
     }
-    return error;
+    if (error == CL_SUCCESS) {
+        error = clSetKernelArg(kernel, n_buffers, sizeof *launch, launch);
+    }
+    if (error != CL_SUCCESS) {
+        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    }
+    error = clEnqueueNDRangeKernel(queue->commands, kernel, 1, NULL, &n_items, &group_size,
+                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
+    const lathe_status status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
+    if (status == LATHE_OK) {
+        lt_count(&queue->backend->counters->n_launches, 1);
+    }
+    return status;
 }
 
-static lathe_status enqueue(scaled *s, uint64_t elem, uint64_t n_elems) {
+static void expect_report(const scaled *s, const lathe_launch *launch) {
+    s->queue->launches[s->queue->n_launches++] =
+        (lt_cl_pending){.args = *launch, .outcome = s->work->outcome};
+}
+
+/* Finds the source's greatest magnitude, and with it the scales of all steps. */
+static lathe_status find_scales(scaled *s) {
     lt_queue *queue = s->queue;
-    lathe_status status = s->work->own_scales ? lt_cl_ready_report(queue) : LATHE_OK;
+    const lt_chain_work *work = s->work;
+    lt_pass pass = *scaled_pass(work->chain);
+    cl_kernel kernel = NULL;
+    pass.src = work->chain->src;
+    pass.nonfinite = LATHE_NONFINITE_ERROR;
+    const lt_work stats = {
+        .pass = &pass,
+        .src = work->src,
+        .sum = work->top,
+        .n_tiles = pass.tiling.n_tiles,
+        .outcome = work->outcome,
+        .is_trial = work->is_trial,
+    };
+    lathe_status status = lt_cl_submit_stats(&queue->backend->base, queue, &stats);
+    if (status == LATHE_OK) {
+        status = lt_cl_chain_kernel(queue, work, "lathe_chain_top", &kernel);
+    }
+    if (status == LATHE_OK) {
+        /* Over the tiles' statistics, which nobody wants any more. */
+        s->scales = queue->stats.device;
+        const lathe_launch launch = launch_of(s, 0, work->n_elems);
+        const cl_mem buffers[] = {s->scales, s->dst_scales, queue->reports.device};
+        status = enqueue(queue, kernel, buffers, 3, &launch, 1, 1);
+        if (status == LATHE_OK) {
+            expect_report(s, &launch);
+        }
+    }
+    if (kernel != NULL) {
+        lt_cl_release_kernel(kernel);
+    }
+    return status;
+}
+
+/* The values of some elements, which are reported where their scales are found with them. */
+static lathe_status convert(const scaled *s, cl_kernel kernel, bool reports, uint64_t elem,
+                            uint64_t n_elems) {
+    lt_queue *queue = s->queue;
+    lathe_status status = reports ? lt_cl_ready_report(queue) : LATHE_OK;
     if (status != LATHE_OK) {
         return status;
     }
     const lathe_launch launch = launch_of(s, elem, n_elems);
-    cl_int error = set_args(s, &launch);
-    if (error != CL_SUCCESS) {
-        return lt_cl_queue_fail(queue, "clSetKernelArg", error);
+    const cl_mem buffers[] = {s->work->src.data->device, s->work->dst.data->device, s->scales,
+                              queue->reports.device};
+    status = enqueue(queue, kernel, buffers, 4, &launch,
+                     (size_t)lt_ceil_div(n_elems, LATHE_CL_CHAIN_BLOCK),
+                     queue->backend->device.group_size);
+    if (status == LATHE_OK && reports) {
+        expect_report(s, &launch);
     }
-    size_t local = queue->backend->device.group_size;
-    size_t global = (size_t)lt_ceil_div(n_elems, LATHE_CL_CHAIN_BLOCK) * local;
-    cl_event event = NULL;
-    error = clEnqueueNDRangeKernel(queue->commands, s->kernel, 1, NULL, &global, &local,
-                                   lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    status = lt_cl_queue_chain(queue, "clEnqueueNDRangeKernel", error, event);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    lt_count(&queue->backend->counters->n_launches, 1);
-    if (s->work->own_scales) { /* else there is nothing to report */
-        queue->launches[queue->n_launches++] =
-            (lt_cl_pending){.args = launch, .outcome = s->work->outcome};
-    }
-    return LATHE_OK;
+    return status;
 }
 
-bool lt_cl_takes_scaled_chain(const lt_chain_work *work) {
-    return scope_of(work) != 0;
+bool lt_cl_takes_scaled_chain(const lt_backend *backend, const lt_chain_work *work) {
+    return scope_of(work) != 0 || has_one_scale(backend, work);
 }
 
 lathe_status lt_cl_submit_scaled_chain(lt_queue *queue, const lt_chain_work *work) {
     const uint64_t end = work->first_elem + work->n_elems;
-    const char *name = work->own_scales ? "lathe_scaled_chain" : "lathe_near_chain";
-    scaled s = {.queue = queue, .work = work, .scope = scope_of(work)};
-    if (!work->own_scales) {
-        s.scope = 1;
-        s.near = near_of(work->chain);
-    }
-    if (s.scope == 0) {
+    const uint64_t scope = scope_of(work);
+    const bool has_one = scope == 0;
+    scaled s = {.queue = queue, .work = work, .scope = has_one ? work->chain->src.n_elems : scope};
+    cl_kernel kernel = NULL;
+    if (!lt_cl_takes_scaled_chain(&queue->backend->base, work)) {
         return lt_fail(LATHE_NOT_SUPPORTED, "the device finds no scales on the way of this chain");
     }
     lathe_status status = lt_cl_queue_check(queue);
     if (status == LATHE_OK) {
-        status = lt_cl_chain_kernel(queue, work, name, &s.kernel);
+        status = lt_cl_chain_kernel(queue, work,
+                                    has_one ? "lathe_near_chain" : "lathe_scaled_chain", &kernel);
+    }
+    s.dst_scales = work->dst.scales != NULL ? work->dst.scales->device : queue->reports.device;
+    s.scales = s.dst_scales;
+    if (status == LATHE_OK && has_one) {
+        status = find_scales(&s);
     }
     for (uint64_t elem = work->first_elem; status == LATHE_OK && elem < end; elem += MOST_ELEMS) {
-        status = enqueue(&s, elem, lt_min(MOST_ELEMS, end - elem));
+        status = convert(&s, kernel, !has_one, elem, lt_min(MOST_ELEMS, end - elem));
     }
-    if (s.kernel != NULL) {
-        lt_cl_release_kernel(s.kernel);
+    if (kernel != NULL) {
+        lt_cl_release_kernel(kernel);
     }
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
 }

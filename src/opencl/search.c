@@ -9,6 +9,8 @@
 #include "core/precise.h"
 #include "lathe_search.h"
 #include "opencl/family.h"
+#include "opencl/launch_stats.h"
+#include "opencl/reports.h"
 
 /* Scopes whose histograms are in memory at once: 32 MiB of them. */
 enum { MAX_SCOPES = 2048 };
@@ -30,17 +32,9 @@ typedef struct search {
     const lt_work *work;
     const lt_cl_program *program;
     const lt_tiling *tiling;
-    uint64_t first_scope;
     lathe_launch launch;
     lathe_search args;
 } search;
-
-void lt_cl_drop_search(lt_queue *queue) {
-    lt_cl_memory *memory = &queue->backend->memory;
-    lt_cl_buffer_destroy(memory, &queue->search.counts);
-    lt_cl_buffer_destroy(memory, &queue->search.states);
-    lt_cl_buffer_destroy(memory, &queue->search.sums);
-}
 
 /* ---- launches */
 
@@ -83,7 +77,7 @@ static lathe_status enqueue(const search *s, uint32_t which, uint64_t n_groups,
     lt_queue *queue = s->queue;
     cl_kernel kernel = NULL;
     lathe_status status =
-        lt_cl_family_kernel_at(queue, LT_CL_FAMILY_SEARCH, which, s->work, s->program, &kernel);
+        lt_cl_family_kernel(queue, LT_CL_FAMILY_SEARCH, which, s->work, s->program, &kernel);
     if (status != LATHE_OK) {
         return status;
     }
@@ -112,7 +106,6 @@ static void describe(search *s, uint64_t scope, uint64_t n_scopes) {
     lt_work tiles = *s->work;
     tiles.first_tile = scope * n_tiles;
     tiles.n_tiles = n_scopes * n_tiles;
-    s->first_scope = scope;
     s->launch = lt_cl_launch_stats(&tiles, s->queue->backend->device.group_size).args;
     const uint64_t part_tiles = lt_min(lt_max(tiles.n_tiles / GOOD_PARTS, 1), PART_TILES);
     s->args = (lathe_search){

@@ -8,7 +8,4 @@
 /* As lt_backend_ops says. */
 lathe_status lt_cl_submit_scales(lt_backend *backend, lt_queue *queue, const lt_work *work);
 
-/* Frees what searches have needed, which nothing in the queue uses any more. */
-void lt_cl_drop_search(lt_queue *queue);
-
 #endif

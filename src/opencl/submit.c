@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Passes on the device: works become launches, and what these report becomes the works' outcome. */
+/* Passes on the device: works become launches. */
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/precise.h"
-#include "opencl/batch.h"
 #include "opencl/family.h"
+#include "opencl/launch_stats.h"
 #include "opencl/measure.h"
 #include "opencl/recode.h"
+#include "opencl/reports.h"
 #include "opencl/rows.h"
 
 /* Room for statistics is made for so many tiles at least: those of a chunk, in a page of memory. */
@@ -17,229 +18,6 @@ enum { BYTE_QUANTUM = 40 };
 
 /* Work-groups for what is seldom there. */
 enum { ODD_GROUPS = 64 };
-
-static const uint32_t fresh_report[LATHE_CL_REPORT_WORDS] = {LATHE_CL_NO_FAULT, 0};
-
-/* ---- programs that may be used */
-
-/* Runs the check of a pair, without the mutex. A device that failed meanwhile has not been found to
- * be wrong: it is tried again another time. */
-static lathe_status run_check(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
-    atomic_uint_fast64_t *n_errors = &backend->counters->n_device_errors;
-    uint_fast64_t n_before = atomic_load(n_errors);
-    lathe_status status = backend->check(backend->check_ctx, src, dst);
-    if (status == LATHE_OK) {
-        lt_cl_programs_judge(&backend->programs, src, dst, true);
-    } else if (status == LATHE_DEVICE && atomic_load(n_errors) == n_before) {
-        const lathe_error error = *lt_error();
-        lt_cl_programs_judge(&backend->programs, src, dst, false);
-        *lt_error() = error;
-    }
-    return status;
-}
-
-/* Runs the check of a pair once more, one thread at a time. The mutex is held, but not meanwhile.
- */
-static lathe_status check_in_turn(lt_cl_backend *backend, lathe_dtype src, lathe_dtype dst) {
-    bool *is_checking = &backend->is_checking[src][dst];
-    *is_checking = true;
-    (void)pthread_mutex_unlock(&backend->mutex);
-    lathe_status status = run_check(backend, src, dst);
-    (void)pthread_mutex_lock(&backend->mutex);
-    *is_checking = false;
-    (void)pthread_cond_broadcast(&backend->checked);
-    return status;
-}
-
-/* Has a pair checked once, whatever the number of threads that need it. */
-static lathe_status ensure_trust(lt_cl_backend *backend, const lt_cl_program *program,
-                                 lathe_dtype src, lathe_dtype dst) {
-    const bool *is_checking = &backend->is_checking[src][dst];
-    lathe_status status = LATHE_OK;
-    (void)pthread_mutex_lock(&backend->mutex);
-    while (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_UNTESTED) {
-        if (*is_checking) {
-            (void)pthread_cond_wait(&backend->checked, &backend->mutex);
-        } else {
-            status = check_in_turn(backend, src, dst);
-        }
-    }
-    (void)pthread_mutex_unlock(&backend->mutex);
-    if (status == LATHE_OK && atomic_load(&program->trust) == LT_CL_WRONG) {
-        status = lt_fail(LATHE_DEVICE, "%s computes other bits than the reference from %s to %s",
-                         backend->device.info.name, lathe_dtype_name(src), lathe_dtype_name(dst));
-    }
-    return status;
-}
-
-lathe_status lt_cl_self_check(lt_backend *base, lathe_dtype src, lathe_dtype dst) {
-    lt_cl_backend *backend = lt_cl_of(base);
-    if (backend->check == NULL) {
-        return LATHE_OK;
-    }
-    (void)pthread_mutex_lock(&backend->mutex);
-    while (backend->is_checking[src][dst]) {
-        (void)pthread_cond_wait(&backend->checked, &backend->mutex);
-    }
-    lathe_status status = check_in_turn(backend, src, dst);
-    (void)pthread_mutex_unlock(&backend->mutex);
-    return status;
-}
-
-/* The same of a program whose codes reach further. */
-static lathe_status get_extra_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
-                                     cl_kernel *kernel) {
-    lt_cl_program *program = NULL;
-    lathe_status status = lt_cl_family_program(queue, LT_CL_FAMILY_EXTRA_CODES, work, &program);
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(queue, status);
-    }
-    return lt_cl_family_kernel_at(queue, LT_CL_FAMILY_EXTRA_CODES, which == LT_CL_STREAM ? 0 : 1,
-                                  work, program, kernel);
-}
-
-/* The queue's own kernel object, which no other thread uses. */
-static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
-                               cl_kernel *kernel) {
-    lt_cl_backend *backend = queue->backend;
-    lathe_dtype src = work->pass->src.dtype;
-    lathe_dtype dst = work->pass->dst.dtype;
-    lt_cl_program *program = NULL;
-    bool has_codes = which == LT_CL_STREAM || which == LT_CL_BLOCK;
-    if (has_codes && lt_extra_codes(dst, work->pass->quality) != 0) {
-        return get_extra_kernel(queue, work, which, kernel);
-    }
-    lathe_status status = lt_cl_programs_get(&backend->programs, src, dst, &program);
-    if (status == LATHE_OK && !work->is_trial && backend->check != NULL &&
-        atomic_load(&program->trust) != LT_CL_TRUSTED) {
-        status = ensure_trust(backend, program, src, dst);
-    }
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(queue, status);
-    }
-    cl_kernel *slot = &queue->kernels[src][dst][which];
-    cl_int error = CL_SUCCESS;
-    if (*slot == NULL) {
-        cl_program built = program->program;
-        (void)pthread_mutex_lock(&backend->mutex);
-        cl_kernel made = clCreateKernel(built, lt_cl_kernel_name(which), &error);
-        (void)pthread_mutex_unlock(&backend->mutex);
-        *slot = error == CL_SUCCESS ? made : NULL;
-    }
-    *kernel = *slot;
-    return error == CL_SUCCESS ? LATHE_OK : lt_cl_queue_fail(queue, "clCreateKernel", error);
-}
-
-/* ---- what launches report */
-
-/* Fills a part of the reports' memory with what a launch expects there. */
-static lathe_status fill_reports(lt_queue *queue, const uint32_t *pattern, size_t n_words,
-                                 size_t first_word, size_t end_word) {
-    cl_event event = NULL;
-    cl_int error = clEnqueueFillBuffer(queue->commands, queue->reports.device, pattern,
-                                       n_words * sizeof *pattern, first_word * sizeof *pattern,
-                                       (end_word - first_word) * sizeof *pattern,
-                                       lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    return lt_cl_queue_chain(queue, "clEnqueueFillBuffer", error, event);
-}
-
-lathe_status lt_cl_ready_report(lt_queue *queue) {
-    const uint32_t zero = 0;
-    lathe_status status = LATHE_OK;
-    if (queue->n_launches == LT_CL_MAX_LAUNCHES) {
-        status = lt_cl_finish(&queue->backend->base, queue);
-    }
-    if (status != LATHE_OK || queue->n_launches > 0 || !queue->is_dirty) {
-        return status;
-    }
-    status = fill_reports(queue, fresh_report, LATHE_CL_REPORT_WORDS, 0, LT_CL_SUMS_AT);
-    if (status == LATHE_OK) {
-        status = fill_reports(queue, &zero, 1, LT_CL_SUMS_AT, LT_CL_REPORTS_WORDS);
-    }
-    queue->is_dirty = status != LATHE_OK;
-    return status;
-}
-
-/* Puts a read of n_bytes, from byte `at` on, into the landing memory behind what is in the queue.
- */
-static lathe_status land(lt_queue *queue, const lt_buffer *from, uint64_t at, void *to,
-                         uint64_t n_bytes) {
-    cl_event event = NULL;
-    cl_int error =
-        clEnqueueReadBuffer(queue->commands, from->device, CL_FALSE, (size_t)at, (size_t)n_bytes,
-                            to, lt_cl_n_wait(queue), lt_cl_wait_list(queue), &event);
-    return lt_cl_queue_chain(queue, "clEnqueueReadBuffer", error, event);
-}
-
-/* The word at which the newest sum lies. */
-static size_t sum_at(const lt_queue *queue) {
-    return LT_CL_SUMS_AT + queue->sum_place * (size_t)LATHE_CL_SUM_WORDS;
-}
-
-/* Reports and a sum in one read, if there are any: each costs as much as thousands of words. */
-static lathe_status land_reports(lt_queue *queue) {
-    size_t n_words = queue->n_launches * LATHE_CL_REPORT_WORDS;
-    if (queue->sum != NULL) {
-        n_words = sum_at(queue) + LATHE_CL_SUM_WORDS;
-    }
-    return n_words == 0 ? LATHE_OK
-                        : land(queue, &queue->reports, 0, queue->reports_landing.host,
-                               n_words * sizeof(uint32_t));
-}
-
-static void deliver_tiles(const float *stored, uint64_t n_tiles, double *stats) {
-    for (uint64_t i = 0; i < n_tiles; i++) {
-        stats[i] = lt_cl_tile_stat(stored[i]);
-    }
-}
-
-/* Hands over what has landed, and leaves the queue empty. */
-static void deliver(lt_queue *queue) {
-    const uint32_t *words = queue->reports_landing.host;
-    const float *floats = queue->stats_landing.host;
-    for (uint32_t i = 0; i < queue->n_launches; i++, words += LATHE_CL_REPORT_WORDS) {
-        const lt_cl_pending *launch = &queue->launches[i];
-        bool is_fresh = words[0] == fresh_report[0] && words[1] == fresh_report[1];
-        queue->is_dirty = queue->is_dirty || !is_fresh;
-        queue->has_odd_rows |= words[1] != 0 && (launch->args.flags & LATHE_CL_LONG) != 0;
-        lt_cl_launch_report(&launch->args, words, launch->outcome);
-    }
-    for (uint32_t i = 0; i < queue->n_stats; i++) {
-        const lt_cl_pending_stats *landed = &queue->pending_stats[i];
-        deliver_tiles(floats + landed->first, landed->n_tiles, landed->stats);
-    }
-    if (queue->sum != NULL) {
-        const uint32_t *sums = queue->reports_landing.host;
-        lt_cl_tile_sum(queue->sum_dtype, sums + sum_at(queue), queue->sum);
-    }
-    queue->sum = NULL;
-    queue->n_launches = 0;
-    queue->n_stats = 0;
-    queue->n_stats_floats = 0;
-}
-
-lathe_status lt_cl_finish(lt_backend *backend, lt_queue *queue) {
-    (void)backend;
-    lathe_status status = lt_cl_queue_check(queue);
-    if (status == LATHE_OK) {
-        status = land_reports(queue);
-    }
-    if (status == LATHE_OK) {
-        status = lt_cl_land_table(queue);
-    }
-    if (status == LATHE_OK) {
-        status = lt_cl_land_measured(queue);
-    }
-    if (status == LATHE_OK) {
-        status = lt_cl_queue_wait(queue);
-    }
-    if (status == LATHE_OK) {
-        deliver(queue);
-        lt_cl_deliver_table(queue);
-        lt_cl_deliver_measured(queue);
-    }
-    return status;
-}
 
 /* ---- launches */
 
@@ -272,8 +50,9 @@ static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lt_cl_la
 
 /* Kernels for blocks without anything odd. */
 static bool is_plain(lt_cl_kernel kernel) {
-    return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN || kernel == LT_CL_TRITS ||
-           kernel == LT_CL_ROWS_FEW || kernel == LT_CL_ROWS_MANY || kernel == LT_CL_ROWS_MOST;
+    return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN_GROUPS || kernel == LT_CL_OWN_WHOLE ||
+           kernel == LT_CL_TRITS || kernel == LT_CL_ROWS_FEW || kernel == LT_CL_ROWS_MANY ||
+           kernel == LT_CL_ROWS_MOST;
 }
 
 /* False for launches that meet nothing to report: fetching a report takes longer than converting a
@@ -299,6 +78,20 @@ static size_t items_of(const lt_queue *queue, const lt_work *work, const lt_cl_l
     return is_plain(launch->kernel)
                ? LATHE_CL_PLAIN_ITEMS((int)pass->src.dtype, (int)pass->dst.dtype)
                : queue->backend->device.group_size;
+}
+
+/* The queue's own kernel object, which no other thread uses. */
+static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
+                               cl_kernel *kernel) {
+    const lt_pass *pass = work->pass;
+    const bool has_codes = which == LT_CL_STREAM || which == LT_CL_BLOCK;
+    const bool is_extra = has_codes && lt_extra_codes(pass->dst.dtype, pass->quality) != 0;
+    const lt_cl_family_id family = is_extra ? LT_CL_FAMILY_EXTRA_CODES : LT_CL_FAMILY_PAIRS;
+    const uint32_t number = !is_extra ? which : which == LT_CL_STREAM ? 0 : 1;
+    lt_cl_program *program = NULL;
+    lathe_status status = lt_cl_family_program(queue, family, work, &program);
+    return status == LATHE_OK ? lt_cl_family_kernel(queue, family, number, work, program, kernel)
+                              : lt_cl_queue_give_up(queue, status);
 }
 
 static lathe_status enqueue_launch(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
@@ -371,9 +164,11 @@ static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
     if ((launch->args.flags & LATHE_CL_PLAIN) == 0 || group_size != LATHE_CL_GROUP) {
         return enqueue_launch(queue, work, launch, args);
     }
-    const bool is_own = (launch->args.flags & LATHE_CL_OWN) != 0;
-    lt_cl_launch plain = plain_launch(launch, is_own ? LT_CL_OWN : LT_CL_PLAIN);
-    if ((launch->args.flags & LATHE_CL_ROWS) != 0) {
+    const uint64_t flags = launch->args.flags;
+    lt_cl_launch plain = plain_launch(launch, (flags & LATHE_CL_WHOLE) != 0 ? LT_CL_OWN_WHOLE
+                                              : (flags & LATHE_CL_OWN) != 0 ? LT_CL_OWN_GROUPS
+                                                                            : LT_CL_PLAIN);
+    if ((flags & LATHE_CL_ROWS) != 0) {
         lt_cl_set_rows(&plain, work->pass);
     }
     lt_cl_launch again = *launch;
@@ -458,6 +253,25 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
 }
 
+/* NOT_SUPPORTED where the driver has compiled the launch's kernel for fewer work-items, as it may
+ * those that do not say how many they are for. Of the others drivers tell what they like. */
+static lathe_status check_items(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch) {
+    if (launch->kernel != LT_CL_ROWS_FEW && launch->kernel != LT_CL_RECODE_ROWS) {
+        return LATHE_OK;
+    }
+    cl_kernel kernel = NULL;
+    size_t most = 0;
+    lathe_status status = get_kernel(queue, work, launch->kernel, &kernel);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    const cl_int error = clGetKernelWorkGroupInfo(
+        kernel, queue->backend->device.id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    return error != CL_SUCCESS || launch->n_items <= most
+               ? LATHE_OK
+               : lt_fail(LATHE_NOT_SUPPORTED, "the kernel's work-groups are too small for a row");
+}
+
 /* All rows, without a look at what that leads to. */
 static lathe_status submit_rows(lt_queue *queue, const lt_work *work) {
     const lt_layout *dst = &work->pass->dst;
@@ -470,10 +284,14 @@ static lathe_status submit_rows(lt_queue *queue, const lt_work *work) {
     lathe_status status = LATHE_OK;
     for (uint64_t row = 0; status == LATHE_OK && row < dst->n_rows; row += most) {
         lt_cl_launch launch;
-        if (!lt_cl_launch_rows(work, row, lt_min(most, dst->n_rows - row), &launch)) {
+        const uint64_t n_rows = lt_min(most, dst->n_rows - row);
+        if (!lt_cl_launch_rows(work, row, n_rows, &queue->backend->device, &launch)) {
             return lt_fail(LATHE_NOT_SUPPORTED, "the rows lie so that no kernel takes them");
         }
-        status = enqueue_launch(queue, work, &launch, &args);
+        status = check_items(queue, work, &launch);
+        if (status == LATHE_OK) {
+            status = enqueue_launch(queue, work, &launch, &args);
+        }
     }
     return status;
 }
@@ -499,8 +317,12 @@ lathe_status lt_cl_convert_rows(lt_backend *backend, lt_queue *queue, const lt_w
 
 /* ---- statistics */
 
-/* Makes room for n_floats on the device, and for n_landing where they land. */
-static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n_landing) {
+static void drop_stats(lt_queue *queue) {
+    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats);
+    lt_cl_buffer_destroy(&queue->backend->memory, &queue->stats_landing);
+}
+
+lathe_status lt_cl_prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n_landing) {
     lt_cl_memory *memory = &queue->backend->memory;
     uint64_t have = queue->stats.n_bytes / sizeof(float);
     uint64_t room = queue->stats_landing.n_bytes / sizeof(float);
@@ -512,7 +334,7 @@ static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n
     if (status != LATHE_OK || (n_floats <= have && n_landing <= room)) {
         return status;
     }
-    lt_cl_queue_destroy_stats(queue);
+    drop_stats(queue);
     status = lt_cl_buffer_create(memory, LT_MEMORY_DEVICE,
                                  lt_max(n_floats, LEAST_STATS) * sizeof(float), &queue->stats);
     if (status == LATHE_OK && n_landing > 0) {
@@ -525,30 +347,34 @@ static lathe_status prepare_stats(lt_queue *queue, uint64_t n_floats, uint64_t n
 
 /* Has the launch add up its tiles, in the place that the last one has set to 0. */
 static void gather(const lt_queue *queue, lt_cl_launch *launch) {
-    size_t last = sum_at(queue);
+    size_t last = lt_cl_sum_at(queue);
     launch->args.flags |= LATHE_CL_GATHER;
     launch->args.next_sums = last;
     launch->args.sums = 2 * (size_t)LT_CL_SUMS_AT + LATHE_CL_SUM_WORDS - last;
 }
 
+lathe_status lt_cl_expect_stats(lt_queue *queue, double *stats, uint64_t n_tiles) {
+    const uint64_t first = queue->n_stats_floats;
+    lathe_status status = lt_cl_land(queue, &queue->stats, n_tiles * sizeof(float),
+                                     (float *)queue->stats_landing.host + first);
+    if (status == LATHE_OK) {
+        queue->pending_stats[queue->n_stats++] =
+            (lt_cl_pending_stats){.stats = stats, .first = first, .n_tiles = n_tiles};
+        queue->n_stats_floats += n_tiles;
+    }
+    return status;
+}
+
 /* What the launch leaves: what its tiles come to, which is fetched with the reports, or all tiles.
  */
-static lathe_status expect_stats(lt_queue *queue, const lt_work *work) {
-    uint64_t first = queue->n_stats_floats;
+static lathe_status expect_tiles(lt_queue *queue, const lt_work *work) {
     if (work->sum != NULL) {
         queue->sum = work->sum;
         queue->sum_dtype = work->pass->dst.dtype;
         queue->sum_place = 1 - queue->sum_place;
         return LATHE_OK;
     }
-    lathe_status status = land(queue, &queue->stats, 0, (float *)queue->stats_landing.host + first,
-                               work->n_tiles * sizeof(float));
-    if (status == LATHE_OK) {
-        queue->pending_stats[queue->n_stats++] =
-            (lt_cl_pending_stats){.stats = work->stats, .first = first, .n_tiles = work->n_tiles};
-        queue->n_stats_floats += work->n_tiles;
-    }
-    return status;
+    return lt_cl_expect_stats(queue, work->stats, work->n_tiles);
 }
 
 lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
@@ -557,7 +383,7 @@ lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_w
     if (status != LATHE_OK || work->n_tiles == 0) {
         return status;
     }
-    status = prepare_stats(queue, work->n_tiles, work->sum != NULL ? 0 : work->n_tiles);
+    status = lt_cl_prepare_stats(queue, work->n_tiles, work->sum != NULL ? 0 : work->n_tiles);
     if (status != LATHE_OK) {
         return status;
     }
@@ -572,29 +398,7 @@ lathe_status lt_cl_submit_stats(lt_backend *backend, lt_queue *queue, const lt_w
     }
     status = enqueue_launch(queue, work, &launch, &args);
     if (status == LATHE_OK) {
-        status = expect_stats(queue, work);
+        status = expect_tiles(queue, work);
     }
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
-}
-
-lathe_status lt_cl_fetch_stats(lt_backend *backend, lt_queue *queue, const lt_work *work) {
-    lt_cl_memory *memory = &lt_cl_of(backend)->memory;
-    const uint64_t n_bytes = work->n_tiles * sizeof(float);
-    lt_buffer landing = {0};
-    lathe_status status = lt_cl_queue_check(queue);
-    if (status == LATHE_OK) {
-        status = lt_cl_buffer_create(memory, LT_MEMORY_PINNED, n_bytes, &landing);
-    }
-    if (status != LATHE_OK) {
-        return lt_cl_queue_give_up(queue, status);
-    }
-    status = land(queue, &queue->stats, 0, landing.host, n_bytes);
-    if (status == LATHE_OK) {
-        status = lt_cl_queue_wait(queue);
-    }
-    if (status == LATHE_OK) {
-        deliver_tiles(landing.host, work->n_tiles, work->stats);
-    }
-    lt_cl_buffer_destroy(memory, &landing);
-    return status;
 }

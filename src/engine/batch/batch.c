@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The batch strategy: takes the tensors in rounds, and has each round converted. */
-#include "engine/batch/batch.h"
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/fpenv.h"
+#include "engine/batch/batch_job.h"
 #include "pool/pool.h"
 
 /* ---- a round */

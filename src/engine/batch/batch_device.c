@@ -4,7 +4,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/outcome.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "engine/device/device_tensor.h"
 #include "engine/plan/many_plan.h"
 #include "engine/plan/small_scales.h"
@@ -350,18 +350,24 @@ static lathe_status run_staged(const run *r, table_slot *slot, const pack *p, bo
     return status;
 }
 
-/* One launch over tensors that are where they are. */
+/* One launch over tensors that are where they are, with the scales that have been found for them.
+ */
 static lathe_status convert_in_place(const run *r, table_slot *slot, const pack *p,
-                                     bool *is_launched) {
+                                     const float *scales, bool *is_launched) {
     lt_backend *device = r->device;
     size_t n_works = 0;
     for (size_t i = p->first; i < p->end; i++) {
         const lt_batch_item *item = &r->b->items[i];
         if (lt_batch_is_waiting(item)) {
             lt_work *work = &slot->works[n_works];
-            set_work(lt_batch_group_of(r->b, item), work, &slot->outcomes[n_works]);
+            const lt_batch_group *group = lt_batch_group_of(r->b, item);
+            set_work(group, work, &slot->outcomes[n_works]);
             work->src = lt_device_tensor_span(item->source);
             work->dst = lt_device_tensor_span(item->result);
+            if (group->table_plan.stats_first) {
+                work->scales = scales;
+                scales += work->pass->dst.n_scales;
+            }
             n_works++;
         }
     }
@@ -382,9 +388,9 @@ static lathe_status run_in_place(const run *r, table_slot *slot, const pack *p, 
     lathe_status status = lt_batch_find_on_device(r->b, p->first, p->end, slot->queue, slot->works,
                                                   slot->outcomes, &found);
     if (status == LATHE_OK) {
-        status = convert_in_place(r, slot, p, is_launched);
+        status = convert_in_place(r, slot, p, found.scales, is_launched);
     }
-    if (status != LATHE_OK) { /* while the scales are there */
+    if (status != LATHE_OK) { /* while the statistics are there */
         const lathe_error error = *lt_error();
         (void)r->b->engine->device->ops->finish(r->b->engine->device, slot->queue);
         (void)lt_fail_with(&error);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scales of many device tensors: launches for their statistics without a wait between them, then
- * all scales at once. */
+/* Scales of many device tensors: one launch for their statistics. */
 #include "core/error.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "engine/device/device_tensor.h"
 #include "pool/pool.h"
 
@@ -35,51 +34,47 @@ static lathe_status make_found(const lt_batch *b, size_t first, size_t end, lt_b
 static lathe_status take_stats(const lt_batch *b, size_t first, size_t end, lt_queue *queue,
                                lt_work *works, lt_outcome *outcomes, double *stats) {
     lt_backend *device = b->engine->device;
-    lathe_status status = LATHE_OK;
-    for (size_t i = first, k = 0; status == LATHE_OK && i < end; i++) {
+    size_t n_works = 0;
+    for (size_t i = first; i < end; i++) {
         const lt_batch_item *item = &b->items[i];
         if (!needs_stats(b, item)) {
             continue;
         }
         const lt_pass *pass = &lt_batch_group_of(b, item)->table_plan.pass;
-        lt_outcome_init(&outcomes[k]);
-        works[k] = (lt_work){
+        lt_work *work = &works[n_works];
+        lt_outcome_init(&outcomes[n_works]);
+        *work = (lt_work){
             .pass = pass,
             .src = lt_device_tensor_span(item->source),
+            .dst = lt_device_tensor_span(item->result),
             .stats = stats,
             .n_tiles = pass->tiling.n_tiles,
-            .outcome = &outcomes[k],
+            .outcome = &outcomes[n_works],
         };
-        status = device->ops->submit_stats(device, queue, &works[k]);
-        stats += works[k++].n_tiles;
+        stats += work->n_tiles;
+        n_works++;
     }
+    const lathe_status status = device->ops->submit_many(device, queue, works, n_works);
     return status == LATHE_OK ? device->ops->finish(device, queue) : status;
 }
 
-/* Puts the scales where the results are. What was met is the item's own. */
-static lathe_status store_scales(lt_batch *b, size_t first, size_t end, lt_queue *queue,
-                                 const lt_work *works, float *scales) {
-    lt_backend *device = b->engine->device;
-    lathe_status status = LATHE_OK;
-    for (size_t i = first, k = 0; status == LATHE_OK && i < end; i++) {
+/* Makes scales of them, one item's after another's. What was met is the item's own. */
+static void fold_stats(lt_batch *b, size_t first, size_t end, const lt_work *works, float *scales) {
+    for (size_t i = first, k = 0; i < end; i++) {
         lt_batch_item *item = &b->items[i];
         if (!needs_stats(b, item)) {
             continue;
         }
         const lt_work *work = &works[k++];
         const lt_pass *pass = work->pass;
-        const lt_span to = lt_device_tensor_span(item->result);
         lt_fold fold = {0};
         if (lt_outcome_status(work->outcome, pass->src.dtype, pass->dst.dtype) != LATHE_OK) {
             lt_batch_fail(b, item);
             continue;
         }
         lt_fold_tiles(&fold, &pass->tiling, pass->dst.dtype, work->stats, work->n_tiles, scales);
-        status = device->ops->upload(device, queue, to.scales, to.scale_offset * sizeof(float),
-                                     scales, pass->dst.n_scales * sizeof(float));
         scales += pass->dst.n_scales;
     }
-    return status;
 }
 
 lathe_status lt_batch_find_on_device(lt_batch *b, size_t first, size_t end, lt_queue *queue,
@@ -89,7 +84,7 @@ lathe_status lt_batch_find_on_device(lt_batch *b, size_t first, size_t end, lt_q
         status = take_stats(b, first, end, queue, works, outcomes, found->stats);
     }
     if (status == LATHE_OK && found->stats != NULL) {
-        status = store_scales(b, first, end, queue, works, found->scales);
+        fold_stats(b, first, end, works, found->scales);
     }
     return status;
 }

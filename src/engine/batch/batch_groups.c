@@ -3,7 +3,7 @@
  * which a round works on them. */
 #include "core/checked.h"
 #include "core/error.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "engine/device/device_tensor.h"
 #include "engine/plan/small_scales.h"
 #include "pool/pool.h"

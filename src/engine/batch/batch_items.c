@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One tensor of a batch: its result's memory, its conversion by itself, and its end. */
 #include "core/error.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "engine/check_result.h"
 #include "engine/convert.h"
 #include "engine/device/device_tensor.h"

@@ -3,7 +3,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/quality.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "engine/convert.h"
 #include "engine/device/device_tensor.h"
 #include <stddef.h>
@@ -200,18 +200,6 @@ static void fetch_structs(const lt_batch *b, size_t i) {
     }
 }
 
-/* Fetches where a source's data begins: while tensors are begun, memory has nothing else to do. */
-static void fetch_head(const lt_batch *b, const lt_batch_item *item) {
-    enum { HEAD_BYTES = 1024, PAIR_BYTES = 2 * LT_TENSOR_LINE_BYTES };
-    const lt_pass *pass = &lt_batch_group_of(b, item)->plan.pass;
-    if (pass->beyond_cache && !is_on_device(item->source)) {
-        const char *data = item->source->data;
-        for (size_t k = 0; k < lt_min(pass->src.n_bytes, HEAD_BYTES); k += PAIR_BYTES) {
-            __builtin_prefetch(data + k, 0, 2);
-        }
-    }
-}
-
 /* Converts items [first, end), at most LT_BATCH_TURN, and returns when it has. What is not
  * conversion is done for all of them before and after, so that memory is not left idle between two
  * tensors. */
@@ -219,7 +207,6 @@ static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_
     for (size_t i = first; i < end; i++) {
         lt_batch_begin_item(b, &b->items[i]);
         fetch_structs(b, i);
-        fetch_head(b, &b->items[i]);
     }
     convert_some(b, t, first, end);
     uint64_t end_ns = lt_now_ns();

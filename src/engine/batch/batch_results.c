@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Hands over what became of a batch's tensors, in the caller's order. */
 #include "core/error.h"
-#include "engine/batch/batch.h"
+#include "engine/batch/batch_job.h"
 #include "pool/pool.h"
 
 /* The items of a round by the caller's order again: those of [first, ...) are a permutation. */

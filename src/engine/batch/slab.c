@@ -43,7 +43,8 @@ bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes) {
                    : n_bytes > device_bytes;
 }
 
-uint64_t lt_slab_scales_at(const lt_layout *layout) {
+/* Where a tensor's scales begin, from where its data does. */
+static uint64_t scales_at(const lt_layout *layout) {
     return rounded(layout->n_bytes);
 }
 
@@ -135,7 +136,7 @@ static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, u
                 .backend = slab->backend,
                 .data = slab->buffer,
                 .data_offset = offset,
-                .scale_offset = (offset + lt_slab_scales_at(&tensor->layout)) / sizeof(float),
+                .scale_offset = (offset + scales_at(&tensor->layout)) / sizeof(float),
             },
         .slab = slab,
     };
@@ -177,7 +178,7 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
     tensor->memory = slab->memory;
     tensor->is_part = true;
     if (slab->data != NULL) {
-        void *scales = slab->data + offset + lt_slab_scales_at(&tensor->layout);
+        void *scales = slab->data + offset + scales_at(&tensor->layout);
         tensor->data = slab->data + offset;
         tensor->scales = tensor->layout.n_scales > 0 ? scales : NULL;
     }

@@ -18,9 +18,6 @@ bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes);
 /* Bytes that a tensor of that layout takes of a slab's memory. */
 uint64_t lt_slab_bytes(const lt_layout *layout);
 
-/* Where a tensor's scales begin, from where its data does. */
-uint64_t lt_slab_scales_at(const lt_layout *layout);
-
 /* A slab for n_tensors tensors (at least 1) with n_bytes of memory: of the host, or of the engine's
  * device if it has one. The caller owns n_tensors references: each tensor that is taken takes over
  * one, and the others are dropped by lt_slab_drop. Errors: INSUFFICIENT_MEMORY, DEVICE. */

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "engine/device/staged_copy.h"
-#include "engine/direct/host_copy.h"
 #include "engine/engine.h"
 #include "pool/pool.h"
 #include <string.h>
@@ -265,24 +264,6 @@ lathe_status lt_tensor_copy_contents(const lathe_tensor *from, const lathe_tenso
     return status != LATHE_OK
                ? status
                : lt_tensor_write_scales(to, 0, from->scales, (size_t)from->layout.n_scales);
-}
-
-lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from, lathe_tensor *to) {
-    if (engine == NULL || from == NULL || to == NULL) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "engine, from or to is NULL");
-    }
-    lathe_tensor_desc desc = lt_tensor_desc_of(from);
-    if (from->n_dims != to->n_dims ||
-        memcmp(from->shape, to->shape, from->n_dims * sizeof from->shape[0]) != 0 ||
-        !lt_tensor_is(to, &desc, &from->layout)) {
-        return lt_fail(LATHE_INCOMPATIBLE_TYPES,
-                       "the tensors differ in shape, dtype or granularity");
-    }
-    if (to->read_only) {
-        return lt_fail(LATHE_READ_ONLY, "the target is read-only");
-    }
-    lt_tensor_touch(to);
-    return from == to ? LATHE_OK : lt_copy_contents(engine, from, to);
 }
 
 /* ---- mapping */

@@ -19,9 +19,9 @@ static lathe_status open_found(lathe_engine *engine, const char *program_cache_d
         .pool = engine->pool,
         .counters = engine->cpu->counters,
         .host = engine->cpu,
-        .check = lt_self_check_pair,
-        .check_family =
+        .check =
             {
+                [LT_CL_FAMILY_PAIRS] = lt_self_check_pair,
                 [LT_CL_FAMILY_MANY] = lt_self_check_many,
                 [LT_CL_FAMILY_IN_PLACE] = lt_self_check_in_place,
                 [LT_CL_FAMILY_EXTRA_CODES] = lt_self_check_precise,

@@ -3,8 +3,10 @@
 #include "engine/direct/host_copy.h"
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "engine/device/device_tensor.h"
 #include "engine/plan/planner.h"
+#include <string.h>
 
 /* What a task copies: so much that its start costs nothing. */
 #define PIECE_BYTES (UINT64_C(1) << 20)
@@ -56,4 +58,22 @@ lathe_status lt_copy_contents(lathe_engine *engine, const lathe_tensor *from,
     }
     copy_data(engine, from, to);
     return lt_tensor_write_scales(to, 0, from->scales, (size_t)from->layout.n_scales);
+}
+
+lathe_status lathe_tensor_copy(lathe_engine *engine, const lathe_tensor *from, lathe_tensor *to) {
+    if (engine == NULL || from == NULL || to == NULL) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "engine, from or to is NULL");
+    }
+    lathe_tensor_desc desc = lt_tensor_desc_of(from);
+    if (from->n_dims != to->n_dims ||
+        memcmp(from->shape, to->shape, from->n_dims * sizeof from->shape[0]) != 0 ||
+        !lt_tensor_is(to, &desc, &from->layout)) {
+        return lt_fail(LATHE_INCOMPATIBLE_TYPES,
+                       "the tensors differ in shape, dtype or granularity");
+    }
+    if (to->read_only) {
+        return lt_fail(LATHE_READ_ONLY, "the target is read-only");
+    }
+    lt_tensor_touch(to);
+    return from == to ? LATHE_OK : lt_copy_contents(engine, from, to);
 }

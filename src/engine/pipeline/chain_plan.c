@@ -16,16 +16,6 @@ enum { MOST_BLOCK_ELEMS = 64 * 1024 };
 
 enum { ALIGNMENT = 64 };
 
-uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_steps, uint64_t elem) {
-    for (uint32_t i = 0; i < n_steps; i++) {
-        uint64_t fault = lt_outcome_element(&chain->steps[i].outcome);
-        if (fault != LATHE_NO_ELEMENT) {
-            return fault < elem ? i : i + 1;
-        }
-    }
-    return n_steps;
-}
-
 static uint64_t gcd(uint64_t a, uint64_t b) {
     while (b != 0) {
         uint64_t rest = a % b;

@@ -78,34 +78,6 @@ static lathe_status make_tiles(lt_chain_run *run) {
     return status;
 }
 
-/* ---- faults */
-
-lathe_status lt_chain_fault(lt_chain_run *run) {
-    lt_chain *chain = run->chain;
-    uint32_t first = lt_chain_steps_left(chain, chain->n_steps, UINT64_MAX);
-    if (first == chain->n_steps) {
-        return LATHE_OK;
-    }
-    if (first > 0 && run->work.n_steps == chain->n_steps) {
-        /* The statistics of a step were taken before the ones ahead of it had been checked. */
-        struct lt_chain_work checks = run->work;
-        checks.n_steps = first;
-        lathe_status status = run->backend->ops->submit_chain(run->backend, run->queue, &checks);
-        if (status == LATHE_OK) {
-            status = run->backend->ops->finish(run->backend, run->queue);
-        }
-        if (status != LATHE_OK) {
-            return status;
-        }
-        first = lt_chain_steps_left(chain, chain->n_steps, UINT64_MAX);
-    }
-    const lt_chain_step *step = &chain->steps[first];
-    run->report->failed_step = first;
-    return lt_outcome_status(&step->outcome,
-                             first == 0 ? chain->src.dtype : chain->steps[first - 1].pass.dst.dtype,
-                             step->pass.dst.dtype);
-}
-
 /* ---- scales that were found on the host */
 
 /* The result's, to where the result is. */
@@ -179,6 +151,16 @@ static uint32_t n_scaled_steps(const lt_chain *chain) {
     return n;
 }
 
+/* True if a step has one scale for all elements. */
+static bool has_one_scale(const lt_chain *chain) {
+    bool has_one = false;
+    for (uint32_t i = 0; i < chain->n_steps; i++) {
+        const lt_layout *dst = &chain->steps[i].pass.dst;
+        has_one = has_one || (dst->n_scales > 0 && dst->scale_elems == 0);
+    }
+    return has_one;
+}
+
 /* True if the backend has a kernel that finds scales which would be found beforehand else. */
 static bool finds_own_scales(const lt_backend *backend, lt_chain *chain) {
     const lt_chain_work work = {.chain = chain, .n_steps = chain->n_steps, .own_scales = true};
@@ -186,14 +168,16 @@ static bool finds_own_scales(const lt_backend *backend, lt_chain *chain) {
            backend->ops->takes_chain(backend, &work);
 }
 
-/* All in one pass, for which no scales are needed. NOT_SUPPORTED: there is no such way, or not with
+/* All at once, for which no scales are needed. NOT_SUPPORTED: there is no such way, or not with
  * this data. */
 static lathe_status run_at_once(lt_chain_run *run) {
     const uint32_t n_scaled = n_scaled_steps(run->chain);
-    if (!finds_own_scales(run->backend, run->chain)) {
+    const bool has_one = has_one_scale(run->chain);
+    if (!finds_own_scales(run->backend, run->chain) || (has_one && run->stream != NULL)) {
         return LATHE_NOT_SUPPORTED;
     }
     run->work.own_scales = true;
+    run->work.top = &run->top;
     lathe_status status = open_stream(run);
     if (status == LATHE_OK) {
         status = convert(run);
@@ -203,7 +187,7 @@ static lathe_status run_at_once(lt_chain_run *run) {
         status = lt_fail(LATHE_NOT_SUPPORTED, "a value on the way of the chain is not finite");
     }
     if (status == LATHE_OK) {
-        run->report->n_passes = 1;
+        run->report->n_passes = has_one ? 2 : 1;
         run->report->n_derived = n_scaled;
     }
     return status;
@@ -286,7 +270,8 @@ lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
     lt_chain *chain = NULL;
     lathe_status status = make_plan(engine, backend, source, n_steps, layouts, targets, &chain);
     if (status == LATHE_OK) {
-        *reads_once = n_scaled_steps(chain) == 0 || finds_own_scales(backend, chain);
+        *reads_once = n_scaled_steps(chain) == 0 ||
+                      (finds_own_scales(backend, chain) && !has_one_scale(chain));
     }
     lt_pool_delete(engine->pool, chain);
     return status;

@@ -24,6 +24,7 @@ typedef struct lt_chain_run {
     struct lt_chain_work work;      /* convert */
     struct lt_chain_stream *stream; /* NULL: the backend reaches source and result */
     lt_outcome outcome;             /* of the last convert on a device */
+    lt_tile_sum top;                /* what the source came to, if that convert wanted it */
     float *absmax; /* of the scopes of one step, in the values before a step, if it is known */
     bool is_known;
     bool is_of_source;      /* it follows from the source's own, which are all finite */
@@ -53,7 +54,7 @@ lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
 /* Finds the scales of the steps that need them before they run (chain_scales.c). */
 lathe_status lt_chain_find_scales(lt_chain_run *run);
 
-/* OK, or the first fault that a step has met, as the thread's last error. */
+/* OK, or the first fault that a step has met, as the thread's last error (chain_fault.c). */
 lathe_status lt_chain_fault(lt_chain_run *run);
 
 #endif

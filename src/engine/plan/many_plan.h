@@ -14,11 +14,11 @@ void lt_many_plan(const lt_backend *backend, const lt_layout *from, const lt_lay
                   const lathe_target *target, lt_plan *plan, lt_ranges *ranges);
 
 /* For the self-check: converts the device tensor `source` by a launch of several copies of it, of
- * which number `which`, below LT_MANY_COPIES, becomes `result`. Scales that the launch cannot find
- * are those of `expected`; NOT_SUPPORTED if that is NULL then. Errors: those of a conversion. */
+ * which number `which`, below LT_MANY_COPIES, becomes `result`; after another one where the scales
+ * are to be known. Errors: those of a conversion. */
 enum { LT_MANY_COPIES = 3 };
 lathe_status lt_many_trial(lathe_engine *engine, const lathe_tensor *source,
-                           const lathe_target *target, const lathe_tensor *expected, size_t which,
-                           lathe_tensor *result, uint64_t *n_saturated);
+                           const lathe_target *target, size_t which, lathe_tensor *result,
+                           uint64_t *n_saturated);
 
 #endif

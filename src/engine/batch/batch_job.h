@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The batch strategy: what its parts share. */
-#ifndef LT_ENGINE_BATCH_H
-#define LT_ENGINE_BATCH_H
+#ifndef LT_ENGINE_BATCH_JOB_H
+#define LT_ENGINE_BATCH_JOB_H
 
 #include "core/tensor.h"
 #include "engine/batch/slab.h"
@@ -179,16 +179,17 @@ void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns
 
 /* ---- batch_device_scales.c */
 
-/* What statistics and the scales that they lead to take on the host until the queue is finished. */
+/* Statistics of tensors, until the queue is finished, and the scales that they lead to, one
+ * tensor's after another's. NULL: none are wanted. */
 typedef struct lt_batch_found {
     double *stats;
     float *scales;
 } lt_batch_found;
 
 /* Finds the scales of those of items [first, end) that are waiting, and whose tables' plans want
- * statistics first, of the device's tensors, and leaves them in the results: transfers of them are
- * in the queue on return. Items whose data is at fault fail. `works` and `outcomes` are room for as
- * many. Errors: DEVICE, INSUFFICIENT_MEMORY; *found is to be dropped in any case. */
+ * statistics first, of the device's tensors. Items whose data is at fault fail, and have none.
+ * `works` and `outcomes` are room for as many. Errors: DEVICE, INSUFFICIENT_MEMORY; *found is to be
+ * dropped in any case. */
 lathe_status lt_batch_find_on_device(lt_batch *b, size_t first, size_t end, lt_queue *queue,
                                      lt_work *works, lt_outcome *outcomes, lt_batch_found *found);
 
