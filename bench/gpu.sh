@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything about one OpenCL device in one run: what it is, whether its bytes are the CPU's, how fast
-# it converts, and PyTorch's conversions beside it. Markdown on stdout, progress on stderr.
+# Everything about one OpenCL device in one run: what it is, how fast it converts, whether its bytes
+# are the CPU's, and PyTorch's conversions beside it. Markdown on stdout, progress on stderr. The bench
+# comes first, as it compiles the kernels, on all of a GPU's host's processors, for all that follows.
 # Usage: bench/gpu.sh [-d DEVICE] [-s SIZE] [-r REPEATS] [-a] [-j OUT.json] [-c OLD.json] [-t TEST_PROGRAM]... [LATHE]
 #   LATHE: the tool (default: builds build/release). TEST_PROGRAM: a test to run, told the device by
-#   LATHE_TEST_DEVICE. DEVICE: opencl (default), opencl:N, ... SIZE: of the F32 tensor (1GiB).
+#   LATHE_TEST_DEVICE (default: tests/opencl_pairs beside the tool, if it is there). DEVICE: opencl (default), opencl:N, ... SIZE: of the F32 tensor (1GiB).
 #   -a: every pair with every granularity. -j keeps the results; -c compares them with earlier ones.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,6 +45,11 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/lathe-gpu.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 json=${json:-$work/bench.json}
+programs=$work/programs
+pairs=$(dirname "$lathe")/tests/opencl_pairs
+if [ ${#tests[@]} -eq 0 ] && [ -x "$pairs" ]; then
+    tests=("$pairs")
+fi
 failed=0
 
 section() {
@@ -73,12 +79,23 @@ as_markdown() {
 }
 
 section "Devices"
-"$lathe" devices | quote
+# The bench and the tests check the one that counts.
+"$lathe" devices --no-check | quote
+
+section "lathe bench --device $device --size $size --repeat $repeats${all:+ $all}"
+# shellcheck disable=SC2086 # $all is an option or nothing
+"$lathe" bench --device "$device" --require-device --program-cache "$programs" \
+    --size "$size" --repeat "$repeats" $all --json >"$json" || failed=1
+"$lathe" bench --csv "$json" | as_markdown || failed=1
+if [ -n "$old" ]; then
+    section "Compared with $old"
+    "$lathe" bench --compare "$old" "$json" | quote || failed=1
+fi
 
 if [ ${#tests[@]} -gt 0 ]; then
     section "Tests"
     for test in "${tests[@]}"; do
-        if LATHE_TEST_DEVICE=$device LATHE_TEST_CACHE=$work/programs "$test" >"$work/log" 2>&1; then
+        if LATHE_TEST_DEVICE=$device LATHE_TEST_CACHE=$programs "$test" >"$work/log" 2>&1; then
             echo "- \`$(basename "$test")\` passed: $(tail -1 "$work/log" | tr -d '\033' | sed 's/\[[0-9;]*m//g')"
         else
             echo "- \`$(basename "$test")\` FAILED:"
@@ -93,7 +110,8 @@ section "A checkpoint, converted on the CPU and on the device"
 "$lathe" synth "$work/in.safetensors" --size 256MiB --quiet
 for dtype in f16 bf16 i8 i4 i2 i1 bitnet158; do
     for granularity in tensor group:128; do
-        convert=("$lathe" convert "$work/in.safetensors" --to "$dtype" --granularity "$granularity" --quiet --force)
+        convert=("$lathe" convert "$work/in.safetensors" --to "$dtype" --granularity "$granularity"
+            --program-cache "$programs" --quiet --force)
         "${convert[@]}" -o "$work/cpu.safetensors" --device cpu
         if ! "${convert[@]}" -o "$work/device.safetensors" --device "$device" --require-device; then
             outcome=FAILED
@@ -106,15 +124,6 @@ for dtype in f16 bf16 i8 i4 i2 i1 bitnet158; do
         [ "$outcome" = "the same bytes" ] || failed=1
     done
 done
-
-section "lathe bench --device $device --size $size --repeat $repeats${all:+ $all}"
-# shellcheck disable=SC2086 # $all is an option or nothing
-"$lathe" bench --device "$device" --require-device --size "$size" --repeat "$repeats" $all --json >"$json" || failed=1
-"$lathe" bench --csv "$json" | as_markdown || failed=1
-if [ -n "$old" ]; then
-    section "Compared with $old"
-    "$lathe" bench --compare "$old" "$json" | quote || failed=1
-fi
 
 section "PyTorch, the same bytes"
 if command -v python3 >/dev/null; then

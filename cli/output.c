@@ -37,6 +37,11 @@ int cli_fail_last(void) {
     return cli_fail("%s", lathe_last_error()->message);
 }
 
+int cli_interrupted(void) {
+    cli_fail("interrupted; nothing was written");
+    return CLI_SIGNAL + cli_caught_signal();
+}
+
 void cli_notice(bool warning, const char *text) {
     flockfile(stderr);
     cli_progress_make_room();
@@ -58,7 +63,7 @@ void cli_close_stdout(void) {
     }
 }
 
-static void no_memory(void) {
+static _Noreturn void no_memory(void) {
     cli_fail("out of memory");
     exit(CLI_FAILURE);
 }

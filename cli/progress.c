@@ -34,11 +34,6 @@ int cli_caught_signal(void) {
     return (int)caught;
 }
 
-int cli_interrupted(void) {
-    cli_fail("interrupted; nothing was written");
-    return CLI_SIGNAL + cli_caught_signal();
-}
-
 uint64_t cli_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -4,63 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the tensors */
-
-/* Rows of as many elements as the options say; one row where that would make few of them. */
-static void set_shape(bench *b) {
-    const uint64_t n_elems = b->size / sizeof(float);
-    const uint64_t row_elems = b->options->row_elems;
-    const uint64_t row =
-        n_elems >= 4 * row_elems ? row_elems : n_elems / BENCH_ELEM_QUANTUM * BENCH_ELEM_QUANTUM;
-    b->shape[0] = n_elems / row;
-    b->shape[1] = row;
-}
-
-lathe_status bench_make_base(bench *b) {
-    if (b->base != NULL) {
-        return LATHE_OK;
-    }
-    lathe_tensor_desc desc = {
-        .struct_size = sizeof(desc), .dtype = LATHE_F32, .n_dims = 2, .shape = b->shape};
-    set_shape(b);
-    lathe_status status = lathe_tensor_create(b->pool, &desc, &b->base);
-    if (status == LATHE_OK) {
-        cli_weights(0, 0, (size_t)(b->shape[0] * b->shape[1]), lathe_tensor_mutable_data(b->base));
-    }
-    return status;
-}
-
-static void drop_base(bench *b) {
-    lathe_tensor_release(b->source);
-    lathe_tensor_release(b->base);
-    b->source = NULL;
-    b->base = NULL;
-}
-
-lathe_target bench_target(const bench_case *c, lathe_dtype dtype) {
-    lathe_target target = {.struct_size = sizeof(target), .dtype = dtype};
-    if (lathe_dtype_is_quantized(dtype)) {
-        target.granularity = c->granularity;
-        target.group_size = c->group_size;
-    }
-    return target;
-}
-
-lathe_status bench_make_source(bench *b, const bench_case *c) {
-    lathe_target target = bench_target(c, c->from);
-    if (b->source != NULL && lathe_tensor_dtype(b->source) == c->from &&
-        lathe_tensor_granularity(b->source) == target.granularity) {
-        return LATHE_OK;
-    }
-    lathe_tensor_release(b->source);
-    b->source = NULL;
-    if (c->from == LATHE_F32) {
-        b->source = lathe_tensor_retain(b->base);
-        return LATHE_OK;
-    }
-    return lathe_convert(b->setup, b->base, &target, &b->source, NULL);
-}
-
 /* ---- what is measured */
 
 /* Finds out which device the options mean here. */
@@ -129,7 +72,7 @@ static int run_cases(bench *b, uint64_t first_engine_ns) {
                                     : bench_run_opencl(b, first_engine_ns);
             status = done != CLI_OK ? done : status;
         }
-        drop_base(b);
+        bench_drop_tensors(b);
     }
     return status;
 }
@@ -171,11 +114,14 @@ static int run_device(bench *b) {
     bench_print_device(b);
     b->cases = cases;
     int status = CLI_OK;
-    if (options->strategy != NULL) {
+    if (options->builds) {
+        status = bench_build_programs(b) == LATHE_OK ? CLI_OK : cli_fail_last();
+    } else if (options->strategy != NULL) {
         b->n_threads = options->n_threads != 0 ? options->threads[0] : b->n_processors;
         b->size = b->sizes[0];
         status = bench_run_strategies(b);
     } else {
+        bench_spawn_builders(b);
         status = run_cases(b, first_engine_ns);
     }
     b->cases = NULL;
@@ -216,7 +162,7 @@ static int measure(bench *b) {
 
 /* ---- what is made of the results */
 
-static int report(const bench *b, json_t *document) {
+static int report(const bench *b, json_t *document, const json_t *older) {
     const bench_options *options = b->options;
     int status = CLI_OK;
     if (options->json && cli_print_json(json_incref(document)) != CLI_OK) {
@@ -228,13 +174,10 @@ static int report(const bench *b, json_t *document) {
     if (options->plot != NULL && bench_plot(document, options->plot) != CLI_OK) {
         status = CLI_FAILURE;
     }
-    if (options->compare != NULL) {
-        json_t *older = bench_load(options->compare);
+    if (older != NULL) {
         FILE *out = options->json || options->csv ? stderr : stdout;
-        const int compared =
-            older == NULL ? CLI_FAILURE : bench_compare(older, document, options->threshold, out);
+        const int compared = bench_compare(older, document, options->threshold, out);
         status = compared != CLI_OK ? compared : status;
-        json_decref(older);
     }
     return status;
 }
@@ -242,7 +185,17 @@ static int report(const bench *b, json_t *document) {
 static int run(bench *b) {
     const bench_options *options = b->options;
     json_t *document = NULL;
+    json_t *older = NULL;
     int status = CLI_OK;
+    if (options->builds) {
+        return measure(b);
+    }
+    if (options->compare != NULL) { /* before minutes are spent */
+        older = bench_load(options->compare);
+        if (older == NULL) {
+            return CLI_FAILURE;
+        }
+    }
     if (options->earlier != NULL) {
         document = bench_load(options->earlier);
         status = document == NULL ? CLI_FAILURE : CLI_OK;
@@ -251,10 +204,11 @@ static int run(bench *b) {
         document = status == CLI_OK || json_array_size(b->results) != 0 ? bench_document(b) : NULL;
     }
     if (document != NULL) {
-        const int reported = report(b, document);
+        const int reported = report(b, document, older);
         status = reported != CLI_OK ? reported : status;
     }
     json_decref(document);
+    json_decref(older);
     return status;
 }
 
@@ -263,6 +217,8 @@ int cli_bench(int argc, char **argv) {
     bench_parse_options(argc, argv, &options);
 
     bench b = {.options = &options,
+               .argc = argc,
+               .argv = argv,
                .device = {.struct_size = sizeof(b.device)},
                .n_sizes = options.n_sizes,
                .machine = bench_machine(),
@@ -273,7 +229,7 @@ int cli_bench(int argc, char **argv) {
         set_sweep(&b);
     }
     int status = run(&b);
-    drop_base(&b);
+    bench_drop_tensors(&b);
     lathe_engine_free(b.setup);
     lathe_pool_release(b.pool);
     json_decref(b.machine);

@@ -37,6 +37,7 @@ typedef struct bench_options {
     uint64_t repeat;
     bool quick;
     bool all;
+    bool builds;  /* programs alone, of the pairs that its input names */
     bool kernels; /* on the calling thread, without what a call costs */
     bool peers;
     bool json;
@@ -54,6 +55,8 @@ void bench_parse_options(int argc, char **argv, bench_options *options);
 /* What all measurements share. */
 typedef struct bench {
     const bench_options *options;
+    int argc; /* the command line */
+    char **argv;
     lathe_pool *pool;
     lathe_engine *setup;  /* makes the sources, on all processors */
     lathe_tensor *base;   /* the F32 tensor of `size` bytes */
@@ -84,6 +87,9 @@ lathe_status bench_make_source(bench *b, const bench_case *c);
 /* Makes b->base, the F32 tensor of b->size bytes, unless it is there already. */
 lathe_status bench_make_base(bench *b);
 
+/* Frees both. */
+void bench_drop_tensors(bench *b);
+
 /* The target of a case whose dtype is this one. */
 lathe_target bench_target(const bench_case *c, lathe_dtype dtype);
 
@@ -94,6 +100,15 @@ int bench_run_cpu(bench *b, lathe_isa isa);
 /* The cases on b->device. first_engine_ns is how long the process's first engine took to make.
  * Returns the exit status. opencl.c, or no_opencl.c in a build without. */
 int bench_run_opencl(bench *b, uint64_t first_engine_ns);
+
+/* programs.c */
+
+/* Has the programs of b->cases built by other processes, if there are many and b->device is a GPU,
+ * and waits for them. Where that fails they are built later. */
+void bench_spawn_builders(bench *b);
+
+/* Builds, in such a process, the programs of the pairs that its standard input names. */
+lathe_status bench_build_programs(bench *b);
 
 /* strategies.c */
 
@@ -173,7 +188,9 @@ void bench_row_add(bench_row *row, bench_fn *run, void *ctx, bench_role role, co
 lathe_status bench_row_measure(bench *b, bench_row *row);
 
 /* Whether rows are printed as they come: not with --json or --csv. */
-bool bench_has_table(const bench *b);
+static inline bool bench_has_table(const bench *b) {
+    return !b->options->json && !b->options->csv;
+}
 
 /* The head of the table, if there is one. */
 void bench_report_head(const bench *b);

@@ -98,6 +98,16 @@ static size_t list_all(bench_case *cases, uint64_t group_size) {
          .name = "stream pageable f32->f16",
          .from = LATHE_F32,
          .to = LATHE_F16},
+        {.kind = BENCH_STREAM,
+         .memory = LATHE_MEMORY_PINNED,
+         .name = "stream pinned f16->f32",
+         .from = LATHE_F16,
+         .to = LATHE_F32},
+        {.kind = BENCH_STREAM,
+         .memory = LATHE_MEMORY_HOST,
+         .name = "stream pageable f16->f32",
+         .from = LATHE_F16,
+         .to = LATHE_F32},
         {.kind = BENCH_START, .name = "start f32->f16", .from = LATHE_F32, .to = LATHE_F16},
     };
     const size_t n_others = sizeof(others) / sizeof(others[0]);

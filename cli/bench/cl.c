@@ -3,10 +3,11 @@
 #include "cl.h"
 #include "cli.h"
 #include "core/error.h"
+#include <stdbool.h>
 #include <string.h>
 
-/* What is written at a time, and the pinned memory: enough to keep the bus busy. */
-#define WRITE_BYTES (UINT64_C(64) << 20)
+/* What is transferred at a time, and the pinned memory: enough to keep the bus busy. */
+#define PART_BYTES (UINT64_C(64) << 20)
 
 /* Work-items of a group, and how many times each reads, or writes, 16 bytes. */
 enum { GROUP_ITEMS = 256, READ_STEPS = 16 };
@@ -66,11 +67,14 @@ lathe_status bench_cl_open(bench_cl *cl, lathe_engine *engine) {
 }
 
 void bench_cl_close(bench_cl *cl) {
-    if (cl->pinned_host != NULL) {
-        clEnqueueUnmapMemObject(cl->queue, cl->pinned, cl->pinned_host, 0, NULL, NULL);
-        clFinish(cl->queue);
+    for (int i = 0; i < 2; i++) {
+        if (cl->pinned_host[i] != NULL) {
+            clEnqueueUnmapMemObject(cl->queue, cl->pinned[i], cl->pinned_host[i], 0, NULL, NULL);
+            clFinish(cl->queue);
+        }
     }
-    const cl_mem memory[] = {cl->buffers[0], cl->buffers[1], cl->sums, cl->pinned};
+    const cl_mem memory[] = {cl->buffers[0], cl->buffers[1], cl->sums, cl->pinned[0],
+                             cl->pinned[1]};
     for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++) {
         if (memory[i] != NULL) {
             clReleaseMemObject(memory[i]);
@@ -87,6 +91,9 @@ void bench_cl_close(bench_cl *cl) {
     }
     if (cl->queue != NULL) {
         clReleaseCommandQueue(cl->queue);
+    }
+    if (cl->back != NULL) {
+        clReleaseCommandQueue(cl->back);
     }
 }
 
@@ -200,36 +207,72 @@ lathe_status bench_cl_fill(bench_cl *cl, uint64_t n_bytes) {
     return launch_both(cl, cl->fill, n_bytes);
 }
 
-lathe_status bench_cl_prepare_write(bench_cl *cl) {
+/* Makes the pinned memory of one direction. */
+static lathe_status make_pinned(bench_cl *cl, int which) {
     cl_int error = CL_SUCCESS;
-    lathe_status status = make_buffer(cl, &cl->buffers[0], &cl->n_bytes[0], WRITE_BYTES);
-    if (status != LATHE_OK || cl->pinned_host != NULL) {
+    lathe_status status = make_buffer(cl, &cl->buffers[which], &cl->n_bytes[which], PART_BYTES);
+    if (status != LATHE_OK || cl->pinned_host[which] != NULL) {
         return status;
     }
-    if (cl->pinned == NULL) {
-        cl->pinned = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
-                                    (size_t)WRITE_BYTES, NULL, &error);
+    if (cl->pinned[which] == NULL) {
+        cl->pinned[which] = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
+                                           (size_t)PART_BYTES, NULL, &error);
     }
     if (error == CL_SUCCESS) {
-        cl->pinned_host =
-            clEnqueueMapBuffer(cl->queue, cl->pinned, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
-                               (size_t)WRITE_BYTES, 0, NULL, NULL, &error);
+        cl->pinned_host[which] =
+            clEnqueueMapBuffer(cl->queue, cl->pinned[which], CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
+                               (size_t)PART_BYTES, 0, NULL, NULL, &error);
     }
     if (error != CL_SUCCESS) {
         return check(error, "pinned memory");
     }
-    memset(cl->pinned_host, 1, (size_t)WRITE_BYTES);
+    memset(cl->pinned_host[which], 1, (size_t)PART_BYTES);
     return LATHE_OK;
 }
 
-lathe_status bench_cl_write(bench_cl *cl, const void *host, uint64_t n_bytes) {
+lathe_status bench_cl_prepare_transfer(bench_cl *cl) {
     cl_int error = CL_SUCCESS;
-    for (uint64_t at = 0; at < n_bytes && error == CL_SUCCESS; at += WRITE_BYTES) {
-        uint64_t n = n_bytes - at < WRITE_BYTES ? n_bytes - at : WRITE_BYTES;
-        const void *from = host != NULL ? (const unsigned char *)host + at : cl->pinned_host;
-        error = clEnqueueWriteBuffer(cl->queue, cl->buffers[0], CL_FALSE, 0, (size_t)n, from, 0,
-                                     NULL, NULL);
+    lathe_status status = LATHE_OK;
+    if (cl->back == NULL) {
+        cl->back = clCreateCommandQueue(cl->context, cl->device, 0, &error);
+        status = check(error, "clCreateCommandQueue");
     }
-    cl_int finished = clFinish(cl->queue); /* also after a failure: the host's memory is in use */
-    return check(error == CL_SUCCESS ? finished : error, "clEnqueueWriteBuffer");
+    for (int i = 0; i < 2 && status == LATHE_OK; i++) {
+        status = make_pinned(cl, i);
+    }
+    return status;
+}
+
+/* Enqueues the part of a transfer that begins at byte `at`, if there is one. */
+static cl_int enqueue_part(const bench_cl *cl, bool is_up, bench_cl_part part, uint64_t at) {
+    const uint64_t left = part.n_bytes > at ? part.n_bytes - at : 0;
+    const size_t n = (size_t)(left < PART_BYTES ? left : PART_BYTES);
+    unsigned char *host =
+        part.host != NULL ? (unsigned char *)part.host + at : cl->pinned_host[is_up ? 0 : 1];
+    if (n == 0) {
+        return CL_SUCCESS;
+    }
+    return is_up
+               ? clEnqueueWriteBuffer(cl->queue, cl->buffers[0], CL_FALSE, 0, n, host, 0, NULL,
+                                      NULL)
+               : clEnqueueReadBuffer(cl->back, cl->buffers[1], CL_FALSE, 0, n, host, 0, NULL, NULL);
+}
+
+lathe_status bench_cl_transfer(bench_cl *cl, bench_cl_part up, bench_cl_part down) {
+    const uint64_t n_bytes = up.n_bytes > down.n_bytes ? up.n_bytes : down.n_bytes;
+    cl_int error = CL_SUCCESS;
+    for (uint64_t at = 0; at < n_bytes && error == CL_SUCCESS; at += PART_BYTES) {
+        error = enqueue_part(cl, true, up, at);
+        if (error == CL_SUCCESS) {
+            error = enqueue_part(cl, false, down, at);
+        }
+        if (error == CL_SUCCESS && at == 0) { /* both are to begin */
+            error = clFlush(cl->queue);
+            error = error == CL_SUCCESS ? clFlush(cl->back) : error;
+        }
+    }
+    /* Also after a failure: the host's memory is in use. */
+    const cl_int finished[] = {clFinish(cl->queue), clFinish(cl->back)};
+    error = error == CL_SUCCESS ? finished[0] : error;
+    return check(error == CL_SUCCESS ? finished[1] : error, "transfer");
 }

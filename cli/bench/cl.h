@@ -18,8 +18,9 @@ typedef struct bench_cl {
     cl_kernel read;
     cl_kernel fill;
     size_t group_size;
-    cl_mem pinned;
-    void *pinned_host;
+    cl_command_queue back; /* for transfers to the host beside those from it */
+    cl_mem pinned[2];      /* from and to the host */
+    void *pinned_host[2];
 } bench_cl;
 
 /* A queue of its own in the engine's context. Errors: NOT_SUPPORTED, DEVICE. */
@@ -32,8 +33,8 @@ void bench_cl_close(bench_cl *cl);
  * touches it. Errors: DEVICE. */
 lathe_status bench_cl_prepare(bench_cl *cl, uint64_t n_bytes);
 
-/* The same for writes from the host. */
-lathe_status bench_cl_prepare_write(bench_cl *cl);
+/* The same for transfers from and to the host. */
+lathe_status bench_cl_prepare_transfer(bench_cl *cl);
 
 /* Reads half of n_bytes and writes half of them: copies one buffer of the device to the other, and
  * waits. Errors: DEVICE. */
@@ -45,8 +46,14 @@ lathe_status bench_cl_read(bench_cl *cl, uint64_t n_bytes);
 /* Fills n_bytes of the device's memory, and waits. Errors: DEVICE. */
 lathe_status bench_cl_fill(bench_cl *cl, uint64_t n_bytes);
 
-/* Writes n_bytes into the device's memory, and waits: from `host`, or, where that is NULL, from
- * pinned memory, over and over the same part of it. Errors: DEVICE. */
-lathe_status bench_cl_write(bench_cl *cl, const void *host, uint64_t n_bytes);
+/* One direction of a transfer: bytes of `host`, or, where that is NULL, of pinned memory, over and
+ * over the same part of it. */
+typedef struct bench_cl_part {
+    void *host;
+    uint64_t n_bytes; /* 0: nothing goes this way */
+} bench_cl_part;
+
+/* Writes into the device's memory and reads from it, both at once, and waits. Errors: DEVICE. */
+lathe_status bench_cl_transfer(bench_cl *cl, bench_cl_part up, bench_cl_part down);
 
 #endif

@@ -118,61 +118,66 @@ static const json_t *device_named(const json_t *document, const char *selector) 
     return NULL;
 }
 
+/* What a line of CSV has of its row, and of the machine. */
+static const char *const of_row[] = {
+    "name",
+    "mode",
+    "what",
+    "against",
+    "device",
+    "isa",
+    "threads",
+    "elements",
+    "bytes",
+    "gbps",
+    "seconds",
+    "seconds_q1",
+    "seconds_q3",
+    "copy",
+    "copy_gbps",
+    "ratio",
+    "ratio_q1",
+    "ratio_q3",
+    "limit",
+    "best_copy",
+    "best_copy_gbps",
+    "read_gbps",
+    "write_gbps",
+    "best_peer",
+    "best_peer_ratio",
+};
+static const char *const of_machine[] = {"version", "date",      "compiler", "build",
+                                         "cpu",     "l1d_bytes", "l2_bytes", "l3_bytes"};
+enum {
+    N_ROW = sizeof(of_row) / sizeof(of_row[0]),
+    N_MACHINE = sizeof(of_machine) / sizeof(of_machine[0]),
+};
+
+static void print_names(const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        printf("%s,", names[i]);
+    }
+}
+
+static void print_fields(const json_t *object, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        print_value(json_object_get(object, names[i]));
+        putchar(',');
+    }
+}
+
 int bench_print_csv(const json_t *document) {
-    static const char *const of_row[] = {
-        "name",
-        "mode",
-        "what",
-        "against",
-        "device",
-        "isa",
-        "threads",
-        "elements",
-        "bytes",
-        "gbps",
-        "seconds",
-        "seconds_q1",
-        "seconds_q3",
-        "copy",
-        "copy_gbps",
-        "ratio",
-        "ratio_q1",
-        "ratio_q3",
-        "limit",
-        "best_copy",
-        "best_copy_gbps",
-        "read_gbps",
-        "write_gbps",
-        "best_peer",
-        "best_peer_ratio",
-    };
-    static const char *const of_machine[] = {"version", "date",      "compiler", "build",
-                                             "cpu",     "l1d_bytes", "l2_bytes", "l3_bytes"};
-    enum {
-        N_ROW = sizeof(of_row) / sizeof(of_row[0]),
-        N_MACHINE = sizeof(of_machine) / sizeof(of_machine[0]),
-    };
     const json_t *machine = json_object_get(document, "machine");
     size_t index = 0;
     const json_t *row = NULL;
-    for (size_t i = 0; i < N_ROW; i++) {
-        printf("%s,", of_row[i]);
-    }
-    for (size_t i = 0; i < N_MACHINE; i++) {
-        printf("%s,", of_machine[i]);
-    }
+    print_names(of_row, N_ROW);
+    print_names(of_machine, N_MACHINE);
     puts("device_name,driver");
     json_array_foreach(json_object_get(document, "results"), index, row) {
         const json_t *device =
             device_named(document, json_string_value(json_object_get(row, "device")));
-        for (size_t i = 0; i < N_ROW; i++) {
-            print_value(json_object_get(row, of_row[i]));
-            putchar(',');
-        }
-        for (size_t i = 0; i < N_MACHINE; i++) {
-            print_value(json_object_get(machine, of_machine[i]));
-            putchar(',');
-        }
+        print_fields(row, of_row, N_ROW);
+        print_fields(machine, of_machine, N_MACHINE);
         print_value(json_object_get(device, "name"));
         putchar(',');
         print_value(json_object_get(device, "driver"));

@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "cl.h"
 #include "stats.h"
+#include <string.h>
 
 /* One case, and the yardsticks. */
 typedef struct cl_bench {
@@ -12,9 +13,11 @@ typedef struct cl_bench {
     lathe_engine *engine;
     bench_cl cl;
     lathe_target target;
+    lathe_tensor *uploaded; /* what source is a copy of; NULL: there is none */
     lathe_tensor *source;
     lathe_tensor *result;
     bench_stats *stats;
+    void *pageable; /* host memory for the transfers of the streaming cases */
     uint64_t bytes; /* that a yardstick moves */
 } cl_bench;
 
@@ -63,30 +66,51 @@ static lathe_status fill_device(void *ctx, uint64_t rounds) {
     return status;
 }
 
-static lathe_status write_pinned(void *ctx, uint64_t rounds) {
-    cl_bench *c = ctx;
+/* Transfers of c->bytes, in the direction of the larger side, or of each side in its own. */
+static lathe_status transfer(const cl_bench *c, bool is_pinned, bool is_both, uint64_t rounds) {
+    const uint64_t n_up = lathe_tensor_n_bytes(c->source);
+    const uint64_t n_down = lathe_tensor_n_bytes(c->result);
+    bench_cl_part up = {.n_bytes = is_both || n_up >= n_down ? n_up : 0};
+    bench_cl_part down = {.n_bytes = is_both || n_up < n_down ? n_down : 0};
     lathe_status status = LATHE_OK;
+    if (!is_pinned) {
+        up.host = c->pageable;
+        down.host = c->pageable;
+    }
     for (uint64_t i = 0; i < rounds && status == LATHE_OK; i++) {
-        status = bench_cl_write(&c->cl, NULL, c->bytes);
+        status = bench_cl_transfer((bench_cl *)(uintptr_t)&c->cl, up, down);
     }
     return status;
 }
 
-static lathe_status write_pageable(void *ctx, uint64_t rounds) {
-    cl_bench *c = ctx;
-    lathe_status status = LATHE_OK;
-    for (uint64_t i = 0; i < rounds && status == LATHE_OK; i++) {
-        status = bench_cl_write(&c->cl, lathe_tensor_data(c->b->source), c->bytes);
-    }
-    return status;
+static lathe_status transfer_pinned(void *ctx, uint64_t rounds) {
+    return transfer(ctx, true, false, rounds);
 }
 
-/* Makes c->source, a copy of the case's source in that memory, and c->result. */
-static lathe_status make_tensors(cl_bench *c, const bench_case *which, lathe_memory memory) {
+static lathe_status transfer_pageable(void *ctx, uint64_t rounds) {
+    return transfer(ctx, false, false, rounds);
+}
+
+static lathe_status transfer_both(void *ctx, uint64_t rounds) {
+    return transfer(ctx, true, true, rounds);
+}
+
+static void drop_source(cl_bench *c) {
+    lathe_tensor_release(c->source);
+    lathe_tensor_release(c->uploaded);
+    c->source = NULL;
+    c->uploaded = NULL;
+}
+
+/* Makes c->source, a copy of the case's source in that memory, unless the last case's is one. */
+static lathe_status make_source(cl_bench *c, const bench_case *which, lathe_memory memory) {
     const bench *b = c->b;
     const lathe_target from = bench_target(which, which->from);
     lathe_tensor_desc desc = {.struct_size = sizeof(desc)};
-    c->target = bench_target(which, which->to);
+    if (c->uploaded == b->source && lathe_tensor_memory(c->source) == memory) {
+        return LATHE_OK;
+    }
+    drop_source(c);
     lathe_status status = lathe_target_desc(&from, 2, b->shape, &desc);
     if (status == LATHE_OK) {
         status = lathe_engine_tensor_create(c->engine, memory, &desc, &c->source);
@@ -95,7 +119,18 @@ static lathe_status make_tensors(cl_bench *c, const bench_case *which, lathe_mem
         status = lathe_tensor_copy(c->engine, b->source, c->source);
     }
     if (status == LATHE_OK) {
-        status = lathe_target_desc(&c->target, 2, b->shape, &desc);
+        c->uploaded = lathe_tensor_retain(b->source);
+    }
+    return status;
+}
+
+/* The same, and c->result. */
+static lathe_status make_tensors(cl_bench *c, const bench_case *which, lathe_memory memory) {
+    lathe_tensor_desc desc = {.struct_size = sizeof(desc)};
+    c->target = bench_target(which, which->to);
+    lathe_status status = make_source(c, which, memory);
+    if (status == LATHE_OK) {
+        status = lathe_target_desc(&c->target, 2, c->b->shape, &desc);
     }
     return status == LATHE_OK ? lathe_engine_tensor_create(c->engine, memory, &desc, &c->result)
                               : status;
@@ -130,19 +165,38 @@ static lathe_status measure_stats(cl_bench *c, const bench_case *which) {
     return status == LATHE_OK ? bench_row_measure(c->b, &row) : status;
 }
 
-/* Both yardsticks move the source alone, one way; the speed is that of reading the source. */
+/* The yardsticks move the larger side alone, one way, and both sides at once, each its way, which
+ * is the limit. Bytes are those of the larger side. */
 static lathe_status measure_stream(cl_bench *c, const bench_case *which) {
     bench_row row = {.bench_case = which};
+    lathe_tensor *pageable = NULL;
     lathe_status status = make_tensors(c, which, which->memory);
+    const bool is_up =
+        status == LATHE_OK && lathe_tensor_n_bytes(c->source) >= lathe_tensor_n_bytes(c->result);
     if (status == LATHE_OK) {
-        row.bytes = lathe_tensor_n_bytes(c->source);
-        c->bytes = row.bytes;
-        status = bench_cl_prepare_write(&c->cl);
+        const lathe_tensor *larger = is_up ? c->source : c->result;
+        const lathe_tensor_desc desc = {.struct_size = sizeof(desc),
+                                        .dtype = lathe_tensor_dtype(larger),
+                                        .n_dims = 2,
+                                        .shape = c->b->shape};
+        row.bytes = lathe_tensor_n_bytes(larger);
+        status = lathe_tensor_create(c->b->pool, &desc, &pageable);
+    }
+    if (status == LATHE_OK) {
+        c->pageable = lathe_tensor_mutable_data(pageable);
+        memset(c->pageable, 1, (size_t)row.bytes);
+        status = bench_cl_prepare_transfer(&c->cl);
     }
     bench_row_add(&row, convert, c, BENCH_ROLE_SELF, NULL);
-    bench_row_add(&row, write_pinned, c, BENCH_ROLE_YARDSTICK, "pinned write");
-    bench_row_add(&row, write_pageable, c, BENCH_ROLE_OTHER, "pageable write");
-    return status == LATHE_OK ? bench_row_measure(c->b, &row) : status;
+    bench_row_add(&row, transfer_pinned, c, BENCH_ROLE_YARDSTICK,
+                  is_up ? "pinned write" : "pinned read");
+    bench_row_add(&row, transfer_pageable, c, BENCH_ROLE_OTHER,
+                  is_up ? "pageable write" : "pageable read");
+    bench_row_add(&row, transfer_both, c, BENCH_ROLE_COPY, "pinned, both ways at once");
+    row.acts.limit_share[row.acts.n - 1] = 1;
+    status = status == LATHE_OK ? bench_row_measure(c->b, &row) : status;
+    lathe_tensor_release(pageable);
+    return status;
 }
 
 /* The medians of many starts. */
@@ -223,6 +277,9 @@ static lathe_status measure_start(cl_bench *c, const bench_case *which, uint64_t
 
 static lathe_status measure(cl_bench *c, const bench_case *which, uint64_t first_engine_ns) {
     lathe_status status = bench_make_source(c->b, which);
+    if (which->kind != BENCH_CONVERT) {
+        drop_source(c); /* there may be no room for another */
+    }
     if (status == LATHE_OK) {
         switch (which->kind) {
         case BENCH_CONVERT:
@@ -243,8 +300,6 @@ static lathe_status measure(cl_bench *c, const bench_case *which, uint64_t first
     }
     bench_stats_close(c->stats);
     c->stats = NULL;
-    lathe_tensor_release(c->source);
-    c->source = NULL;
     lathe_tensor_release(c->result);
     c->result = NULL;
     return status;
@@ -271,6 +326,7 @@ int bench_run_opencl(bench *b, uint64_t first_engine_ns) {
         }
     }
 out:
+    drop_source(&c);
     bench_cl_close(&c.cl);
     lathe_engine_free(c.engine);
     return status;

@@ -23,6 +23,7 @@ enum {
     KEY_COMPARE,
     KEY_THRESHOLD,
     KEY_PLOT,
+    KEY_BUILD,
 };
 
 static const struct argp_option option_list[] = {
@@ -63,6 +64,7 @@ static const struct argp_option option_list[] = {
     {"threshold", KEY_THRESHOLD, "PERCENT", 0,
      "With --compare: ignore changes up to this (default 10)", 0},
     {"plot", KEY_PLOT, "OUT.svg", 0, "Draw the speeds against the sizes", 0},
+    {"build-programs", KEY_BUILD, NULL, OPTION_HIDDEN, "For the bench itself (programs.c)", 0},
     {0},
 };
 
@@ -171,6 +173,41 @@ static void set_defaults(bench_options *options) {
     }
 }
 
+/* The options that say what becomes of the results. */
+static error_t parse_report_option(int key, char *arg, struct argp_state *state) {
+    bench_options *options = state->input;
+    switch (key) {
+    case 'j':
+        options->json = true;
+        return 0;
+    case KEY_CSV:
+        options->csv = true;
+        return 0;
+    case KEY_COMPARE:
+        options->compare = arg;
+        return 0;
+    case KEY_THRESHOLD:
+        options->threshold = (double)cli_option_count(state, "--threshold", arg, 0, 10000) / 100;
+        options->threshold_given = true;
+        return 0;
+    case KEY_PLOT:
+        options->plot = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->earlier != NULL) {
+            argp_error(state, "too many arguments");
+        }
+        options->earlier = arg;
+        return 0;
+    case ARGP_KEY_END:
+        check_options(options, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* The options that say what is measured. */
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
     bench_options *options = state->input;
     switch (key) {
@@ -228,33 +265,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     case KEY_REPEAT:
         options->repeat = cli_option_count(state, "--repeat", arg, 1, BENCH_MOST_REPEATS);
         return 0;
-    case 'j':
-        options->json = true;
-        return 0;
-    case KEY_CSV:
-        options->csv = true;
-        return 0;
-    case KEY_COMPARE:
-        options->compare = arg;
-        return 0;
-    case KEY_THRESHOLD:
-        options->threshold = (double)cli_option_count(state, "--threshold", arg, 0, 10000) / 100;
-        options->threshold_given = true;
-        return 0;
-    case KEY_PLOT:
-        options->plot = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->earlier != NULL) {
-            argp_error(state, "too many arguments");
-        }
-        options->earlier = arg;
-        return 0;
-    case ARGP_KEY_END:
-        check_options(options, state);
+    case KEY_BUILD:
+        options->builds = true;
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_report_option(key, arg, state);
     }
 }
 

@@ -92,6 +92,9 @@ static void add_row(bench *b, const char *what, const char *against, const bench
 }
 
 static lathe_status measure(bench *b, pipeline_bench *p, const char *granularity) {
+    static const char *const where[] = {[LATHE_MEMORY_HOST] = "",
+                                        [LATHE_MEMORY_PINNED] = ", pinned",
+                                        [LATHE_MEMORY_DEVICE] = ", on the device"};
     const chain_case *chain = p->chain;
     stage_act stages[MOST_STAGES];
     bench_acts acts = {.ctx = p, .n = chain->n_stages + 2, .run = {run_pipeline}};
@@ -109,8 +112,7 @@ static lathe_status measure(bench *b, pipeline_bench *p, const char *granularity
         return status;
     }
     name_of(chain, 0, chain->n_stages, name);
-    snprintf(what, sizeof(what), "%s%s%s", name, granularity,
-             p->memory == LATHE_MEMORY_DEVICE ? ", on the device" : "");
+    snprintf(what, sizeof(what), "%s%s%s", name, granularity, where[p->memory]);
     for (uint32_t i = 0; i < chain->n_stages; i++) {
         char against[80];
         name_of(chain, i, i + 1, name);
@@ -125,7 +127,7 @@ static lathe_status make_source(bench *b, pipeline_bench *p) {
     const lathe_target target = {.struct_size = sizeof(target), .dtype = p->chain->from};
     lathe_tensor *base = NULL;
     lathe_status status = bench_make_base(b);
-    if (status == LATHE_OK && p->memory == LATHE_MEMORY_DEVICE) {
+    if (status == LATHE_OK && p->memory != LATHE_MEMORY_HOST) {
         const lathe_tensor_desc desc = {.struct_size = sizeof(desc),
                                         .dtype = LATHE_F32,
                                         .n_dims = lathe_tensor_n_dims(b->base),
@@ -146,6 +148,18 @@ static lathe_status make_source(bench *b, pipeline_bench *p) {
     return status;
 }
 
+/* What a stage makes, in the memory of the others. */
+static lathe_status make_result(pipeline_bench *p, uint32_t stage) {
+    const lathe_tensor *source = p->tensors[stage];
+    lathe_tensor_desc desc;
+    lathe_status status = lathe_target_desc(&p->targets[stage], lathe_tensor_n_dims(source),
+                                            lathe_tensor_shape(source), &desc);
+    if (status == LATHE_OK) {
+        status = lathe_engine_tensor_create(p->engine, p->memory, &desc, &p->tensors[stage + 1]);
+    }
+    return status == LATHE_OK ? run_stage(p, stage) : status;
+}
+
 static lathe_status open(bench *b, pipeline_bench *p, lathe_granularity granularity) {
     const chain_case *chain = p->chain;
     lathe_pipeline_stage stages[MOST_STAGES];
@@ -164,8 +178,7 @@ static lathe_status open(bench *b, pipeline_bench *p, lathe_granularity granular
         stages[i] =
             (lathe_pipeline_stage){.struct_size = sizeof(stages[i]), .target = p->targets[i]};
         if (status == LATHE_OK) {
-            status =
-                lathe_convert(p->engine, p->tensors[i], &p->targets[i], &p->tensors[i + 1], NULL);
+            status = make_result(p, i);
         }
     }
     return status == LATHE_OK
@@ -183,12 +196,16 @@ static void close_bench(pipeline_bench *p) {
 
 lathe_status bench_pipeline(bench *b) {
     static const char *const granularities[] = {"", " by rows", " by groups of 128"};
-    const size_t n_memories = strcmp(b->device.selector, "cpu") == 0 ? 1 : 2;
+    static const lathe_memory memories[] = {LATHE_MEMORY_HOST, LATHE_MEMORY_PINNED,
+                                            LATHE_MEMORY_DEVICE};
+    const size_t n_memories = strcmp(b->device.selector, "cpu") == 0 ? 1 : 3;
     lathe_status status = LATHE_OK;
     for (size_t k = 0; k < N_CASES * 3 * n_memories && status == LATHE_OK; k++) {
         const size_t i = k % (N_CASES * 3);
-        pipeline_bench p = {.chain = &cases[i / 3],
-                            .memory = k == i ? LATHE_MEMORY_HOST : LATHE_MEMORY_DEVICE};
+        pipeline_bench p = {.chain = &cases[i / 3], .memory = memories[k / (N_CASES * 3)]};
+        if (p.memory == LATHE_MEMORY_PINNED && p.chain != &cases[0]) {
+            continue; /* one shows what staging costs */
+        }
         status = open(b, &p, (lathe_granularity)(i % 3));
         if (status == LATHE_OK) {
             status = measure(b, &p, granularities[i % 3]);

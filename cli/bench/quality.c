@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench --strategies=quality: what PRECISE scales, and quality reports, cost beside the plain
  * conversion, and comparing two tensors beside reading them. On an OpenCL device with tensors of
- * the device, but for the comparison, which is the CPU's. */
+ * the device, and of the host's, but for the comparison, which is the CPU's. */
 #include "strategies.h"
 #include <string.h>
 
 typedef struct quality_bench {
     lathe_engine *engine;
+    bool on_cpu;
     lathe_memory memory;
     const lathe_tensor *source;
     lathe_tensor *result;
@@ -55,7 +56,8 @@ static lathe_status run(bench *b, quality_bench *q, const char *name, const char
     const bench_acts acts = {.ctx = q, .n = 2, .run = {fn, plainly}};
     lathe_status status = bench_measure(&acts, b->options->repeat, &times);
     if (status == LATHE_OK) {
-        (void)snprintf(text, sizeof(text), "%s%s", name, what);
+        const bool is_staged = !q->on_cpu && q->memory == LATHE_MEMORY_HOST;
+        (void)snprintf(text, sizeof(text), "%s%s%s", name, what, is_staged ? ", host tensors" : "");
         bench_strategy_row(b, text, "the plain conversion", &times);
     }
     return status;
@@ -89,7 +91,7 @@ static lathe_status run_target(bench *b, quality_bench *q, lathe_dtype dtype,
     if (status == LATHE_OK) {
         status = run(b, q, name, ", with a report", with_report);
     }
-    if (status == LATHE_OK && q->memory == LATHE_MEMORY_HOST) {
+    if (status == LATHE_OK && q->on_cpu) {
         status = run(b, q, name, ", compared", compare);
     }
     lathe_tensor_release(q->result);
@@ -108,28 +110,40 @@ static lathe_status make_source(bench *b, const quality_bench *q, lathe_tensor *
     return status == LATHE_OK ? lathe_tensor_copy(q->engine, b->base, *source) : status;
 }
 
-lathe_status bench_quality(bench *b) {
+/* Every target, of tensors in that memory. */
+static lathe_status run_targets(bench *b, quality_bench *q, lathe_memory memory) {
     static const lathe_dtype dtypes[] = {LATHE_I8, LATHE_I4, LATHE_BITNET158};
-    const bool on_cpu = strcmp(b->device.selector, "cpu") == 0;
-    quality_bench q = {.memory = on_cpu ? LATHE_MEMORY_HOST : LATHE_MEMORY_DEVICE};
     lathe_tensor *copy = NULL;
+    lathe_status status = LATHE_OK;
+    q->memory = memory;
+    if (memory != LATHE_MEMORY_HOST) {
+        status = make_source(b, q, &copy);
+    }
+    q->source = memory != LATHE_MEMORY_HOST ? copy : b->base;
+    for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
+        for (int g = LATHE_PER_TENSOR; status == LATHE_OK && g <= LATHE_PER_GROUP; g++) {
+            status = run_target(b, q, dtypes[i], (lathe_granularity)g);
+        }
+    }
+    if (status == LATHE_OK) {
+        status = run_target(b, q, LATHE_F16, LATHE_PER_TENSOR);
+    }
+    lathe_tensor_release(copy);
+    return status;
+}
+
+lathe_status bench_quality(bench *b) {
+    quality_bench q = {.on_cpu = strcmp(b->device.selector, "cpu") == 0};
     lathe_status status = bench_strategy_engine(b, &q.engine);
     if (status == LATHE_OK) {
         status = bench_make_base(b);
     }
-    if (status == LATHE_OK && !on_cpu) {
-        status = make_source(b, &q, &copy);
-    }
-    q.source = on_cpu ? b->base : copy;
-    for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
-        for (int g = LATHE_PER_TENSOR; status == LATHE_OK && g <= LATHE_PER_GROUP; g++) {
-            status = run_target(b, &q, dtypes[i], (lathe_granularity)g);
-        }
+    if (status == LATHE_OK && !q.on_cpu) {
+        status = run_targets(b, &q, LATHE_MEMORY_DEVICE);
     }
     if (status == LATHE_OK) {
-        status = run_target(b, &q, LATHE_F16, LATHE_PER_TENSOR);
+        status = run_targets(b, &q, LATHE_MEMORY_HOST);
     }
-    lathe_tensor_release(copy);
     lathe_engine_free(q.engine);
     return status;
 }

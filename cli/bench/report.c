@@ -147,10 +147,6 @@ static json_t *json_of(const bench *b, const bench_row *row) {
 
 /* ---- the table */
 
-bool bench_has_table(const bench *b) {
-    return !b->options->json && !b->options->csv;
-}
-
 void bench_report_head(const bench *b) {
     if (!bench_has_table(b)) {
         return;

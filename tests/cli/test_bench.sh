@@ -111,6 +111,7 @@ check "measured and compared: threshold" grep -q 'threshold 5 %: 3 slower' out
 echo '{}' >empty.json
 fails "no results" "no results" bench --compare empty.json new.json
 fails "no JSON" "no.json" bench --compare no.json new.json
+fails "no JSON, found before anything is measured" "no.json" bench "${small[@]}" --compare no.json
 sed -e 's/f32->i8/f32->zz/' new.json >none.json
 lathe bench --compare none.json new.json
 same "nothing in common: exit status" 1 "$status"
