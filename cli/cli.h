@@ -84,10 +84,6 @@ void cli_table_free(cli_table *table);
 /* options.c: each parser of a value returns false, and leaves the output alone, for any other text.
  */
 
-/* A size in bytes: digits and, at choice, B, K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024) or
- * KB, MB, GB, TB (powers of 1000). */
-bool cli_parse_size(const char *text, uint64_t *n_bytes);
-
 /* A decimal number from `least` to `most`. */
 bool cli_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *count);
 
@@ -97,7 +93,9 @@ bool cli_parse_granularity(const char *text, lathe_target *target);
 /* "fast", "balanced" or "precise". */
 bool cli_parse_quality(const char *text, lathe_quality *quality);
 
-/* The same for options: the message of a usage error names the option, and argp ends the tool. */
+/* The same for options: the message of a usage error names the option, and argp ends the tool. A
+ * size has digits and, at choice, B, K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024) or KB, MB,
+ * GB, TB (powers of 1000). */
 uint64_t cli_option_size(struct argp_state *state, const char *option, const char *text);
 uint64_t cli_option_count(struct argp_state *state, const char *option, const char *text,
                           uint64_t least, uint64_t most);
@@ -105,6 +103,9 @@ lathe_dtype cli_option_dtype(struct argp_state *state, const char *option, const
                              bool or_keep);
 lathe_isa cli_option_isa(struct argp_state *state, const char *text);
 uint32_t cli_option_threads(struct argp_state *state, const char *text);
+
+/* Checks that text names a file that can be replaced, which standard output is not. Returns it. */
+const char *cli_option_output(struct argp_state *state, const char *text);
 
 /* Checks that text is what --device takes, and returns it. */
 const char *cli_option_device(struct argp_state *state, const char *text);

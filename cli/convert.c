@@ -180,7 +180,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
         state->child_inputs[0] = &options->engine;
         return 0;
     case 'o':
-        options->output = arg;
+        options->output = cli_option_output(state, arg);
         return 0;
     case KEY_TO:
         options->to = arg;

@@ -14,7 +14,7 @@ static const struct argp_option option_list[] = {
      "opencl:TEXT, see 'lathe devices'",
      CLI_ENGINE_GROUP},
     {"require-device", KEY_REQUIRE_DEVICE, NULL, 0,
-     "Fail where the CPU would take over from the device", CLI_ENGINE_GROUP},
+     "Fail rather than let the CPU take over from the device", CLI_ENGINE_GROUP},
     {"program-cache", KEY_PROGRAM_CACHE, "DIR|none", 0,
      "Keep compiled OpenCL programs, and what the planner measures, in DIR (default "
      "~/.cache/lathe)",

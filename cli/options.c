@@ -19,7 +19,7 @@ static const char *read_digits(const char *text, uint64_t *value) {
     return p != text ? p : NULL;
 }
 
-bool cli_parse_size(const char *text, uint64_t *n_bytes) {
+static bool parse_size(const char *text, uint64_t *n_bytes) {
     static const struct {
         const char *name;
         uint64_t factor;
@@ -96,10 +96,18 @@ bool cli_parse_quality(const char *text, lathe_quality *quality) {
 
 uint64_t cli_option_size(struct argp_state *state, const char *option, const char *text) {
     uint64_t n_bytes = 0;
-    if (!cli_parse_size(text, &n_bytes)) {
+    if (!parse_size(text, &n_bytes)) {
         argp_error(state, "%s: '%s' is not a size such as 64MiB", option, text);
     }
     return n_bytes;
+}
+
+const char *cli_option_output(struct argp_state *state, const char *text) {
+    if (strcmp(text, "-") == 0) {
+        argp_error(state,
+                   "'-': the output is a file, not standard output (a file called - is ./-)");
+    }
+    return text;
 }
 
 uint64_t cli_option_count(struct argp_state *state, const char *option, const char *text,

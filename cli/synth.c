@@ -45,7 +45,7 @@ static void take_output(synth_options *options, struct argp_state *state, const 
     if (ends_in(arg, ".index.json")) {
         argp_error(state, "'%s': synth writes one safetensors file, not an index", arg);
     }
-    options->output = arg;
+    options->output = cli_option_output(state, arg);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {

@@ -50,16 +50,6 @@ static inline lathe_tensor *source_of(lathe_engine *engine, lathe_dtype dtype,
     return tensor;
 }
 
-static inline bool same(const lathe_tensor *a, const lathe_tensor *b) {
-    size_t n_scales = (size_t)lathe_tensor_n_scales(a);
-    return lathe_tensor_dtype(a) == lathe_tensor_dtype(b) &&
-           lathe_tensor_n_bytes(a) == lathe_tensor_n_bytes(b) &&
-           memcmp(lathe_tensor_data(a), lathe_tensor_data(b), (size_t)lathe_tensor_n_bytes(a)) ==
-               0 &&
-           (n_scales == 0 ||
-            memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b), n_scales * sizeof(float)) == 0);
-}
-
 static inline uint64_t now_ns(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);

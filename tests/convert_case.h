@@ -303,14 +303,6 @@ static inline void put(const convert_case *c, uint64_t i, uint32_t f32) {
 
 /* ---- tensors too large for the oracle: the engines against the first one */
 
-static inline bool same_result(const lathe_tensor *a, const lathe_tensor *b) {
-    size_t n_scales = (size_t)lathe_tensor_n_scales(a);
-    return memcmp(lathe_tensor_data(a), lathe_tensor_data(b), (size_t)lathe_tensor_n_bytes(a)) ==
-               0 &&
-           (n_scales == 0 ||
-            memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b), n_scales * sizeof(float)) == 0);
-}
-
 static inline void check_agreement(const convert_case *c, const lathe_target *target) {
     lathe_tensor *first = NULL;
     lathe_convert_stats first_stats = {.struct_size = sizeof first_stats};
@@ -322,7 +314,7 @@ static inline void check_agreement(const convert_case *c, const lathe_target *ta
         lathe_status status = lathe_convert(engines[i], c->tensor, target, &result, &stats);
         check_error(c, target, i, &expected, status);
         if (status == LATHE_OK) {
-            CHECK(same_result(first, result), "%s", describe(c, target, i));
+            CHECK(test_same(first, result), "%s", describe(c, target, i));
             CHECK(stats.n_saturated == first_stats.n_saturated, "%s", describe(c, target, i));
         }
         lathe_tensor_release(result);

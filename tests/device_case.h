@@ -48,7 +48,7 @@ static inline void check_device_result(const convert_case *c, const lathe_target
         CHECK(status == wanted && (status == LATHE_OK || lathe_last_error()->element == element),
               "%s: %s", describe(c, target, e), lathe_status_name(status));
         if (status == LATHE_OK) {
-            CHECK(same_result(expected, host), "%s: other bytes", describe(c, target, e));
+            CHECK(test_same(expected, host), "%s: other bytes", describe(c, target, e));
             CHECK(report == NULL || memcmp(report, &found, sizeof found) == 0, "%s: another report",
                   describe(c, target, e));
             CHECK(c->from.dtype == target->dtype ||

@@ -71,15 +71,4 @@ static inline const char *test_cl_leftovers(const test_cl_layer *layer) {
     return NULL;
 }
 
-/* Host tensors of the same layout hold the same. */
-static inline bool test_same(const lathe_tensor *a, const lathe_tensor *b) {
-    size_t n_scales = (size_t)lathe_tensor_n_scales(a);
-    return lathe_tensor_n_bytes(a) == lathe_tensor_n_bytes(b) &&
-           lathe_tensor_n_scales(a) == lathe_tensor_n_scales(b) &&
-           (lathe_tensor_n_bytes(a) == 0 || memcmp(lathe_tensor_data(a), lathe_tensor_data(b),
-                                                   (size_t)lathe_tensor_n_bytes(a)) == 0) &&
-           (n_scales == 0 ||
-            memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b), n_scales * sizeof(float)) == 0);
-}
-
 #endif

@@ -102,7 +102,7 @@ static inline void check_run(const convert_case *c, size_t engine, lathe_pipelin
               lathe_tensor_granularity(result) == lathe_tensor_granularity(expected->result) &&
               lathe_tensor_row_dims(result) == lathe_tensor_row_dims(expected->result),
           "%s: kind", chain_text(c, n, stages));
-    CHECK(lathe_tensor_n_bytes(result) == 0 || same_result(result, expected->result),
+    CHECK(lathe_tensor_n_bytes(result) == 0 || test_same(result, expected->result),
           "%s: engine %zu: other bytes", chain_text(c, n, stages), engine);
     CHECK(stats.n_saturated == expected->n_saturated, "%s: engine %zu: %d saturated, not %d",
           chain_text(c, n, stages), engine, (int)stats.n_saturated, (int)expected->n_saturated);

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs the build into a temporary prefix, then builds and runs an out-of-tree program against
-# it: through find_package and through pkg-config, shared and static.
-# Usage: run_consumer.sh SOURCE_DIR BUILD_DIR CC
+# Installs the build into a temporary prefix, then builds and runs out-of-tree programs against
+# it, in C and in C++: through find_package and, the C one, through pkg-config, shared and static.
+# Usage: run_consumer.sh SOURCE_DIR BUILD_DIR CC [CXX]
 set -eu
 source=$1
 build=$2
 cc=$3
+cxx=${4:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 consumer=$source/tests/consumer
@@ -34,11 +35,14 @@ for kind in shared static; do
     mkdir "$work/$kind"
     {
         cmake -S "$consumer" -B "$work/$kind" -DCMAKE_C_COMPILER="$cc" -DCMAKE_BUILD_TYPE=Release \
-            -DCMAKE_PREFIX_PATH="$work/prefix" -DLATHE_KIND=$kind &&
+            ${cxx:+-DCMAKE_CXX_COMPILER="$cxx"} -DCMAKE_PREFIX_PATH="$work/prefix" \
+            -DLATHE_KIND=$kind &&
             cmake --build "$work/$kind"
     } >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-    linked "$work/$kind/consumer" $kind
-    "$work/$kind/consumer"
+    for program in consumer ${cxx:+consumer_cxx}; do
+        linked "$work/$kind/$program" $kind
+        "$work/$kind/$program"
+    done
     echo "find_package, $kind: ok"
 done
 

@@ -2,33 +2,18 @@
 /* A plain program for the thread sanitizer. Threads run batches on one engine, of sources that they
  * share, with rounds and failures, and release each other's results, which lie in shared blocks.
  * Prints what went wrong; exits 0 if nothing did. */
-#include "support.h"
-#include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
+#include "stress_case.h"
 
 enum { N_CALLERS = 4, ROUNDS = 12, N_TENSORS = 60, BAD = 17 };
 
 static lathe_engine *engine;
 static lathe_tensor *sources[N_TENSORS];
 static lathe_tensor *expected[2][N_TENSORS]; /* F16, I8 */
-static atomic_int n_failures;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static lathe_tensor *left[N_TENSORS]; /* by whoever came before */
 
 static const lathe_dtype dtypes[] = {LATHE_F16, LATHE_I8};
-
-static void fail(const char *what) {
-    (void)fprintf(stderr, "stress_batch: %s (%s)\n", what, lathe_last_error()->message);
-    (void)atomic_fetch_add(&n_failures, 1);
-}
-
-static bool same(const lathe_tensor *a, const lathe_tensor *b) {
-    return lathe_tensor_n_bytes(a) == lathe_tensor_n_bytes(b) &&
-           (lathe_tensor_n_bytes(a) == 0 || memcmp(lathe_tensor_data(a), lathe_tensor_data(b),
-                                                   (size_t)lathe_tensor_n_bytes(a)) == 0);
-}
 
 /* Leaves the results to the next caller, and releases what is there. */
 static void exchange(lathe_tensor **results) {
@@ -50,14 +35,15 @@ static void check(size_t kind, lathe_status status, lathe_tensor **results) {
     }
     for (size_t i = 0; i < N_TENSORS; i++) {
         bool is_bad = kind == 1 && i == BAD;
-        if ((results[i] == NULL) != is_bad || (!is_bad && !same(results[i], expected[kind][i]))) {
+        if ((results[i] == NULL) != is_bad ||
+            (!is_bad && !test_same(results[i], expected[kind][i]))) {
             fail("other bytes");
         }
     }
 }
 
 static void *call(void *ctx) {
-    test_rng rng = {*(uint64_t *)ctx};
+    test_rng rng = {100 + (uint64_t)(uintptr_t)ctx};
     for (int round = 0; round < ROUNDS; round++) {
         size_t kind = (size_t)test_random_below(&rng, 2);
         lathe_tensor *results[N_TENSORS] = {NULL};
@@ -76,54 +62,30 @@ static void *call(void *ctx) {
     return NULL;
 }
 
-static bool prepare(void) {
+static void prepare(void) {
     const lathe_config config = {.struct_size = sizeof config, .n_threads = 3};
     test_rng rng = {90};
-    if (lathe_engine_create(&config, &engine) != LATHE_OK) {
-        return false;
-    }
+    require(lathe_engine_create(&config, &engine), "no engine");
     for (size_t i = 0; i < N_TENSORS; i++) {
         const uint64_t shape[] = {1 + i % 7, 100 + 40 * (i % 5)};
-        const lathe_tensor_desc desc = {
-            .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 2, .shape = shape};
-        if (lathe_tensor_create(lathe_engine_pool(engine), &desc, &sources[i]) != LATHE_OK) {
-            return false;
-        }
-        float *elems = lathe_tensor_mutable_data(sources[i]);
-        test_fill_floats(&rng, LATHE_F32, TEST_DATA_NORMAL, elems,
-                         (size_t)lathe_tensor_n_elems(sources[i]));
+        make_source(lathe_engine_pool(engine), LATHE_F32, shape, &rng, &sources[i]);
         if (i == BAD) {
-            elems[3] = test_float(0x7fc00000u);
+            ((float *)lathe_tensor_mutable_data(sources[i]))[3] = test_float(0x7fc00000u);
         }
         for (size_t kind = 0; kind < 2; kind++) {
             const lathe_target target = {.struct_size = sizeof target, .dtype = dtypes[kind]};
             lathe_status status =
                 lathe_convert(engine, sources[i], &target, &expected[kind][i], NULL);
-            if (status != LATHE_OK && i != BAD) {
-                return false;
-            }
+            require(i == BAD ? LATHE_OK : status, "no first result");
         }
     }
-    return true;
 }
 
 int main(void) {
     pthread_t threads[N_CALLERS];
-    uint64_t seeds[N_CALLERS];
-    if (!prepare()) {
-        fail("cannot begin");
-        return 1;
-    }
-    for (size_t i = 0; i < N_CALLERS; i++) {
-        seeds[i] = 100 + i;
-        if (pthread_create(&threads[i], NULL, call, &seeds[i]) != 0) {
-            fail("no thread");
-            return 1;
-        }
-    }
-    for (size_t i = 0; i < N_CALLERS; i++) {
-        (void)pthread_join(threads[i], NULL);
-    }
+    prepare();
+    start_threads(threads, N_CALLERS, call);
+    join_threads(threads, N_CALLERS);
     for (size_t i = 0; i < N_TENSORS; i++) {
         lathe_tensor_release(left[i]);
         lathe_tensor_release(sources[i]);
@@ -131,5 +93,5 @@ int main(void) {
         lathe_tensor_release(expected[1][i]);
     }
     lathe_engine_free(engine);
-    return atomic_load(&n_failures) == 0 ? 0 : 1;
+    return exit_status();
 }

@@ -3,21 +3,13 @@
  * snapshots, list the last conversions and reset. Prints what went wrong; exits 0 if nothing did.
  */
 #include "metrics/metrics.h"
-#include "support.h"
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "stress_case.h"
 
 enum { N_WRITERS = 64, N_READERS = 3, ROUNDS = TEST_SANITIZED ? 2000 : 20000, N_RECENT = 32 };
 
 static lt_metrics *metrics;
 static atomic_bool done;
-static atomic_int n_failures;
-
-static void fail(const char *what) {
-    (void)fprintf(stderr, "stress_metrics: %s\n", what);
-    (void)atomic_fetch_add(&n_failures, 1);
-}
+static bool resets; /* the first reader does, now and then */
 
 static void *record(void *ctx) {
     const uint64_t key = (uint64_t)(uintptr_t)ctx;
@@ -62,10 +54,10 @@ static void check_snapshot(lathe_metrics *now) {
 
 static void *read_all(void *ctx) {
     lathe_metrics *now = malloc(sizeof *now);
-    const bool resets = ctx != NULL;
+    const bool is_first = (uintptr_t)ctx == 1;
     while (now != NULL && !atomic_load(&done)) {
         check_snapshot(now);
-        if (resets) {
+        if (is_first && resets) {
             lt_metrics_reset(metrics);
         }
     }
@@ -73,8 +65,8 @@ static void *read_all(void *ctx) {
     return NULL;
 }
 
-/* Writers and readers; with a reset now and then nothing is known of the sums. */
-static void run(lathe_pool *pool, uint32_t n_shards, bool resets) {
+/* With a reset now and then nothing is known of the sums. */
+static void run(lathe_pool *pool, uint32_t n_shards) {
     pthread_t writers[N_WRITERS];
     pthread_t readers[N_READERS];
     metrics = lt_metrics_create(pool, n_shards, N_RECENT);
@@ -85,24 +77,11 @@ static void run(lathe_pool *pool, uint32_t n_shards, bool resets) {
         return;
     }
     atomic_store(&done, false);
-    for (size_t i = 0; i < N_READERS; i++) {
-        void *ctx = resets && i == 0 ? &done : NULL;
-        if (pthread_create(&readers[i], NULL, read_all, ctx) != 0) {
-            abort();
-        }
-    }
-    for (size_t i = 0; i < N_WRITERS; i++) {
-        if (pthread_create(&writers[i], NULL, record, (void *)(uintptr_t)i) != 0) {
-            abort();
-        }
-    }
-    for (size_t i = 0; i < N_WRITERS; i++) {
-        (void)pthread_join(writers[i], NULL);
-    }
+    start_threads(readers, N_READERS, read_all);
+    start_threads(writers, N_WRITERS, record);
+    join_threads(writers, N_WRITERS);
     atomic_store(&done, true);
-    for (size_t i = 0; i < N_READERS; i++) {
-        (void)pthread_join(readers[i], NULL);
-    }
+    join_threads(readers, N_READERS);
     check_snapshot(now);
     const uint64_t n_all = now->total.n_done + now->total.n_failed;
     if (!resets && n_all != (uint64_t)N_WRITERS * ROUNDS) {
@@ -124,9 +103,10 @@ int main(void) {
     if (lathe_pool_create(NULL, &pool) != LATHE_OK) {
         return 1;
     }
-    run(pool, 2, false);
-    run(pool, 64, false);
-    run(pool, 4, true);
+    run(pool, 2);
+    run(pool, 64);
+    resets = true;
+    run(pool, 4);
     lathe_pool_release(pool);
-    return atomic_load(&n_failures) == 0 ? 0 : 1;
+    return exit_status();
 }

@@ -3,15 +3,10 @@
  * while others trim its pool, take and reset its metrics and make plans. Runs for as many seconds
  * as its argument says. Every result is compared with one made before. Prints what went wrong;
  * exits 0 if nothing did. */
-#include "support.h"
-#include <lathe/lathe.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "stress_case.h"
 #include <time.h>
 
-enum { N_CALLERS = 64, N_TARGETS = 8, ROWS = 24, COLS = 1501, N_BATCH = 5 };
+enum { N_CALLERS = 64, ROWS = 24, COLS = 1501, N_BATCH = 5 };
 
 static const uint64_t shape[] = {ROWS, COLS};
 static const lathe_tensor_desc source_desc = {
@@ -23,33 +18,7 @@ static lathe_tensor *expected[N_TARGETS];
 static lathe_pipeline *pipeline; /* F16, then I8 rows; its results are cached */
 static lathe_tensor *expected_of_pipeline;
 static atomic_bool done;
-static atomic_int n_failures;
 static atomic_uint n_calls;
-
-static void fail(const char *what) {
-    (void)fprintf(stderr, "stress_mixed: %s (%s)\n", what, lathe_last_error()->message);
-    (void)atomic_fetch_add(&n_failures, 1);
-}
-
-/* Ends the program if what everything else needs is missing. */
-static void require(lathe_status status, const char *what) {
-    if (status != LATHE_OK) {
-        fail(what);
-        exit(1);
-    }
-}
-
-static lathe_target target_at(size_t i) {
-    static const lathe_granularity granularities[] = {LATHE_PER_TENSOR, LATHE_PER_ROW,
-                                                      LATHE_PER_GROUP};
-    const lathe_dtype dtype = (lathe_dtype)(LATHE_DTYPE_FIRST + i);
-    const lathe_granularity granularity =
-        lathe_dtype_is_quantized(dtype) ? granularities[i % 3] : LATHE_PER_TENSOR;
-    return (lathe_target){.struct_size = sizeof(lathe_target),
-                          .dtype = dtype,
-                          .granularity = granularity,
-                          .group_size = granularity == LATHE_PER_GROUP ? 64 : 0};
-}
 
 /* Checks a result that is the caller's, and releases it. */
 static void check(lathe_status status, lathe_tensor *result, const lathe_tensor *wanted,
@@ -58,12 +27,7 @@ static void check(lathe_status status, lathe_tensor *result, const lathe_tensor 
         fail(what);
         return;
     }
-    const size_t n_bytes = (size_t)lathe_tensor_n_bytes(wanted);
-    const size_t n_scale_bytes = (size_t)lathe_tensor_n_scales(wanted) * sizeof(float);
-    if (lathe_tensor_n_bytes(result) != n_bytes ||
-        memcmp(lathe_tensor_data(result), lathe_tensor_data(wanted), n_bytes) != 0 ||
-        (n_scale_bytes != 0 &&
-         memcmp(lathe_tensor_scales(result), lathe_tensor_scales(wanted), n_scale_bytes) != 0)) {
+    if (!test_same(result, wanted)) {
         fail(what);
     }
     lathe_tensor_release(result);
@@ -261,8 +225,7 @@ static void prepare(void) {
     stages[1].target.granularity = LATHE_PER_ROW;
     stages[1].target.group_size = 0;
     require(lathe_engine_create(&config, &engine), "no engine");
-    require(lathe_tensor_create(lathe_engine_pool(engine), &source_desc, &source), "no source");
-    test_fill_tensor(&rng, &source_desc, TEST_DATA_NORMAL, lathe_tensor_mutable_data(source), NULL);
+    make_source(lathe_engine_pool(engine), LATHE_F32, shape, &rng, &source);
     for (size_t t = 0; t < N_TARGETS; t++) {
         const lathe_target target = target_at(t);
         require(lathe_convert(engine, source, &target, &expected[t], NULL), "no first result");
@@ -297,27 +260,15 @@ int main(int argc, char **argv) {
     pthread_t disturbers[2];
     const long seconds = argc > 1 ? strtol(argv[1], NULL, 10) : 2;
     prepare();
-    for (size_t i = 0; i < 2; i++) {
-        if (pthread_create(&disturbers[i], NULL, disturb, (void *)(uintptr_t)(i * 31)) != 0) {
-            abort();
-        }
-    }
-    for (size_t i = 0; i < N_CALLERS; i++) {
-        if (pthread_create(&callers[i], NULL, call, (void *)(uintptr_t)(i + 1)) != 0) {
-            abort();
-        }
-    }
+    start_threads(disturbers, 2, disturb);
+    start_threads(callers, N_CALLERS, call);
     const struct timespec duration = {.tv_sec = seconds};
     (void)nanosleep(&duration, NULL);
     atomic_store(&done, true);
-    for (size_t i = 0; i < N_CALLERS; i++) {
-        (void)pthread_join(callers[i], NULL);
-    }
-    for (size_t i = 0; i < 2; i++) {
-        (void)pthread_join(disturbers[i], NULL);
-    }
+    join_threads(callers, N_CALLERS);
+    join_threads(disturbers, 2);
     release_all();
     printf("stress_mixed: %u calls, %d failures\n", atomic_load(&n_calls),
            atomic_load(&n_failures));
-    return atomic_load(&n_failures) == 0 ? 0 : 1;
+    return exit_status();
 }

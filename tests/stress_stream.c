@@ -6,21 +6,11 @@
  * nothing did. */
 #include "core/error.h"
 #include "engine/stream/streaming.h"
-#include "support.h"
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "stress_case.h"
 
 enum { N_CALLERS = 4, ROUNDS = 6, ROWS = 90, COLS = 10007, N_ELEMS = ROWS * COLS };
 
 static lathe_engine *engine;
-static atomic_int n_failures;
-
-static void fail(const char *what) {
-    (void)fprintf(stderr, "stress_stream: %s (%s)\n", what, lathe_last_error()->message);
-    (void)atomic_fetch_add(&n_failures, 1);
-}
 
 /* What one caller streams, and into what. */
 typedef struct caller {
@@ -250,10 +240,7 @@ static void listen(void *ctx, lathe_pool *pool, lathe_pressure level) {
 static void run(const lathe_config *config, const uint8_t *bytes) {
     pthread_t threads[N_CALLERS];
     caller callers[N_CALLERS];
-    if (lathe_engine_create(config, &engine) != LATHE_OK) {
-        fail("no engine");
-        exit(1);
-    }
+    require(lathe_engine_create(config, &engine), "no engine");
     for (size_t i = 0; i < N_CALLERS; i++) {
         callers[i] = (caller){.seed = i + 1,
                               .bytes = bytes,
@@ -309,5 +296,5 @@ int main(void) {
     if (allocator.n_live != 0 || allocator.misused) {
         fail("memory is left");
     }
-    return atomic_load(&n_failures) == 0 ? 0 : 1;
+    return exit_status();
 }

@@ -235,6 +235,16 @@ void test_fill_tensor(test_rng *rng, const lathe_tensor_desc *desc, test_data da
     }
 }
 
+bool test_same(const lathe_tensor *a, const lathe_tensor *b) {
+    const size_t n_bytes = (size_t)lathe_tensor_n_bytes(a);
+    const size_t n_scales = (size_t)lathe_tensor_n_scales(a);
+    return lathe_tensor_dtype(a) == lathe_tensor_dtype(b) && lathe_tensor_n_bytes(b) == n_bytes &&
+           lathe_tensor_n_scales(b) == n_scales &&
+           (n_bytes == 0 || memcmp(lathe_tensor_data(a), lathe_tensor_data(b), n_bytes) == 0) &&
+           (n_scales == 0 ||
+            memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b), n_scales * sizeof(float)) == 0);
+}
+
 test_guarded test_guarded_new(size_t n_bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t inside = (n_bytes + page - 1) / page * page;

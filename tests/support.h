@@ -68,6 +68,9 @@ void test_fill_floats(test_rng *rng, lathe_dtype dtype, test_data data, void *el
 void test_fill_tensor(test_rng *rng, const lathe_tensor_desc *desc, test_data data, void *bytes,
                       float *scales);
 
+/* Host tensors have the same type and hold the same. */
+bool test_same(const lathe_tensor *a, const lathe_tensor *b);
+
 /* Memory between two pages that cannot be touched. */
 typedef struct test_guarded {
     uint8_t *bytes; /* n_bytes of them, the first one right behind a guard page */

@@ -26,7 +26,7 @@ static void check_many(const lathe_config *config, const uint64_t *shape) {
         CHECK(lathe_event_wait(events[n], LATHE_FOREVER), "forever is long enough");
         CHECK_OK(lathe_event_status(events[n]));
         lathe_tensor *result = lathe_event_result(events[n]);
-        CHECK(same(result, expected), "%s to %s", lathe_dtype_name(from[n / 8]),
+        CHECK(test_same(result, expected), "%s to %s", lathe_dtype_name(from[n / 8]),
               lathe_dtype_name(target.dtype));
         CHECK((result == sources[n / 8]) == (expected == sources[n / 8]), "the source itself");
         lathe_tensor_release(result);
@@ -75,7 +75,7 @@ Test(async, into_an_existing_tensor) {
     CHECK_OK(lathe_convert_into_async(engine, source, &target, into, &event));
     CHECK_OK(lathe_event_status(event));
     lathe_tensor *result = lathe_event_result(event);
-    CHECK(result == into && same(into, expected), "the bytes");
+    CHECK(result == into && test_same(into, expected), "the bytes");
     CHECK_OK(lathe_event_stats(event, &stats));
     CHECK(stats.n_saturated == expected_stats.n_saturated, "the statistics");
     lathe_tensor_release(result);
@@ -298,7 +298,7 @@ Test(async, freeing_the_engine_waits) {
     for (size_t i = 0; i < N; i++) {
         CHECK(lathe_event_is_done(events[i]), "event %zu", i);
         lathe_tensor *result = lathe_event_result(events[i]);
-        CHECK(result != NULL && same(result, expected), "result %zu", i);
+        CHECK(result != NULL && test_same(result, expected), "result %zu", i);
         lathe_event_release(events[i]);
         lathe_tensor_release(result);
     }

@@ -205,7 +205,7 @@ Test(async, survives_without_threads) {
     CHECK(no_thread != 0, "the limit does not work");
     CHECK(status == LATHE_OK && lathe_event_is_done(event), "it ran here");
     lathe_tensor *result = lathe_event_result(event);
-    CHECK(result != NULL && same(result, expected), "the bytes");
+    CHECK(result != NULL && test_same(result, expected), "the bytes");
     lathe_event_release(event);
     CHECK_OK(lathe_convert_async(engine, source, &target, &event)); /* threads are back */
     CHECK_OK(lathe_event_status(event));

@@ -21,8 +21,7 @@ Test(batch, same_types_share_and_sources_may_come_twice) {
         for (size_t i = 0; i < 5; i++) {
             CHECK(batch.results[i] == batch.sources[i], "the result is the source");
         }
-        CHECK(batch.results[7] != batch.results[8] &&
-                  same_result(batch.results[7], batch.results[8]),
+        CHECK(batch.results[7] != batch.results[8] && test_same(batch.results[7], batch.results[8]),
               "the same source twice");
         for (size_t i = 0; i < batch.n; i++) {
             lathe_tensor_release(batch.results[i]);

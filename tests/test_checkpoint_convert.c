@@ -97,18 +97,6 @@ static lathe_tensor *load(lathe_pool *pool, const lathe_checkpoint *checkpoint, 
     return tensor;
 }
 
-static void check_equal(const lathe_tensor *a, const lathe_tensor *b, const char *name) {
-    CHECK(lathe_tensor_dtype(a) == lathe_tensor_dtype(b), "%s: dtype", name);
-    CHECK(lathe_tensor_n_bytes(a) == lathe_tensor_n_bytes(b), "%s: bytes", name);
-    CHECK(lathe_tensor_n_scales(a) == lathe_tensor_n_scales(b), "%s: scales", name);
-    CHECK(lathe_tensor_n_bytes(a) == 0 ||
-              memcmp(lathe_tensor_data(a), lathe_tensor_data(b), lathe_tensor_n_bytes(a)) == 0,
-          "%s: data differs", name);
-    CHECK(lathe_tensor_n_scales(a) == 0 || memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b),
-                                                  lathe_tensor_n_scales(a) * 4) == 0,
-          "%s: scales differ", name);
-}
-
 /* What one tensor must have become: `target` NULL means that it is as it was. */
 static void check_tensor(const fixture *f, const lathe_checkpoint *in, const lathe_checkpoint *out,
                          const char *name, const lathe_target *target) {
@@ -120,7 +108,7 @@ static void check_tensor(const fixture *f, const lathe_checkpoint *in, const lat
     } else {
         CHECK_OK(lathe_convert(f->engine, source, target, &expected, NULL));
     }
-    check_equal(result, expected, name);
+    CHECK(test_same(result, expected), "%s differs", name);
     lathe_tensor_release(source);
     lathe_tensor_release(result);
     lathe_tensor_release(expected);
@@ -176,12 +164,8 @@ Test(checkpoint_convert, every_target) {
     teardown(&f);
 }
 
-Test(checkpoint_convert, report_and_rules) {
-    fixture f = setup();
-    const char *in = test_path(&f.folder, "in.safetensors");
-    const char *out = test_path(&f.folder, "out.safetensors");
-    write_model(f.pool, in, 0, N_MODEL, TEST_DATA_NORMAL);
-    const lathe_rule rules[] = {
+static lathe_checkpoint_options options_with_rules(void) {
+    static const lathe_rule rules[] = {
         {"layers.0.attn*", LATHE_BITNET158},
         {"layers.0.*", 0},
         {"*.bias", LATHE_I4},
@@ -191,8 +175,10 @@ Test(checkpoint_convert, report_and_rules) {
     lathe_checkpoint_options options = options_for(LATHE_I8);
     options.rules = rules;
     options.n_rules = sizeof rules / sizeof rules[0];
-    lathe_checkpoint_report *report = NULL;
-    CHECK_OK(lathe_checkpoint_convert(f.engine, in, out, &options, &report));
+    return options;
+}
+
+static void check_report_of_rules(const lathe_checkpoint_report *report) {
     static const struct {
         const char *name;
         const char *to;
@@ -221,6 +207,17 @@ Test(checkpoint_convert, report_and_rules) {
         CHECK(strcmp(t->from, lathe_dtype_name(model[i].dtype)) == 0, "%s: from %s", t->name,
               t->from);
     }
+}
+
+Test(checkpoint_convert, report_and_rules) {
+    fixture f = setup();
+    const char *in = test_path(&f.folder, "in.safetensors");
+    const char *out = test_path(&f.folder, "out.safetensors");
+    write_model(f.pool, in, 0, N_MODEL, TEST_DATA_NORMAL);
+    const lathe_checkpoint_options options = options_with_rules();
+    lathe_checkpoint_report *report = NULL;
+    CHECK_OK(lathe_checkpoint_convert(f.engine, in, out, &options, &report));
+    check_report_of_rules(report);
     struct stat info;
     CHECK(stat(in, &info) == 0 && report->input_bytes == (uint64_t)info.st_size, "input_bytes");
     CHECK(stat(out, &info) == 0 && report->output_bytes == (uint64_t)info.st_size, "output_bytes");
@@ -234,8 +231,18 @@ Test(checkpoint_convert, report_and_rules) {
           "rule_matches");
     lathe_checkpoint_report_free(report);
     lathe_checkpoint_report_free(NULL);
+    teardown(&f);
+}
 
-    /* Kept quantized tensors keep their scales and their description, and others can change. */
+/* Kept quantized tensors keep their scales and their description, and others can change. */
+Test(checkpoint_convert, quantized_tensors_that_are_kept) {
+    fixture f = setup();
+    const char *in = test_path(&f.folder, "in.safetensors");
+    const char *out = test_path(&f.folder, "out.safetensors");
+    const lathe_checkpoint_options options = options_with_rules();
+    lathe_checkpoint_report *report = NULL;
+    write_model(f.pool, in, 0, N_MODEL, TEST_DATA_NORMAL);
+    CHECK_OK(lathe_checkpoint_convert(f.engine, in, out, &options, NULL));
     const char *second = test_path(&f.folder, "second.safetensors");
     lathe_checkpoint_options keep = options_for(LATHE_F32);
     const lathe_rule keep_rules[] = {{"layers.*", 0}};

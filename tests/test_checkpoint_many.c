@@ -79,18 +79,6 @@ static void write_input(lathe_pool *pool, const char *path, size_t bad, size_t w
     CHECK_OK(lathe_writer_finish(writer));
 }
 
-static void check_same(const lathe_tensor *a, const lathe_tensor *b, const char *name) {
-    CHECK(lathe_tensor_dtype(a) == lathe_tensor_dtype(b) &&
-              lathe_tensor_n_bytes(a) == lathe_tensor_n_bytes(b) &&
-              lathe_tensor_n_scales(a) == lathe_tensor_n_scales(b),
-          "%s: another type or size", name);
-    CHECK(memcmp(lathe_tensor_data(a), lathe_tensor_data(b), lathe_tensor_n_bytes(a)) == 0,
-          "%s: data differs", name);
-    CHECK(lathe_tensor_n_scales(a) == 0 || memcmp(lathe_tensor_scales(a), lathe_tensor_scales(b),
-                                                  lathe_tensor_n_scales(a) * 4) == 0,
-          "%s: scales differ", name);
-}
-
 /* Every tensor of `output` is what it must be: that of `input`, or with a target its conversion. */
 static void check_tensors(lathe_engine *engine, const char *input, const char *output,
                           const lathe_target *target) {
@@ -112,7 +100,7 @@ static void check_tensors(lathe_engine *engine, const char *input, const char *o
         } else {
             CHECK_OK(lathe_convert(engine, source, target, &expected, NULL));
         }
-        check_same(result, expected, info->name);
+        CHECK(test_same(result, expected), "%s differs", info->name);
         lathe_tensor_release(source);
         lathe_tensor_release(result);
         lathe_tensor_release(expected);

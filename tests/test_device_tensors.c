@@ -112,7 +112,7 @@ Test(device_tensors, copies_between_all_memories) {
                 lathe_tensor *host = make(engine, LATHE_MEMORY_HOST, &desc);
                 CHECK_OK(lathe_tensor_copy(engines[engine], first, second));
                 CHECK_OK(lathe_tensor_copy(engines[engine], second, host));
-                CHECK(same_result(host, c.tensor), "%s, %d", lathe_dtype_name(desc.dtype), i);
+                CHECK(test_same(host, c.tensor), "%s, %d", lathe_dtype_name(desc.dtype), i);
                 lathe_tensor_release(first);
                 lathe_tensor_release(second);
                 lathe_tensor_release(host);
@@ -150,7 +150,7 @@ Test(device_tensors, a_map_reads_and_writes) {
         CHECK_OK(lathe_convert(engines[0], c.tensor, &target, &expected, NULL));
         CHECK_OK(lathe_tensor_map(on, decoded, false));
         CHECK(lathe_tensor_mutable_data(decoded) == NULL, "mapped for reading");
-        CHECK(same_result(decoded, expected), "other bytes");
+        CHECK(test_same(decoded, expected), "other bytes");
         CHECK_OK(lathe_tensor_validate(decoded));
         CHECK_OK(lathe_tensor_unmap(on, decoded));
         /* A map for reading and writing keeps what is not written. */
@@ -159,7 +159,7 @@ Test(device_tensors, a_map_reads_and_writes) {
         CHECK_OK(lathe_tensor_unmap(on, tensor));
         CHECK_OK(lathe_tensor_map(on, tensor, false));
         c.bytes[5] ^= 1;
-        CHECK(same_result(tensor, c.tensor), "the map lost something");
+        CHECK(test_same(tensor, c.tensor), "the map lost something");
         c.bytes[5] ^= 1;
         CHECK_OK(lathe_tensor_unmap(on, tensor));
         lathe_tensor_release(tensor);
@@ -256,7 +256,7 @@ Test(device_tensors, tensors_of_another_engine) {
             CHECK_OK(lathe_target_desc(&target, 2, shape.shape, &to));
             CHECK_OK(lathe_tensor_create(pool, &to, &host));
             CHECK_OK(lathe_tensor_copy(engines[other], result, host));
-            CHECK(same_result(host, expected), "engine %zu, tensor of engine %zu", other, own);
+            CHECK(test_same(host, expected), "engine %zu, tensor of engine %zu", other, own);
             lathe_tensor_release(host);
         }
         lathe_tensor_release(result);

@@ -76,7 +76,7 @@ Test(in_place, large_tensors) {
                 }
                 placed p = place(&c, lathe_tensor_n_bytes(result), !TEST_ON_DEVICE);
                 CHECK_OK(lathe_convert_in_place(engines[engine], p.tensor, &target, NULL));
-                CHECK(same_result(result, p.tensor), "%s", describe(&c, &target, engine));
+                CHECK(test_same(result, p.tensor), "%s", describe(&c, &target, engine));
                 remove_placed(&p);
             }
             lathe_tensor_release(result);
@@ -115,7 +115,7 @@ Test(in_place, a_chain_through_every_pair_in_one_memory) {
                     expected = next;
                     CHECK_OK(lathe_convert_in_place(engines[engine], tensor, &targets[i], NULL));
                     lathe_tensor *seen = on_host(engine, tensor);
-                    CHECK(same_result(expected, seen), "step %d, %s", i,
+                    CHECK(test_same(expected, seen), "step %d, %s", i,
                           describe(&c, &targets[i], engine));
                     lathe_tensor_release(seen);
                 }

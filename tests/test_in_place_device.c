@@ -44,12 +44,12 @@ static bool fail_at(lathe_engine *engine, size_t index, const convert_case *c,
     layer->stop_faults();
     lathe_tensor *after = on_host(index, tensor);
     if (status == LATHE_OK) {
-        CHECK(same_result(expected, after), "%s failed: %s", function, describe(c, &target, index));
+        CHECK(test_same(expected, after), "%s failed: %s", function, describe(c, &target, index));
         *n_done += has_failed;
     } else if (!ever_after || strstr(lathe_last_error()->message, "lost") == NULL) {
         CHECK(status == LATHE_DEVICE || status == LATHE_INSUFFICIENT_MEMORY, "%s",
               lathe_status_name(status));
-        CHECK(lathe_tensor_dtype(tensor) == f->first && same_result(before, after),
+        CHECK(lathe_tensor_dtype(tensor) == f->first && test_same(before, after),
               "%s failed, and the tensor is not what it was: %s", function,
               lathe_last_error()->message);
     }
@@ -110,7 +110,7 @@ static uint64_t launches_in_place(lathe_engine *engine, const convert_case *c,
     CHECK_OK(lathe_convert_in_place(engine, tensor, target, NULL));
     CHECK_OK(lathe_engine_get_stats(engine, &after));
     lathe_tensor *host = on_host(0, tensor);
-    CHECK(same_result(expected, host), "%s", describe(c, target, 0));
+    CHECK(test_same(expected, host), "%s", describe(c, target, 0));
     lathe_tensor_release(host);
     lathe_tensor_release(expected);
     lathe_tensor_release(tensor);
@@ -177,9 +177,9 @@ Test(in_place, no_memory_beside_a_device) {
             has_failed = allocator.n_calls > fail_at;
             test_allocator_reset(&allocator, UINT64_MAX);
             lathe_tensor *after = on_host(0, tensor);
-            CHECK(status == LATHE_OK ? same_result(expected, after)
+            CHECK(status == LATHE_OK ? test_same(expected, after)
                                      : status == LATHE_INSUFFICIENT_MEMORY && has_failed &&
-                                           same_result(c.tensor, after),
+                                           test_same(c.tensor, after),
                   "allocation %d: %s", (int)fail_at, lathe_status_name(status));
             lathe_tensor_release(after);
             lathe_tensor_release(tensor);

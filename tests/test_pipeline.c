@@ -357,7 +357,7 @@ Test(pipeline, into_an_existing_tensor) {
         lathe_tensor *result = NULL;
         CHECK_OK(lathe_tensor_create(pool, &to, &result));
         CHECK_OK(lathe_pipeline_run_into(engines[i], pipeline, c.tensor, result, NULL));
-        CHECK(same_result(result, expected.result), "engine %zu", i);
+        CHECK(test_same(result, expected.result), "engine %zu", i);
         lathe_tensor_release(result);
     }
     CHECK_STATUS(lathe_pipeline_run_into(engines[0], pipeline, c.tensor, c.tensor, NULL),

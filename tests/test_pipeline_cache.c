@@ -16,7 +16,7 @@ static void check_cache(lathe_pipeline *pipeline, lathe_tensor *source, uint32_t
           "%d hits, %d misses, %d stages", (int)stats.n_cache_hits, (int)stats.n_cache_misses,
           (int)stats.n_stages);
     outcome expected = one_by_one(engines[0], source, 2, stages);
-    CHECK(same_result(result, expected.result), "other bytes");
+    CHECK(test_same(result, expected.result), "other bytes");
     lathe_tensor_release(expected.result);
     lathe_tensor_release(result);
 }

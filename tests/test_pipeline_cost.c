@@ -75,7 +75,7 @@ Test(pipeline_cost, direct_stages_are_stored) {
         lathe_pool_release(own);
     }
     CHECK(extra[1] >= extra[0] + (1 << 20), "%d %d", (int)extra[0], (int)extra[1]);
-    CHECK(same_result(results[0], results[1]), "other bytes");
+    CHECK(test_same(results[0], results[1]), "other bytes");
     lathe_tensor_release(results[0]);
     lathe_tensor_release(results[1]);
 }
@@ -156,7 +156,7 @@ Test(pipeline_cost, allocations_that_fail) {
             bool is_past = allocator.n_calls <= at;
             CHECK(status == LATHE_OK || status == LATHE_INSUFFICIENT_MEMORY, "%s",
                   lathe_status_name(status));
-            CHECK(status != LATHE_OK || same_result(result, expected.result), "other bytes");
+            CHECK(status != LATHE_OK || test_same(result, expected.result), "other bytes");
             n_failed += status != LATHE_OK;
             lathe_tensor_release(result);
             lathe_pipeline_free(pipeline);
@@ -168,7 +168,7 @@ Test(pipeline_cost, allocations_that_fail) {
         }
         CHECK(n_failed >= 4, "%d", (int)n_failed);
         outcome again = one_by_one(engines[0], source, 3, stages);
-        CHECK(same_result(again.result, expected.result), "the source was changed");
+        CHECK(test_same(again.result, expected.result), "the source was changed");
         lathe_tensor_release(again.result);
         lathe_tensor_release(expected.result);
         lathe_tensor_release(source);
@@ -203,7 +203,7 @@ Test(pipeline_cost, the_device_runs_chains_as_one_kernel) {
         CHECK_OK(lathe_pipeline_create(pool, n, stages, NULL, &pipeline));
         outcome expected = one_by_one(engines[0], c.tensor, n, stages);
         CHECK_OK(lathe_pipeline_run(engines[1], pipeline, c.tensor, &result, &stats));
-        CHECK(same_result(result, expected.result), "%s", chain_text(&c, n, stages));
+        CHECK(test_same(result, expected.result), "%s", chain_text(&c, n, stages));
         CHECK(n == 1 || (stats.saved_bytes > 0 && stats.n_passes == 2), "%s: %d passes, %d saved",
               chain_text(&c, n, stages), (int)stats.n_passes, (int)stats.saved_bytes);
         lathe_tensor_release(result);
@@ -253,7 +253,7 @@ Test(pipeline_cost, host_tensors_are_streamed) {
             const outcome expected = one_by_one(engines[0], source, 3, stages);
             const uint64_t n_bytes = test_engine_stats(engine).uploaded_bytes - uploaded;
             const uint64_t n_passes = layout == 0 ? 2 : 1;
-            CHECK(status == LATHE_OK && same_result(result, expected.result), "layout %zu: %s",
+            CHECK(status == LATHE_OK && test_same(result, expected.result), "layout %zu: %s",
                   layout, lathe_last_error()->message);
             CHECK(stats.n_passes == n_passes && stats.saved_bytes > 0, "layout %zu: %d passes",
                   layout, (int)stats.n_passes);

@@ -46,7 +46,7 @@ Test(pipeline_optimize, optimized_pipelines_give_the_same) {
                       stages[expected.stage].target.strict != 0,
                   "%s: the element", chain_text(&c, 3, stages));
             CHECK(status != LATHE_OK ||
-                      (same_result(result, expected.result) &&
+                      (test_same(result, expected.result) &&
                        lathe_tensor_row_dims(result) == lathe_tensor_row_dims(expected.result)),
                   "%s: other bytes", chain_text(&c, 3, stages));
             lathe_tensor_release(result);
@@ -132,7 +132,7 @@ Test(pipeline_optimize, a_batch_keeps_its_order_and_its_faults_apart) {
             CHECK((results[i] == NULL) == bad, "tensor %zu", i);
             if (!bad) {
                 outcome expected = one_by_one(engines[0], sources[i], 3, stages);
-                CHECK(same_result(results[i], expected.result), "tensor %zu", i);
+                CHECK(test_same(results[i], expected.result), "tensor %zu", i);
                 lathe_tensor_release(expected.result);
             }
             lathe_tensor_release(results[i]);

@@ -1,26 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of planning: what a plan says, what memory and options do to it, the calibration file, and
- * how estimates follow what conversions take. */
-#include "check.h"
+/* Tests of planning: what a plan says, what memory and options do to it, and how estimates follow
+ * what conversions take. */
 #include "engine/plan/planner.h"
-#include "support.h"
+#include "plan_case.h"
 #include <jansson.h>
-#include <lathe/lathe.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static lathe_engine *engine;
-
-static lathe_engine *engine_of(lathe_config config) {
-    lathe_engine *made = NULL;
-    config.struct_size = sizeof config;
-    config.device = config.device != NULL ? config.device : "cpu";
-    CHECK_OK(lathe_engine_create(&config, &made));
-    return made;
-}
 
 static void setup(void) {
     engine = engine_of((lathe_config){.n_threads = 2});
@@ -33,35 +19,8 @@ static void teardown(void) {
 TestSuite(plan, .init = setup, .fini = teardown);
 
 static const uint64_t tiny_shape[] = {5, 5};
-static const uint64_t small_shape[] = {512, 512};
 static const uint64_t large_shape[] = {2048, 2048};
 static const uint64_t huge_shape[] = {8192, 8192};
-
-static lathe_tensor_desc desc_of(lathe_dtype dtype, const uint64_t *shape) {
-    return (lathe_tensor_desc){
-        .struct_size = sizeof(lathe_tensor_desc), .dtype = dtype, .n_dims = 2, .shape = shape};
-}
-
-static lathe_target target_of(lathe_dtype dtype) {
-    return (lathe_target){.struct_size = sizeof(lathe_target), .dtype = dtype};
-}
-
-static lathe_status make(lathe_engine *on, const uint64_t *shape, lathe_dtype from, lathe_dtype to,
-                         lathe_plan_options options, lathe_plan *plan) {
-    const lathe_tensor_desc desc = desc_of(from, shape);
-    const lathe_target target = target_of(to);
-    options.struct_size = sizeof options;
-    plan->struct_size = sizeof *plan;
-    return lathe_plan_make(on, &desc, LATHE_MEMORY_HOST, &target, &options, plan);
-}
-
-static lathe_plan plan_of(lathe_engine *on, const uint64_t *shape, lathe_dtype from, lathe_dtype to,
-                          lathe_plan_options options) {
-    lathe_plan plan = {0};
-    CHECK_OK(make(on, shape, from, to, options, &plan));
-    CHECK(plan.estimated_ns > 0 && plan.reason[0] != '\0', "an estimate and a reason");
-    return plan;
-}
 
 static lathe_plan auto_plan(lathe_dtype from, lathe_dtype to) {
     return plan_of(engine, small_shape, from, to, (lathe_plan_options){0});
@@ -95,6 +54,21 @@ Test(plan, fields_of_one_pass_and_two) {
     cr_assert_str_eq(plan.passes[1], "convert");
     cr_assert_geq(plan.extra_bytes, 512 * 103 + 4);
     cr_assert_float_eq(plan.compression, 512.0 * 512 * 4 / (512 * 103 + 4), 1e-9);
+}
+
+Test(plan, passes_of_a_scale_with_the_least_error) {
+    const lathe_tensor_desc desc = desc_of(LATHE_F32, small_shape);
+    lathe_target target = target_of(LATHE_I4);
+    lathe_plan plan = {.struct_size = sizeof plan};
+    target.quality = LATHE_PRECISE;
+    CHECK_OK(lathe_plan_make(engine, &desc, LATHE_MEMORY_HOST, &target, NULL, &plan));
+    cr_assert_eq(plan.n_passes, 4);
+    cr_assert_str_eq(plan.passes[0], "stats");
+    cr_assert_str_eq(plan.passes[3], "convert");
+    cr_assert_gt(plan.estimated_ns, auto_plan(LATHE_F32, LATHE_I4).estimated_ns);
+    target.granularity = LATHE_PER_ROW;
+    CHECK_OK(lathe_plan_make(engine, &desc, LATHE_MEMORY_HOST, &target, NULL, &plan));
+    cr_assert_eq(plan.n_passes, 1, "a row is read once");
 }
 
 Test(plan, the_same_type_is_shared) {
@@ -156,7 +130,9 @@ Test(plan, texts) {
 
     CHECK_OK(lathe_plan_text(&plan, pool, &text));
     cr_assert(strstr(text, "direct on cpu with ") == text, "%s", text);
-    cr_assert(strstr(text, " in 2 passes (stats, convert), about 0.") != NULL, "%s", text);
+    cr_assert(strstr(text, " in 2 passes (stats, convert), about ") != NULL, "%s", text);
+    cr_assert(strstr(text, test_text(", compression %.2f: ", plan.compression)) != NULL, "%s",
+              text);
     cr_assert(strstr(text, plan.reason) != NULL, "%s", text);
     lathe_pool_free(pool, text);
 
@@ -441,161 +417,4 @@ Test(plan, the_way_changes_no_bit) {
         }
         lathe_tensor_release(source);
     }
-}
-
-/* ---- the calibration file */
-
-static char folder[64];
-static char file[96];
-
-static void setup_file(void) {
-    (void)snprintf(folder, sizeof folder, P_tmpdir "/lathe-plan-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL, "a folder");
-    (void)snprintf(file, sizeof file, "%s/below/calibration.json", folder);
-}
-
-static void teardown_file(void) {
-    char below[96];
-    (void)snprintf(below, sizeof below, "%s/below", folder);
-    (void)remove(file);
-    (void)rmdir(below);
-    CHECK(rmdir(folder) == 0, "nothing else is left in %s", folder);
-}
-
-TestSuite(calibration, .init = setup_file, .fini = teardown_file);
-
-/* Plans with an engine of its own, which reads and may write the file. */
-static lathe_plan plan_with_file(lathe_dtype to) {
-    lathe_engine *own = engine_of((lathe_config){.n_threads = 2, .calibration_file = file});
-    lathe_plan plan = plan_of(own, small_shape, LATHE_F32, to, (lathe_plan_options){0});
-    lathe_engine_free(own);
-    return plan;
-}
-
-static json_t *load_file(void) {
-    json_t *root = json_load_file(file, 0, NULL);
-    CHECK(root != NULL, "%s is JSON", file);
-    return root;
-}
-
-static json_t *machine_at(const json_t *root, size_t i) {
-    return json_array_get(json_object_get(root, "machines"), i);
-}
-
-static void save_and_drop(json_t *root) {
-    cr_assert_eq(json_dump_file(root, file, 0), 0);
-    json_decref(root);
-}
-
-static void write_text(const char *text) {
-    FILE *stream = fopen(file, "w");
-    CHECK(stream != NULL, "%s", file);
-    (void)fputs(text, stream);
-    (void)fclose(stream);
-}
-
-/* Gives a machine's lines a rate that no machine has. */
-static void slow_down(const json_t *machine) {
-    size_t i = 0;
-    json_t *line = NULL;
-    json_array_foreach(json_object_get(machine, "lines"), i, line) {
-        json_object_set_new(line, "ns_per_byte", json_real(100));
-    }
-}
-
-Test(calibration, is_written_and_read) {
-    (void)plan_with_file(LATHE_F16);
-    json_t *root = load_file();
-    cr_assert_eq(json_array_size(json_object_get(root, "machines")), 1);
-    cr_assert_eq(json_array_size(json_object_get(machine_at(root, 0), "lines")), 2);
-    slow_down(machine_at(root, 0));
-    save_and_drop(root);
-    struct stat before;
-    struct stat after;
-    cr_assert_eq(stat(file, &before), 0);
-    /* What the file says is believed, and it is not written where nothing was measured. */
-    cr_assert_gt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000));
-    cr_assert_eq(stat(file, &after), 0);
-    cr_assert_eq(before.st_ino, after.st_ino);
-    /* What it lacks is added. */
-    (void)plan_with_file(LATHE_I8);
-    root = load_file();
-    cr_assert_eq(json_array_size(json_object_get(machine_at(root, 0), "lines")), 4);
-    json_decref(root);
-    cr_assert_gt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000));
-}
-
-Test(calibration, of_another_machine_is_not_used) {
-    (void)plan_with_file(LATHE_F16);
-    json_t *root = load_file();
-    slow_down(machine_at(root, 0));
-    json_object_set_new(json_object_get(machine_at(root, 0), "machine"), "cpu",
-                        json_string("another"));
-    save_and_drop(root);
-    cr_assert_lt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000));
-    root = load_file();
-    cr_assert_eq(json_array_size(json_object_get(root, "machines")), 2, "it stays, beside ours");
-    json_decref(root);
-}
-
-Test(calibration, that_is_in_doubt_is_measured_again) {
-    (void)plan_with_file(LATHE_F16);
-    json_t *good = load_file();
-    slow_down(machine_at(good, 0));
-    json_object_set_new(good, "version", json_string("0.0.0"));
-    save_and_drop(good);
-    cr_assert_lt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000), "another version");
-
-    static const char *const texts[] = {
-        "",
-        "{",
-        "[]",
-        "7",
-        "{\"lathe_calibration\": 1}",
-        "\xff\xfe",
-        "{\"lathe_calibration\": 1, \"version\": \"0.1.0\", \"machines\": {}}",
-        "{\"lathe_calibration\": 1, \"version\": \"0.1.0\", \"machines\": [1, {\"machine\": 2}]}"};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        write_text(texts[i]);
-        cr_assert_lt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000));
-        json_t *root = load_file();
-        CHECK(json_array_size(json_object_get(root, "machines")) >= 1, "text %zu: written", i);
-        json_decref(root);
-    }
-    static const double rates[] = {-1, 0, 1e9};
-    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
-        json_t *root = load_file();
-        json_t *machine = machine_at(root, json_array_size(json_object_get(root, "machines")) - 1);
-        size_t at = 0;
-        json_t *line = NULL;
-        json_array_foreach(json_object_get(machine, "lines"), at, line) {
-            json_object_set_new(line, "ns_per_byte", json_real(rates[i]));
-        }
-        save_and_drop(root);
-        cr_assert_lt(plan_with_file(LATHE_F16).estimated_ns, UINT64_C(10000000));
-    }
-}
-
-Test(calibration, that_cannot_be_kept_is_no_error) {
-    lathe_engine *own =
-        engine_of((lathe_config){.n_threads = 2, .calibration_file = "/dev/null/calibration"});
-    const lathe_status before = lathe_last_error()->status;
-    (void)plan_of(own, small_shape, LATHE_F32, LATHE_F16, (lathe_plan_options){0});
-    cr_assert_eq(lathe_last_error()->status, before);
-    lathe_engine_free(own);
-}
-
-Test(plan, passes_of_a_scale_with_the_least_error) {
-    const lathe_tensor_desc desc = desc_of(LATHE_F32, small_shape);
-    lathe_target target = target_of(LATHE_I4);
-    lathe_plan plan = {.struct_size = sizeof plan};
-    target.quality = LATHE_PRECISE;
-    CHECK_OK(lathe_plan_make(engine, &desc, LATHE_MEMORY_HOST, &target, NULL, &plan));
-    cr_assert_eq(plan.n_passes, 4);
-    cr_assert_str_eq(plan.passes[0], "stats");
-    cr_assert_str_eq(plan.passes[3], "convert");
-    cr_assert_gt(plan.estimated_ns, auto_plan(LATHE_F32, LATHE_I4).estimated_ns);
-    target.granularity = LATHE_PER_ROW;
-    CHECK_OK(lathe_plan_make(engine, &desc, LATHE_MEMORY_HOST, &target, NULL, &plan));
-    cr_assert_eq(plan.n_passes, 1, "a row is read once");
 }

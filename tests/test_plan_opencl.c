@@ -193,6 +193,29 @@ Test(plan_opencl, auto_measures_a_device_that_it_does_not_know) {
     lathe_engine_free(engine);
 }
 
+/* To a device with memory of its own the way there and back is measured first, and tensors are in
+ * its memory while it is measured itself. */
+Test(plan_opencl, auto_measures_the_way_to_a_device) {
+    const test_cl_device own = {.has_own_memory = true};
+    const test_cl_device real = {.has_own_memory = false};
+    if (layer == NULL) {
+        cr_skip_test("there is no fault layer");
+    }
+    layer->set_device(&own);
+    lathe_engine *engine = auto_engine(true);
+    check_conversion(engine);
+    layer->set_device(&real);
+    cr_assert(atomic_load(&engine->planner->has_looked));
+    cr_assert_eq(lt_device_place(engine->planner->on_device, false), LT_THROUGH_DEVICE);
+    lathe_engine *insisting = NULL;
+    const lathe_config config = test_opencl_config();
+    CHECK_OK(test_opencl_engine(&config, true, layer, &insisting));
+    const lathe_plan plan = plan_of(insisting, LATHE_MEMORY_DEVICE, 0);
+    cr_assert_eq(plan.strategy, LATHE_STRATEGY_DIRECT);
+    lathe_engine_free(insisting);
+    lathe_engine_free(engine);
+}
+
 /* A device that fails costs time, not the result. */
 Test(plan_opencl, auto_survives_a_device_that_fails) {
     if (layer == NULL) {

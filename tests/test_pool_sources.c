@@ -5,11 +5,7 @@
 #include "pool/page_runs.h"
 #include "pool/pool.h"
 #include "support.h"
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* A source whose blocks are numbers, not memory. */
@@ -326,33 +322,4 @@ Test(page_runs, blocks_follow_each_other_and_give_their_pages_back) {
         }
         lt_run_release(blocks[i], BYTES);
     }
-}
-
-static void *take_and_release(void *is_over) {
-    while (!atomic_load((atomic_bool *)is_over)) {
-        lt_run_release(lt_run_allocate(LT_RUN_PAGE_BYTES, true), LT_RUN_PAGE_BYTES);
-    }
-    return NULL;
-}
-
-/* Children begin while another thread is at work on the runs, and take a block of their own. */
-Test(page_runs, children_are_not_locked_out) {
-    atomic_bool is_over = false;
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, take_and_release, &is_over) == 0, "thread");
-    for (int i = 0; i < 50; i++) {
-        const pid_t child = fork();
-        if (child == 0) {
-            (void)signal(SIGALRM, SIG_DFL);
-            (void)alarm(20);
-            lt_run_release(lt_run_allocate(LT_RUN_PAGE_BYTES, true), LT_RUN_PAGE_BYTES);
-            _exit(0);
-        }
-        int status = 0;
-        CHECK(child > 0 && waitpid(child, &status, 0) == child, "fork");
-        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with %x", i,
-              (unsigned)status);
-    }
-    atomic_store(&is_over, true);
-    CHECK(pthread_join(thread, NULL) == 0, "join");
 }

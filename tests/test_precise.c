@@ -294,7 +294,7 @@ static void check_stream(const convert_case *c, const lathe_target *target, size
     };
     stats.quality = &reports[1];
     CHECK_OK(lathe_stream_convert(engines[engine], NULL, target, &source, &sink, &options, &stats));
-    CHECK(same_result(expected, result), "%s: chunks", describe(c, target, engine));
+    CHECK(test_same(expected, result), "%s: chunks", describe(c, target, engine));
     CHECK(memcmp(&reports[0], &reports[1], sizeof reports[0]) == 0, "%s: the report",
           describe(c, target, engine));
     lathe_tensor_release(expected);
@@ -326,7 +326,7 @@ Test(precise, equals_balanced_where_that_is_the_best) {
         CHECK_OK(lathe_convert(engines[e], c.tensor, &target, &a, NULL));
         target.quality = LATHE_BALANCED;
         CHECK_OK(lathe_convert(engines[e], c.tensor, &target, &b, NULL));
-        CHECK(same_result(a, b), "i1");
+        CHECK(test_same(a, b), "i1");
         lathe_tensor_release(a);
         lathe_tensor_release(b);
     }

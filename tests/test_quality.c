@@ -128,7 +128,7 @@ static void check_case_report(const convert_case *c, const lathe_target *target)
         lathe_tensor *other = NULL;
         const lathe_quality_report report = measure(c, target, e, &other);
         CHECK(memcmp(&report, &first, sizeof first) == 0, "%s: other bits", describe(c, target, e));
-        CHECK(same_result(result, other), "%s: other result", describe(c, target, e));
+        CHECK(test_same(result, other), "%s: other result", describe(c, target, e));
         lathe_tensor_release(other);
     }
     lathe_tensor_release(result);

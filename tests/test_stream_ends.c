@@ -57,7 +57,7 @@ Test(stream_ends, tensors_as_ends) {
             CHECK_OK(
                 lathe_stream_convert(engines[engine], NULL, &target, &source, &sink, NULL, NULL));
             CHECK_OK(lathe_tensor_map(engines[engine], to, false));
-            CHECK(same_result(e.tensor, to), "%s: memories %d", describe(&c, &target, engine),
+            CHECK(test_same(e.tensor, to), "%s: memories %d", describe(&c, &target, engine),
                   (int)(i % 9));
             CHECK_OK(lathe_tensor_unmap(engines[engine], to));
             CHECK_STATUS(lathe_stream_convert(engines[engine], NULL, &target, &source,
@@ -74,108 +74,139 @@ Test(stream_ends, tensors_as_ends) {
     case_free(&c);
 }
 
-Test(stream_ends, files_as_ends) {
+/* A conversion between two files: 900 bytes, among them the scales, before the source's data, and
+ * 100 before the result's. */
+typedef struct file_case {
+    convert_case c;
+    lathe_target target;
+    lathe_tensor *expected;
+    char in[128];
+    char out[128];
+    lathe_source source;
+    lathe_sink sink;
+} file_case;
+
+static file_case file_case_new(void) {
     static const shape_option shape = {2, {200, 1001}};
     make_folder();
-    convert_case c = normal_case(LATHE_I8, &shape, 1, 82);
-    const size_t n = (size_t)c.layout.n_bytes;
+    file_case f = {.c = normal_case(LATHE_I8, &shape, 1, 82),
+                   .target = target_of(LATHE_I4, &layout_options[0], 0)};
+    const size_t n = (size_t)f.c.layout.n_bytes;
     uint8_t *image = calloc(1, n + 2000);
     CHECK(image != NULL, "memory");
-    memcpy(image + 900, c.bytes, n);
-    memcpy(image + 13, c.scales, 200 * sizeof(float));
+    memcpy(image + 900, f.c.bytes, n);
+    memcpy(image + 13, f.c.scales, 200 * sizeof(float));
     write_whole("in", image, n + 900);
     free(image);
-    char in[128];
-    (void)snprintf(in, sizeof in, "%s", path_in_folder("in"));
-    char out[128];
-    (void)snprintf(out, sizeof out, "%s", path_in_folder("out"));
-    lathe_target target = target_of(LATHE_I4, &layout_options[0], 0);
-    expected e = convert_case_with(&c, &target);
-    size_t n_out = (size_t)lathe_tensor_n_bytes(e.tensor);
-    lathe_source source = {.struct_size = sizeof source,
-                           .kind = LATHE_END_FILE,
-                           .path = in,
-                           .offset = 900,
-                           .scales_offset = 13};
-    lathe_sink sink = {.struct_size = sizeof sink,
-                       .kind = LATHE_END_FILE,
-                       .path = out,
-                       .offset = 100,
-                       .scales_offset = 5,
-                       .create = 1};
+    (void)snprintf(f.in, sizeof f.in, "%s", path_in_folder("in"));
+    (void)snprintf(f.out, sizeof f.out, "%s", path_in_folder("out"));
+    f.expected = convert_case_with(&f.c, &f.target).tensor;
+    f.source = (lathe_source){
+        .struct_size = sizeof f.source, .kind = LATHE_END_FILE, .offset = 900, .scales_offset = 13};
+    f.sink = (lathe_sink){.struct_size = sizeof f.sink,
+                          .kind = LATHE_END_FILE,
+                          .offset = 100,
+                          .scales_offset = 5,
+                          .create = 1};
+    return f;
+}
+
+static void file_case_free(file_case *f) {
+    CHECK(unlink(f->in) == 0 && rmdir(folder) == 0, "files are left");
+    lathe_tensor_release(f->expected);
+    case_free(&f->c);
+}
+
+static lathe_status convert_file(const file_case *f, size_t i, const lathe_source *source,
+                                 const lathe_sink *sink) {
+    return lathe_stream_convert(engines[i], &f->c.from, &f->target, source, sink, NULL, NULL);
+}
+
+/* What the file holds from there on is the result, and nothing comes after it. */
+static void check_file(const file_case *f, size_t offset, size_t scales_offset) {
+    const size_t n_out = (size_t)lathe_tensor_n_bytes(f->expected);
+    size_t n_bytes = 0;
+    uint8_t *bytes = read_whole("out", &n_bytes);
+    CHECK(n_bytes == n_out + offset, "the file's length");
+    CHECK(memcmp(bytes + offset, lathe_tensor_data(f->expected), n_out) == 0, "data");
+    CHECK(memcmp(bytes + scales_offset, lathe_tensor_scales(f->expected), 4) == 0, "scale");
+    CHECK(memcmp(bytes + 5, lathe_tensor_scales(f->expected), 4) == 0, "what was there");
+    CHECK(bytes[0] == 0 && bytes[94] == 0, "what is between");
+    free(bytes);
+}
+
+/* Into a new file, into it as it exists now, and into it as a descriptor and elsewhere. */
+Test(stream_ends, files_as_ends) {
+    file_case f = file_case_new();
+    f.source.path = f.in;
+    f.sink.path = f.out;
     for (size_t i = 0; i < n_small_engines; i++) {
-        size_t n_bytes = 0;
-        /* A new file. */
-        CHECK_OK(lathe_stream_convert(engines[i], &c.from, &target, &source, &sink, NULL, NULL));
-        uint8_t *bytes = read_whole("out", &n_bytes);
-        CHECK(n_bytes == n_out + 100, "the file's length");
-        CHECK(memcmp(bytes + 100, lathe_tensor_data(e.tensor), n_out) == 0, "data");
-        CHECK(memcmp(bytes + 5, lathe_tensor_scales(e.tensor), 4) == 0, "scale");
-        CHECK(bytes[0] == 0 && bytes[99] == 0, "what is between");
-        free(bytes);
-        /* It exists now. */
-        CHECK_STATUS(lathe_stream_convert(engines[i], &c.from, &target, &source, &sink, NULL, NULL),
-                     LATHE_EXISTS);
-        sink.overwrite = 1;
-        CHECK_OK(lathe_stream_convert(engines[i], &c.from, &target, &source, &sink, NULL, NULL));
-        /* Into it, as a descriptor, and elsewhere. */
-        int fd = open(out, O_RDWR);
-        int from = open(in, O_RDONLY);
-        CHECK(fd >= 0 && from >= 0, "open");
+        lathe_sink again = f.sink;
+        again.overwrite = 1;
+        CHECK_OK(convert_file(&f, i, &f.source, &f.sink));
+        check_file(&f, 100, 5);
+        CHECK_STATUS(convert_file(&f, i, &f.source, &f.sink), LATHE_EXISTS);
+        CHECK_OK(convert_file(&f, i, &f.source, &again));
+        lathe_source first = f.source;
+        first.path = NULL;
+        first.fd = open(f.in, O_RDONLY);
         const lathe_sink second = {.struct_size = sizeof second,
                                    .kind = LATHE_END_FILE,
-                                   .fd = fd,
+                                   .fd = open(f.out, O_RDWR),
                                    .offset = 101,
                                    .scales_offset = 95};
-        const lathe_source first = {.struct_size = sizeof first,
-                                    .kind = LATHE_END_FILE,
-                                    .fd = from,
-                                    .offset = 900,
-                                    .scales_offset = 13};
-        CHECK_OK(lathe_stream_convert(engines[i], &c.from, &target, &first, &second, NULL, NULL));
-        bytes = read_whole("out", &n_bytes);
-        CHECK(n_bytes == n_out + 101, "the file's length");
-        CHECK(memcmp(bytes + 101, lathe_tensor_data(e.tensor), n_out) == 0, "data");
-        CHECK(memcmp(bytes + 95, lathe_tensor_scales(e.tensor), 4) == 0, "scale");
-        CHECK(memcmp(bytes + 5, lathe_tensor_scales(e.tensor), 4) == 0, "what was there");
-        free(bytes);
-        CHECK(close(fd) == 0 && close(from) == 0, "it was closed");
-        /* Errors. */
-        source.offset = 901;
-        sink.overwrite = 0;
-        CHECK_STATUS(lathe_stream_convert(engines[i], &c.from, &target, &source, &sink, NULL, NULL),
-                     LATHE_IO);
-        source.offset = 900;
-        lathe_sink odd = sink;
+        CHECK(first.fd >= 0 && second.fd >= 0, "open");
+        CHECK_OK(convert_file(&f, i, &first, &second));
+        check_file(&f, 101, 95);
+        CHECK(close(first.fd) == 0 && close(second.fd) == 0, "it was closed");
+        CHECK(unlink(f.out) == 0, "unlink");
+    }
+    file_case_free(&f);
+}
+
+Test(stream_ends, files_that_do_not_suit) {
+    file_case f = file_case_new();
+    f.source.path = f.in;
+    f.sink.path = f.out;
+    for (size_t i = 0; i < n_small_engines; i++) {
+        CHECK_OK(convert_file(&f, i, &f.source, &f.sink));
+        lathe_source too_short = f.source;
+        too_short.offset = 901;
+        CHECK_STATUS(convert_file(&f, i, &too_short, &f.sink), LATHE_IO);
+        lathe_sink odd = f.sink;
         odd.path = path_in_folder("none");
         odd.create = 0;
-        CHECK_STATUS(lathe_stream_convert(engines[i], &c.from, &target, &source, &odd, NULL, NULL),
-                     LATHE_NOT_FOUND);
-        odd = sink;
+        CHECK_STATUS(convert_file(&f, i, &f.source, &odd), LATHE_NOT_FOUND);
+        odd = f.sink;
         odd.overwrite = 1;
         odd.scales_offset = 99;
-        CHECK_STATUS(lathe_stream_convert(engines[i], &c.from, &target, &source, &odd, NULL, NULL),
-                     LATHE_INVALID_ARGUMENT);
-        CHECK(unlink(out) == 0, "unlink");
-        /* A stream that is given up leaves no file, and one that is finished does. */
-        lathe_stream *stream = NULL;
-        CHECK_OK(lathe_stream_begin(engines[i], &c.from, &target, &sink, NULL, &stream));
-        CHECK_OK(lathe_stream_feed_scales(stream, c.scales, 200));
-        CHECK_OK(lathe_stream_feed(stream, c.bytes, 1000));
-        lathe_stream_free(stream);
-        CHECK(access(out, F_OK) != 0, "the file is there");
-        CHECK_OK(lathe_stream_begin(engines[i], &c.from, &target, &sink, NULL, &stream));
-        test_rng rng = {83};
-        CHECK_OK(feed_all(stream, &c, &rng));
-        CHECK(access(out, F_OK) != 0, "the file is there");
-        CHECK_OK(lathe_stream_finish(stream, NULL));
-        CHECK(access(out, F_OK) == 0, "the file is not there");
-        lathe_stream_free(stream);
-        CHECK(unlink(out) == 0, "unlink");
+        CHECK_STATUS(convert_file(&f, i, &f.source, &odd), LATHE_INVALID_ARGUMENT);
+        CHECK(unlink(f.out) == 0, "unlink");
     }
-    CHECK(unlink(in) == 0 && rmdir(folder) == 0, "files are left");
-    lathe_tensor_release(e.tensor);
-    case_free(&c);
+    file_case_free(&f);
+}
+
+/* A stream that is given up leaves no file, and one that is finished does. */
+Test(stream_ends, files_that_are_fed) {
+    file_case f = file_case_new();
+    f.sink.path = f.out;
+    for (size_t i = 0; i < n_small_engines; i++) {
+        lathe_stream *stream = NULL;
+        CHECK_OK(lathe_stream_begin(engines[i], &f.c.from, &f.target, &f.sink, NULL, &stream));
+        CHECK_OK(lathe_stream_feed_scales(stream, f.c.scales, 200));
+        CHECK_OK(lathe_stream_feed(stream, f.c.bytes, 1000));
+        lathe_stream_free(stream);
+        CHECK(access(f.out, F_OK) != 0, "the file is there");
+        CHECK_OK(lathe_stream_begin(engines[i], &f.c.from, &f.target, &f.sink, NULL, &stream));
+        test_rng rng = {83};
+        CHECK_OK(feed_all(stream, &f.c, &rng));
+        CHECK(access(f.out, F_OK) != 0, "the file is there");
+        CHECK_OK(lathe_stream_finish(stream, NULL));
+        CHECK(access(f.out, F_OK) == 0, "the file is not there");
+        lathe_stream_free(stream);
+        CHECK(unlink(f.out) == 0, "unlink");
+    }
+    file_case_free(&f);
 }
 
 typedef struct pumped {

@@ -43,7 +43,7 @@ static void check_pair(const test_cl_layer *layer, lathe_dtype from, const lathe
     }
     CHECK_OK(lathe_convert(engine, source, target, &result, NULL));
     const lathe_engine_stats after = test_engine_stats(engine);
-    CHECK(same_result(result, expected), "%s to %s: other bytes", lathe_dtype_name(from),
+    CHECK(test_same(result, expected), "%s to %s: other bytes", lathe_dtype_name(from),
           lathe_dtype_name(target->dtype));
     CHECK(after.n_on_device == before.n_on_device + 1, "the device did it");
     /* Scales are made on the host, and may be too few to be used in place. */

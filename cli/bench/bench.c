@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench: measures conversions against copies of the same number of bytes. */
-#include "bench.h"
+#include "compare.h"
+#include "document.h"
+#include "plot.h"
+#include "programs.h"
+#include "report.h"
+#include "strategies.h"
+#include "tensors.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -190,17 +190,35 @@ static cl_int launch(bench_cl *cl, cl_kernel kernel, const cl_mem *buffer, uint6
                                : error;
 }
 
-static lathe_status launch_both(bench_cl *cl, cl_kernel kernel, uint64_t n_bytes) {
+static cl_int enqueue_both(bench_cl *cl, cl_kernel kernel, uint64_t n_bytes) {
     cl_int error = CL_SUCCESS;
     for (int i = 0; i < 2 && error == CL_SUCCESS; i++) {
         error = launch(cl, kernel, &cl->buffers[i], half_of(n_bytes));
     }
+    return error;
+}
+
+/* Waits, also after an error: of what is in the queue before it. */
+static lathe_status finish(bench_cl *cl, cl_int error, const char *function) {
     const cl_int finished = clFinish(cl->queue);
-    return check(error == CL_SUCCESS ? finished : error, "clEnqueueNDRangeKernel");
+    return check(error == CL_SUCCESS ? finished : error, function);
+}
+
+static lathe_status launch_both(bench_cl *cl, cl_kernel kernel, uint64_t n_bytes) {
+    return finish(cl, enqueue_both(cl, kernel, n_bytes), "clEnqueueNDRangeKernel");
 }
 
 lathe_status bench_cl_read(bench_cl *cl, uint64_t n_bytes) {
     return launch_both(cl, cl->read, n_bytes);
+}
+
+lathe_status bench_cl_sum(bench_cl *cl, uint64_t n_bytes) {
+    cl_int error = enqueue_both(cl, cl->read, n_bytes);
+    if (error == CL_SUCCESS) {
+        error = clEnqueueReadBuffer(cl->queue, cl->sums, CL_FALSE, 0, sizeof(cl_uint),
+                                    cl->pinned_host[1], 0, NULL, NULL);
+    }
+    return finish(cl, error, "clEnqueueReadBuffer");
 }
 
 lathe_status bench_cl_fill(bench_cl *cl, uint64_t n_bytes) {

@@ -43,6 +43,10 @@ lathe_status bench_cl_copy(bench_cl *cl, uint64_t n_bytes);
 /* Reads n_bytes of the device's memory and adds them up, and waits. Errors: DEVICE. */
 lathe_status bench_cl_read(bench_cl *cl, uint64_t n_bytes);
 
+/* The same, and fetches a number that has come of it into pinned memory, which
+ * bench_cl_prepare_transfer has made: what a statistic of as many bytes takes at least. */
+lathe_status bench_cl_sum(bench_cl *cl, uint64_t n_bytes);
+
 /* Fills n_bytes of the device's memory, and waits. Errors: DEVICE. */
 lathe_status bench_cl_fill(bench_cl *cl, uint64_t n_bytes);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench --compare: what became slower since earlier results. */
-#include "bench.h"
+#include "compare.h"
+#include "options.h"
 #include <string.h>
 
 json_t *bench_load(const char *path) {

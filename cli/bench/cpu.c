@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench on the CPU: conversions beside copies, reads and writes of as many bytes. */
-#include "bench.h"
 #include "kernel.h"
 #include "peers.h"
+#include "report.h"
 #include "stats.h"
+#include "tensors.h"
 #include "yardsticks.h"
 
 /* One case, and what it is set beside. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The results of lathe bench as a whole: with what they are results of, as JSON and as CSV. */
-#include "bench.h"
+#include "document.h"
 #include <string.h>
 #include <time.h>
 

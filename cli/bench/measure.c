@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Times something beside what it is compared with, in turns. */
-#include "bench.h"
+#include "measure.h"
+#include "cli.h"
 #include <stdlib.h>
 
 static int compare_doubles(const void *a, const void *b) {

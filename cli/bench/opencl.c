@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench on an OpenCL device: conversions in its memory, statistics, streaming, and the start
  * of a program. */
-#include "bench.h"
 #include "cl.h"
+#include "report.h"
 #include "stats.h"
+#include "tensors.h"
 #include <string.h>
 
 /* One case, and the yardsticks. */
@@ -53,6 +54,15 @@ static lathe_status read_device(void *ctx, uint64_t rounds) {
     lathe_status status = LATHE_OK;
     for (uint64_t i = 0; i < rounds && status == LATHE_OK; i++) {
         status = bench_cl_read(&c->cl, c->bytes);
+    }
+    return status;
+}
+
+static lathe_status sum_device(void *ctx, uint64_t rounds) {
+    cl_bench *c = ctx;
+    lathe_status status = LATHE_OK;
+    for (uint64_t i = 0; i < rounds && status == LATHE_OK; i++) {
+        status = bench_cl_sum(&c->cl, c->bytes);
     }
     return status;
 }
@@ -160,8 +170,11 @@ static lathe_status measure_stats(cl_bench *c, const bench_case *which) {
     if (status == LATHE_OK) {
         status = bench_cl_prepare(&c->cl, c->bytes);
     }
+    if (status == LATHE_OK) {
+        status = bench_cl_prepare_transfer(&c->cl);
+    }
     bench_row_add(&row, find_stats, c, BENCH_ROLE_SELF, NULL);
-    bench_row_add(&row, read_device, c, BENCH_ROLE_YARDSTICK, "device read");
+    bench_row_add(&row, sum_device, c, BENCH_ROLE_YARDSTICK, "device sum");
     return status == LATHE_OK ? bench_row_measure(c->b, &row) : status;
 }
 

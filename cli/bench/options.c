@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The options of lathe bench. */
-#include "bench.h"
+#include "options.h"
+#include "measure.h"
 #include "peers.h"
+#include "strategies.h"
 #include <string.h>
 
 enum {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lathe bench --plot: speed against size as SVG, a panel for each conversion. In each, a line for
  * each device and number of threads, and, dashed in the same colour, the copy beside it. */
-#include "bench.h"
+#include "plot.h"
+#include "cli.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

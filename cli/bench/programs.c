@@ -2,15 +2,14 @@
 /* The programs of a GPU, built by several processes at once before anything is measured: a driver
  * may compile one after another for a process, whatever its threads. The program cache is what they
  * share. */
-#include "bench.h"
+#include "programs.h"
+#include "tensors.h"
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 /* A driver takes about a second to load: for fewer pairs that is not worth it. */
 enum { LEAST_PAIRS = 4, MOST_BUILDERS = 16, MOST_PAIRS = 256 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of lathe bench: what is measured in each, and what is printed of it. */
-#include "bench.h"
+#include "report.h"
+#include "document.h"
 #include "peers.h"
 #include <string.h>
 

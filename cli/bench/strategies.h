@@ -3,7 +3,8 @@
 #ifndef LATHE_CLI_BENCH_STRATEGIES_H
 #define LATHE_CLI_BENCH_STRATEGIES_H
 
-#include "bench.h"
+#include "report.h"
+#include "tensors.h"
 
 /* X(name): each case is bench_NAME(b) in NAME.c. It measures with b->options, prints rows,
  * and fails with what the library failed with. */
@@ -23,6 +24,13 @@
 #define BENCH_STRATEGY_PROTOTYPE(name) lathe_status bench_##name(bench *b);
 BENCH_STRATEGY_LIST(BENCH_STRATEGY_PROTOTYPE)
 #undef BENCH_STRATEGY_PROTOTYPE
+
+/* Whether --strategies has a case of that name, and the names of all. */
+bool bench_is_strategy(const char *name);
+const char *bench_strategy_names(void);
+
+/* The cases that b->options->strategy asks for. Returns the exit status. */
+int bench_run_strategies(bench *b);
 
 /* Prints a row of the running case: `what`, which took times->seconds[0], beside `against`, which
  * took times->seconds[1], and times->ratio[1], how many times as long as `what` that is. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors that are converted: made once for a size, and again for another source type. */
-#include "bench.h"
+#include "tensors.h"
 #include "team.h"
 
 /* Rows of as many elements as the options say; one row where that would make few of them. */

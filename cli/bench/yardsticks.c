@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a machine's memory can do: copies, reads and writes of the CPU, with a team of threads. */
 #include "yardsticks.h"
-#include "bench.h"
+#include "cli.h"
 #include "cpu/features.h"
+#include "measure.h"
 #include <stdatomic.h>
 #include <string.h>
 

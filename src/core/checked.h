@@ -35,4 +35,14 @@ static inline uint64_t lt_max(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+/* The greatest number that divides both. */
+static inline uint64_t lt_gcd(uint64_t a, uint64_t b) {
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 #endif

@@ -4,11 +4,11 @@
 
 #include "core/checked.h"
 #include "core/dtype.h"
+#include "core/process_lock.h"
 #include "core/scale.h"
 #include "lathe_constants.h"
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
 /* Bins of a histogram's octave, as a power of two. */
@@ -365,8 +365,6 @@ float lt_precise_choose(const lt_precise *precise, const lt_scale_fit *sums) {
 
 /* ---- scans */
 
-static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
-
 void lt_scan_add(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *part, const float *x,
                  size_t n_elems) {
     switch (scan->kind) {
@@ -386,7 +384,7 @@ void lt_scan_merge(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *p
     if (scan->kind == LT_SCAN_COUNTS) {
         loops->fold(&scan->precise, part->counts);
     }
-    (void)pthread_mutex_lock(&merging);
+    lt_lock_process(LT_LOCK_MERGING);
     for (uint32_t i = 0; scan->kind == LT_SCAN_COUNTS && i < lt_precise_bins(&scan->precise); i++) {
         scan->counts[i] += part->counts[i];
     }
@@ -394,5 +392,5 @@ void lt_scan_merge(lt_scan *scan, const lt_precise_loops *loops, lt_scan_part *p
         scan->fit.product[i] += part->fit.product[i];
         scan->fit.squares[i] += part->fit.squares[i];
     }
-    (void)pthread_mutex_unlock(&merging);
+    lt_unlock_process(LT_LOCK_MERGING);
 }

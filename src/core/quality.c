@@ -4,12 +4,9 @@
 
 #include "core/checked.h"
 #include "core/dtype.h"
+#include "core/process_lock.h"
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
-
-/* Merging takes a microsecond, and happens once for a range. */
-static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
 
 float lt_quality_limit(lathe_dtype dtype, float scale) {
     switch (dtype) {
@@ -80,7 +77,7 @@ void lt_quality_add(lt_quality_sums *sums, const float *x, const float *y, size_
 }
 
 void lt_quality_merge(lt_quality_sums *sums, const lt_quality_sums *from) {
-    (void)pthread_mutex_lock(&merging);
+    lt_lock_process(LT_LOCK_MERGING);
     sums->n_elems += from->n_elems;
     sums->n_nonfinite += from->n_nonfinite;
     sums->n_saturated += from->n_saturated;
@@ -92,7 +89,7 @@ void lt_quality_merge(lt_quality_sums *sums, const lt_quality_sums *from) {
     lt_exact_sum_merge(&sums->decoded, &from->decoded);
     lt_exact_sum_merge(&sums->product, &from->product);
     lt_exact_sum_merge(&sums->errors, &from->errors);
-    (void)pthread_mutex_unlock(&merging);
+    lt_unlock_process(LT_LOCK_MERGING);
 }
 
 static double cosine(double squares, double decoded, double product, double errors) {

@@ -4,15 +4,6 @@
 
 #include "core/checked.h"
 
-static uint64_t gcd(uint64_t a, uint64_t b) {
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* Multiples of this many elements are whole bytes of every dtype: 2, 4, 8 and 5 elements a byte. */
 enum { BYTE_QUANTUM = 40 };
 
@@ -22,7 +13,7 @@ static uint64_t column_quantum(uint64_t scale_elems) {
     if (scale_elems == 0) {
         return LT_COLUMN_QUANTUM;
     }
-    (void)lt_mul(BYTE_QUANTUM / gcd(BYTE_QUANTUM, scale_elems), scale_elems, &quantum);
+    (void)lt_mul(BYTE_QUANTUM / lt_gcd(BYTE_QUANTUM, scale_elems), scale_elems, &quantum);
     return quantum;
 }
 

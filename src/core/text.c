@@ -20,7 +20,7 @@ static void put_bytes(lt_text *text, const char *bytes, size_t n_bytes) {
 }
 
 void lt_text_put(lt_text *text, const char *format, ...) {
-    char line[256]; /* more than any single format here gives */
+    char line[512]; /* more than any single format here gives */
     va_list args;
     va_start(args, format);
     int length = vsnprintf(line, sizeof line, format, args);

@@ -2,7 +2,7 @@
 /* Runs of pages, mappings out of which blocks are cut in ascending order, none twice. */
 #include "pool/page_runs.h"
 
-#include <pthread.h>
+#include "core/process_lock.h"
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,24 +16,9 @@ typedef struct run {
     size_t n_live; /* blocks that have not been released */
 } run;
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static run *small_run; /* out of which the next block is cut; NULL: a new one. Under the mutex. */
+/* Under the lock of the process's page runs. */
+static run *small_run; /* out of which the next block is cut; NULL: a new one */
 static run *huge_run;  /* likewise, where huge pages are wanted */
-
-/* A child process makes pools of its own, so nothing may be half done when it begins. */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void lock(void) {
-    (void)pthread_mutex_lock(&mutex);
-}
-
-static void unlock(void) {
-    (void)pthread_mutex_unlock(&mutex);
-}
-
-static void be_ready_for_forks(void) {
-    (void)pthread_atfork(lock, unlock, unlock);
-}
 
 /* The mapping is made larger and then cut back so that it begins where it should. */
 void *lt_map_aligned(size_t n_bytes, size_t alignment) {
@@ -78,8 +63,7 @@ static run *new_run(bool is_huge) {
 void *lt_run_allocate(size_t n_bytes, bool huge_pages) {
     void *memory = NULL;
     run **current = huge_pages ? &huge_run : &small_run;
-    (void)pthread_once(&once, be_ready_for_forks);
-    lock();
+    lt_lock_process(LT_LOCK_PAGE_RUNS);
     if (*current == NULL || (*current)->n_used + n_bytes > RUN_BYTES) {
         *current = new_run(huge_pages && *current != NULL); /* what is full goes with its blocks */
     }
@@ -88,14 +72,14 @@ void *lt_run_allocate(size_t n_bytes, bool huge_pages) {
         (*current)->n_used += n_bytes;
         (*current)->n_live++;
     }
-    unlock();
+    lt_unlock_process(LT_LOCK_PAGE_RUNS);
     return memory;
 }
 
 void lt_run_release(void *memory, size_t n_bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE); /* elsewhere larger than this file's */
     run *of = (run *)(void *)((uint8_t *)memory - (uintptr_t)memory % RUN_BYTES);
-    lock();
+    lt_lock_process(LT_LOCK_PAGE_RUNS);
     of->n_live--;
     if (of->n_live == 0) {
         small_run = of == small_run ? NULL : small_run;
@@ -104,5 +88,5 @@ void lt_run_release(void *memory, size_t n_bytes) {
     } else if ((uintptr_t)memory % page == 0 && n_bytes % page == 0) {
         (void)madvise(memory, n_bytes, MADV_DONTNEED); /* the pages go, the addresses stay */
     }
-    unlock();
+    lt_unlock_process(LT_LOCK_PAGE_RUNS);
 }

@@ -26,7 +26,7 @@ check_not "no folder: no file" test -e cache
 
 succeeds "text" plan --from f32 --to f16 "${shape[@]}"
 same "text: one line" 1 "$(wc -l <out)"
-check "text: what it says" grep -qE '^direct on cpu with [0-9]+ threads? in 1 pass \(convert\), about 0\.[0-9]+ s' out
+check "text: what it says" grep -qE '^direct on cpu with [0-9]+ threads? in 1 pass \(convert\), about [0-9]+\.[0-9] [mu]?s' out
 succeeds "same type" plan --from f16 --to f16 "${shape[@]}" --json
 same "same type: strategy" "zero_copy 0 0" "$(json strategy) $(json passes.#) $(json extra_bytes)"
 succeeds "consume" plan --from f32 --to f16 "${shape[@]}" --consume --json

@@ -63,6 +63,8 @@ for way in help -h; do
     same "$way: exit status" 0 "$status"
     check "$way: what --help prints" cmp out helps
 done
+misused "a conversion to standard output" convert in.safetensors -o - --to f16
+misused "synth to standard output" synth -
 misused "help for what is no command" help frobnicate
 misused "help for two commands" help convert inspect
 for command in convert inspect compare synth devices bench plan; do
@@ -76,6 +78,7 @@ for command in convert inspect compare synth devices bench plan; do
     lathe help "$command"
     check "help $command" cmp out one_help
     check_not "$command --help: lines of at most 80 columns" grep -q '.\{81\}' out
+    check_not "$command --help: no space at a line's end" grep -q ' $' out
     cat out >>all_helps
 done
 cat helps >>all_helps

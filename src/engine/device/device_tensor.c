@@ -101,80 +101,46 @@ lt_span lt_device_tensor_span(const lathe_tensor *tensor) {
     };
 }
 
-/* One transfer on a queue of its own. `to_device` says which of the two pointers is used. */
-static lathe_status transfer(const lt_device_memory *memory, const lt_buffer *buffer,
-                             uint64_t offset, const void *from, void *to, uint64_t n_bytes) {
-    lt_backend *backend = memory->backend;
-    lt_queue *queue = NULL;
-    lathe_status status = backend->ops->queue_open(backend, &queue);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    status = from != NULL ? backend->ops->upload(backend, queue, buffer, offset, from, n_bytes)
-                          : backend->ops->download(backend, queue, buffer, offset, to, n_bytes);
-    if (status == LATHE_OK) {
-        status = backend->ops->finish(backend, queue);
-    }
-    backend->ops->queue_close(backend, queue);
-    return status;
-}
-
 static bool is_remote(const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE;
 }
 
-lathe_status lt_tensor_read(const lathe_tensor *tensor, uint64_t offset, void *bytes,
-                            size_t n_bytes) {
+/* Between the host, at `from` or at `to`, and the tensor: `offset` bytes into its data, or into its
+ * scales. */
+static lathe_status pass(const lathe_tensor *tensor, bool is_scales, uint64_t offset,
+                         const void *from, void *to, size_t n_bytes) {
     const lt_device_memory *memory = tensor->on_device;
     if (n_bytes == 0) {
         return LATHE_OK;
     }
     if (is_remote(tensor)) {
-        return transfer(memory, &memory->data, memory->data_offset + offset, NULL, bytes, n_bytes);
+        offset += is_scales ? memory->scale_offset * sizeof(float) : memory->data_offset;
+        return lt_transfer(memory->backend, is_scales ? &memory->scales : &memory->data, offset,
+                           from, to, n_bytes);
     }
-    memcpy(bytes, (const uint8_t *)tensor->data + offset, n_bytes);
+    uint8_t *host = (is_scales ? (uint8_t *)tensor->scales : (uint8_t *)tensor->data) + offset;
+    memcpy(to != NULL ? to : host, to != NULL ? host : from, n_bytes);
     return LATHE_OK;
+}
+
+lathe_status lt_tensor_read(const lathe_tensor *tensor, uint64_t offset, void *bytes,
+                            size_t n_bytes) {
+    return pass(tensor, false, offset, NULL, bytes, n_bytes);
 }
 
 lathe_status lt_tensor_read_scales(const lathe_tensor *tensor, uint64_t first, float *scales,
                                    size_t n_scales) {
-    const lt_device_memory *memory = tensor->on_device;
-    if (n_scales == 0) {
-        return LATHE_OK;
-    }
-    if (is_remote(tensor)) {
-        return transfer(memory, &memory->scales, (memory->scale_offset + first) * sizeof(float),
-                        NULL, scales, n_scales * sizeof(float));
-    }
-    memcpy(scales, tensor->scales + first, n_scales * sizeof(float));
-    return LATHE_OK;
+    return pass(tensor, true, first * sizeof *scales, NULL, scales, n_scales * sizeof *scales);
 }
 
 lathe_status lt_tensor_write(const lathe_tensor *tensor, uint64_t offset, const void *bytes,
                              size_t n_bytes) {
-    const lt_device_memory *memory = tensor->on_device;
-    if (n_bytes == 0) {
-        return LATHE_OK;
-    }
-    if (is_remote(tensor)) {
-        return transfer(memory, &memory->data, memory->data_offset + offset, bytes, NULL, n_bytes);
-    }
-    memcpy((uint8_t *)tensor->data + offset, bytes, n_bytes);
-    return LATHE_OK;
+    return pass(tensor, false, offset, bytes, NULL, n_bytes);
 }
 
 lathe_status lt_tensor_write_scales(const lathe_tensor *tensor, uint64_t first, const float *scales,
                                     size_t n_scales) {
-    const lt_device_memory *memory = tensor->on_device;
-    if (n_scales == 0) {
-        return LATHE_OK;
-    }
-    if (is_remote(tensor)) {
-        return transfer(memory, &memory->scales, (memory->scale_offset + first) * sizeof(float),
-                        scales, NULL, n_scales * sizeof(float));
-    }
-    memcpy(tensor->scales + first, scales, n_scales * sizeof(float));
-    return LATHE_OK;
+    return pass(tensor, true, first * sizeof *scales, scales, NULL, n_scales * sizeof *scales);
 }
 
 /* Between two device tensors of one backend nothing passes through the host. */

@@ -81,21 +81,19 @@ static void copy_task(void *ctx, size_t i) {
     ops->buffer_destroy(c->backend, &staging);
 }
 
-/* All of it in one transfer: where there was no pinned memory. */
-static lathe_status copy_whole(const staged_copy *c) {
-    const lt_backend_ops *ops = c->backend->ops;
+lathe_status lt_transfer(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,
+                         const void *from, void *to, uint64_t n_bytes) {
     lt_queue *queue = NULL;
-    lathe_status status = ops->queue_open(c->backend, &queue);
-    if (status == LATHE_OK) {
-        status =
-            c->from_host != NULL
-                ? ops->upload(c->backend, queue, c->buffer, c->offset, c->from_host, c->n_bytes)
-                : ops->download(c->backend, queue, c->buffer, c->offset, c->to_host, c->n_bytes);
+    lathe_status status = backend->ops->queue_open(backend, &queue);
+    if (status != LATHE_OK) {
+        return status;
     }
+    status = from != NULL ? backend->ops->upload(backend, queue, buffer, offset, from, n_bytes)
+                          : backend->ops->download(backend, queue, buffer, offset, to, n_bytes);
     if (status == LATHE_OK) {
-        status = ops->finish(c->backend, queue);
+        status = backend->ops->finish(backend, queue);
     }
-    ops->queue_close(c->backend, queue);
+    backend->ops->queue_close(backend, queue);
     return status;
 }
 
@@ -109,7 +107,11 @@ static lathe_status run(staged_copy *c) {
     if (atomic_load(&c->has_failed)) {
         return lt_fail_with(&c->error);
     }
-    return atomic_load(&c->next) == 0 ? copy_whole(c) : LATHE_OK;
+    if (atomic_load(&c->next) > 0) {
+        return LATHE_OK;
+    }
+    /* There was no pinned memory. */
+    return lt_transfer(c->backend, c->buffer, c->offset, c->from_host, c->to_host, c->n_bytes);
 }
 
 lathe_status lt_staged_upload(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,

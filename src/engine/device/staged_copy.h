@@ -19,4 +19,8 @@ lathe_status lt_staged_upload(lt_backend *backend, const lt_buffer *buffer, uint
 lathe_status lt_staged_download(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,
                                 void *host, uint64_t n_bytes);
 
+/* The same in one transfer on a queue of its own: of the host's two pointers one is NULL. */
+lathe_status lt_transfer(lt_backend *backend, const lt_buffer *buffer, uint64_t offset,
+                         const void *from, void *to, uint64_t n_bytes);
+
 #endif

@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The self-check of a device's chain kernel: against the chain on the scalar reference. */
-#include "core/dtype.h"
 #include "core/error.h"
-#include "core/fpenv.h"
-#include "cpu/cpu.h"
+#include "engine/device/check_sides.h"
 #include "engine/device/device_tensor.h"
 #include "engine/device/self_check.h"
 #include "engine/pipeline/chain_run.h"
-#include <string.h>
 
 enum { N_ROWS = 5, ROW_ELEMS = 1280, GROUP_ELEMS = 128, MOST_STEPS = LT_CHAIN_MAX_STEPS };
 
 typedef struct chain_check {
-    lathe_engine *engine;
-    lt_backend *reference;
+    lt_check_sides sides;
     uint32_t n_steps;
     lathe_target targets[MOST_STEPS];
     lathe_tensor_desc descs[MOST_STEPS + 1];
     lt_layout layouts[MOST_STEPS + 1];
-    lathe_tensor *source;
-    lathe_tensor *expected;
-    lathe_tensor *result;
-    lathe_tensor *device_source;
-    lathe_tensor *device_result;
 } chain_check;
 
 /* Bits without a pattern: an LCG of Knuth's, its upper half. */
@@ -45,19 +36,12 @@ static uint32_t float_bits(uint64_t *state, bool with_nan) {
     return (bits & 0x807fffff) | (120 + kind / 2) << 23;
 }
 
-static void fill_source(const chain_check *k, bool with_nan) {
-    const lt_layout *layout = &k->source->layout;
-    const lt_cpu_backend *cpu = (const lt_cpu_backend *)k->reference;
+static void fill_source(const lt_check_sides *sides, bool with_nan) {
+    const lt_layout *layout = &sides->source->layout;
     uint64_t state = 1;
-    uint8_t *out = k->source->data;
+    uint8_t *out = sides->source->data;
     for (uint64_t i = 0; layout->n_scales == 0 && i < layout->n_elems; i++) {
-        uint32_t bits = float_bits(&state, with_nan);
-        if (layout->dtype == LATHE_F32) {
-            memcpy(out + 4 * i, &bits, sizeof bits);
-        } else {
-            const lt_kernel_params none = {0};
-            cpu->kernels.convert[LT_HOT][LATHE_F32][layout->dtype](&bits, out + 2 * i, 1, &none);
-        }
+        lt_check_put(sides, i, float_bits(&state, with_nan));
     }
     for (uint64_t i = 0; layout->n_scales > 0 && i < layout->n_bytes; i++) {
         uint32_t bits = random_bits(&state);
@@ -65,62 +49,29 @@ static void fill_source(const chain_check *k, bool with_nan) {
             (uint8_t)(layout->dtype == LATHE_BITNET158 ? bits % LATHE_BITNET158_BYTE_VALUES : bits);
     }
     for (uint64_t i = 0; i < layout->n_scales; i++) {
-        k->source->scales[i] = 0.0123f * (float)(i + 1);
+        sides->source->scales[i] = 0.0123f * (float)(i + 1);
     }
-}
-
-static lathe_status open_tensors(chain_check *k) {
-    const lathe_tensor_desc *from = &k->descs[0];
-    const lathe_tensor_desc *to = &k->descs[k->n_steps];
-    lathe_engine *engine = k->engine;
-    lathe_status status = lathe_tensor_create(engine->pool, from, &k->source);
-    if (status == LATHE_OK) {
-        status = lathe_tensor_create(engine->pool, to, &k->expected);
-    }
-    if (status == LATHE_OK) {
-        status = lathe_tensor_create(engine->pool, to, &k->result);
-    }
-    if (status == LATHE_OK) {
-        status = lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, from, &k->device_source);
-    }
-    if (status == LATHE_OK) {
-        status = lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, to, &k->device_result);
-    }
-    return status;
-}
-
-static void close_tensors(chain_check *k) {
-    lathe_tensor_release(k->source);
-    lathe_tensor_release(k->expected);
-    lathe_tensor_release(k->result);
-    lathe_tensor_release(k->device_source);
-    lathe_tensor_release(k->device_result);
-    k->source = k->expected = k->result = k->device_source = k->device_result = NULL;
-}
-
-static bool same_contents(const lathe_tensor *a, const lathe_tensor *b) {
-    uint64_t scale_bytes = a->layout.n_scales * sizeof(float);
-    return memcmp(a->data, b->data, (size_t)a->layout.n_bytes) == 0 &&
-           (scale_bytes == 0 || memcmp(a->scales, b->scales, (size_t)scale_bytes) == 0);
 }
 
 /* A chain that the device has no kernel for is not what is checked. */
 static lathe_status compare(chain_check *k) {
     lt_chain_report report;
-    lathe_status status = lt_chain_convert(k->engine, k->reference, k->source, k->n_steps,
-                                           k->layouts + 1, k->targets, k->expected, true, &report);
+    lathe_status status =
+        lt_chain_convert(k->sides.engine, k->sides.reference, k->sides.source, k->n_steps,
+                         k->layouts + 1, k->targets, k->sides.expected, true, &report);
     if (status == LATHE_OK) {
-        status = lt_tensor_copy_contents(k->source, k->device_source);
+        status = lt_tensor_copy_contents(k->sides.source, k->sides.device_source);
     }
     if (status == LATHE_OK) {
-        status = lt_chain_convert(k->engine, k->engine->device, k->device_source, k->n_steps,
-                                  k->layouts + 1, k->targets, k->device_result, true, &report);
+        status = lt_chain_convert(k->sides.engine, k->sides.engine->device, k->sides.device_source,
+                                  k->n_steps, k->layouts + 1, k->targets, k->sides.device_result,
+                                  true, &report);
     }
     if (status != LATHE_OK) {
         return status == LATHE_NOT_SUPPORTED ? LATHE_OK : status;
     }
-    status = lt_tensor_copy_contents(k->device_result, k->result);
-    if (status == LATHE_OK && !same_contents(k->expected, k->result)) {
+    status = lt_tensor_copy_contents(k->sides.device_result, k->sides.result);
+    if (status == LATHE_OK && !lt_check_agrees(&k->sides)) {
         status = lt_fail(LATHE_DEVICE,
                          "a chain from %s to %s: the device computes other bits than "
                          "the reference",
@@ -153,27 +104,23 @@ static lathe_status run_case(chain_check *k, const lathe_dtype *types,
         }
     }
     if (status == LATHE_OK) {
-        status = open_tensors(k);
+        status = lt_check_open(&k->sides, &k->descs[0], &k->descs[k->n_steps]);
     }
     if (status == LATHE_OK) {
-        fill_source(k, !quantizes);
+        fill_source(&k->sides, !quantizes);
         status = compare(k);
     }
-    close_tensors(k);
+    lt_check_close(&k->sides);
     return status;
 }
 
 lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype *types) {
     lathe_engine *engine = ctx;
-    const lathe_config config = {
-        .struct_size = sizeof config, .n_threads = 1, .isa = LATHE_ISA_SCALAR};
-    chain_check k = {.engine = engine, .n_steps = n_types - 1};
-    lathe_status status = lt_cpu_backend_create(&config, engine->pool, &k.reference);
+    chain_check k = {.n_steps = n_types - 1};
+    lathe_status status = lt_check_begin(&k.sides, engine);
     if (status != LATHE_OK) {
         return status;
     }
-    lt_fpenv saved;
-    lt_fpenv_enter(&saved);
     status = run_case(&k, types, LATHE_PER_TENSOR);
     if (status == LATHE_OK) {
         status = run_case(&k, types, LATHE_PER_ROW);
@@ -181,8 +128,7 @@ lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype 
     if (status == LATHE_OK) {
         status = run_case(&k, types, LATHE_PER_GROUP);
     }
-    lt_fpenv_leave(&saved);
-    lt_backend_release(k.reference);
+    lt_check_end(&k.sides);
     if (status == LATHE_DEVICE) {
         const lathe_error error = *lt_error();
         lt_engine_notice(engine, LATHE_NOTICE_WARNING, "chains are not used: %s", error.message);

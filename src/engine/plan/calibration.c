@@ -34,41 +34,21 @@ typedef struct measurement {
 } measurement;
 
 static lathe_target target_of(const lt_case *c) {
-    lathe_target target = {.struct_size = sizeof target, .dtype = c->to};
-    switch (c->kind) {
-    case LT_WORK_ROWS:
-        target.granularity = LATHE_PER_ROW;
-        break;
-    case LT_WORK_GROUPS:
-        target.granularity = LATHE_PER_GROUP;
-        target.group_size = GROUP_ELEMS;
-        break;
-    case LT_WORK_SAMPLED:
-        target.quality = LATHE_FAST;
-        break;
-    case LT_WORK_SAMPLED_OWN:
-        target.quality = LATHE_FAST;
-        target.granularity = LATHE_PER_ROW;
-        break;
-    case LT_WORK_PRECISE:
-        target.quality = LATHE_PRECISE;
-        break;
-    case LT_WORK_PRECISE_ROWS:
-        target.quality = LATHE_PRECISE;
-        target.granularity = LATHE_PER_ROW;
-        break;
-    case LT_WORK_PRECISE_GROUPS:
-        target.quality = LATHE_PRECISE;
-        target.granularity = LATHE_PER_GROUP;
-        target.group_size = GROUP_ELEMS;
-        break;
-    case LT_WORK_STRICT:
-        target.strict = 1;
-        break;
-    case LT_WORK_PLAIN:
-    case LT_WORK_TWO_PASS:
-        break;
-    }
+    static const lathe_target targets[LT_WORK_KINDS] = {
+        [LT_WORK_ROWS] = {.granularity = LATHE_PER_ROW},
+        [LT_WORK_GROUPS] = {.granularity = LATHE_PER_GROUP, .group_size = GROUP_ELEMS},
+        [LT_WORK_SAMPLED] = {.quality = LATHE_FAST},
+        [LT_WORK_SAMPLED_OWN] = {.quality = LATHE_FAST, .granularity = LATHE_PER_ROW},
+        [LT_WORK_PRECISE] = {.quality = LATHE_PRECISE},
+        [LT_WORK_PRECISE_ROWS] = {.quality = LATHE_PRECISE, .granularity = LATHE_PER_ROW},
+        [LT_WORK_PRECISE_GROUPS] = {.quality = LATHE_PRECISE,
+                                    .granularity = LATHE_PER_GROUP,
+                                    .group_size = GROUP_ELEMS},
+        [LT_WORK_STRICT] = {.strict = 1},
+    };
+    lathe_target target = targets[c->kind];
+    target.struct_size = sizeof target;
+    target.dtype = c->to;
     return target;
 }
 

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/precise.h"
 #include "engine/in_place/waves.h"
+#include "engine/plan/amount.h"
 #include "engine/plan/planner.h"
 #include "engine/stream/stream_job.h"
 #include "engine/stream/tensor_stream.h"
@@ -30,44 +31,6 @@ typedef struct draft {
     lt_estimate estimate;
     lathe_plan plan;
 } draft;
-
-/* ---- texts: integers only, which no locale changes */
-
-typedef struct amount {
-    char text[32];
-} amount;
-
-static amount bytes_text(uint64_t n_bytes) {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    amount a;
-    size_t unit = 0;
-    uint64_t tenths = n_bytes < UINT64_MAX / 10 ? n_bytes * 10 : UINT64_MAX;
-    while (tenths >= 10240 && unit + 1 < sizeof units / sizeof units[0]) {
-        tenths /= 1024;
-        unit++;
-    }
-    if (unit == 0) {
-        (void)snprintf(a.text, sizeof a.text, "%" PRIu64 " bytes", n_bytes);
-    } else {
-        (void)snprintf(a.text, sizeof a.text, "%" PRIu64 ".%d %s", tenths / 10, (int)(tenths % 10),
-                       units[unit]);
-    }
-    return a;
-}
-
-static amount time_text(double ns) {
-    static const char *const units[] = {"ns", "us", "ms", "s"};
-    amount a;
-    size_t unit = 0;
-    while (ns >= 1000 && unit + 1 < sizeof units / sizeof units[0]) {
-        ns /= 1000;
-        unit++;
-    }
-    uint64_t tenths = (uint64_t)(ns * 10);
-    (void)snprintf(a.text, sizeof a.text, "%" PRIu64 ".%d %s", tenths / 10, (int)(tenths % 10),
-                   units[unit]);
-    return a;
-}
 
 /* ---- the parts of a plan */
 
@@ -117,8 +80,8 @@ static void set_estimate(draft *d, double ns) {
 static lathe_status too_little(const draft *d, uint64_t required) {
     lathe_status status = lt_fail(LATHE_INSUFFICIENT_MEMORY,
                                   "%s would take %s beside the source, of which %s are left",
-                                  lathe_strategy_name(d->plan.strategy), bytes_text(required).text,
-                                  bytes_text(d->limit).text);
+                                  lathe_strategy_name(d->plan.strategy),
+                                  lt_bytes_text(required).text, lt_bytes_text(d->limit).text);
     lt_error()->required_bytes = required;
     lt_error()->available_bytes = d->limit;
     lt_error()->from = d->src.dtype;
@@ -175,10 +138,10 @@ static void say_threads(draft *d, char *text, size_t n_bytes) {
         (void)snprintf(text, n_bytes, "the engine has one thread");
     } else if (d->way.place == LT_ON_CALLER) {
         (void)snprintf(text, n_bytes, "one thread takes %s, %" PRIu32 " would take %s",
-                       time_text(alone).text, n, time_text(spread).text);
+                       lt_time_text(alone).text, n, lt_time_text(spread).text);
     } else {
         (void)snprintf(text, n_bytes, "%" PRIu32 " threads take %s, one would take %s", n,
-                       time_text(spread).text, time_text(alone).text);
+                       lt_time_text(spread).text, lt_time_text(alone).text);
     }
 }
 
@@ -190,7 +153,7 @@ static void say_device(draft *d, char *text, size_t n_bytes) {
         (void)snprintf(text, n_bytes, "the engine converts on its device");
     } else {
         (void)snprintf(text, n_bytes, "the device takes %s, the CPU would take %s",
-                       time_text(d->estimate.ns).text, time_text(cpu_ns).text);
+                       lt_time_text(d->estimate.ns).text, lt_time_text(cpu_ns).text);
     }
 }
 
@@ -242,7 +205,7 @@ static lathe_status plan_in_place(draft *d) {
     }
     (void)snprintf(plan->reason, sizeof plan->reason,
                    "the source may be consumed, and its %s hold the result",
-                   bytes_text(d->src.n_bytes).text);
+                   lt_bytes_text(d->src.n_bytes).text);
     return LATHE_OK;
 }
 
@@ -318,7 +281,7 @@ static lathe_status plan_streaming(draft *d) {
     if (bytes_of(&d->dst) > d->limit) {
         (void)snprintf(plan->reason, sizeof plan->reason,
                        "the result takes %s, of which %s are left, so it is made in chunks",
-                       bytes_text(bytes_of(&d->dst)).text, bytes_text(d->limit).text);
+                       lt_bytes_text(bytes_of(&d->dst)).text, lt_bytes_text(d->limit).text);
     } else {
         (void)snprintf(plan->reason, sizeof plan->reason,
                        "streaming was asked for: the result is not kept");

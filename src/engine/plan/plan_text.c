@@ -2,7 +2,9 @@
 /* A plan as a sentence, and as JSON. */
 #include "core/error.h"
 #include "core/text.h"
+#include "engine/plan/amount.h"
 #include "pool/pool.h"
+#include <inttypes.h>
 #include <lathe/plan.h>
 
 static void put_passes(lt_text *text, const lathe_plan *plan, const char *between) {
@@ -23,11 +25,10 @@ static void put_sentence(lt_text *text, const lathe_plan *plan) {
         put_passes(text, plan, ", ");
         lt_text_put(text, ")");
     }
-    lt_text_put(text, ", about ");
-    lt_text_put_seconds(text, plan->estimated_ns);
-    lt_text_put(text, " s, %llu bytes of memory beside the source, compression ",
-                (unsigned long long)plan->extra_bytes);
-    lt_text_put_fixed(text, plan->compression);
+    const uint64_t hundredths = (uint64_t)(plan->compression * 100 + 0.5);
+    lt_text_put(text, ", about %s, %s beside the source, compression %" PRIu64 ".%02d",
+                lt_time_text((double)plan->estimated_ns).text,
+                lt_bytes_text(plan->extra_bytes).text, hundredths / 100, (int)(hundredths % 100));
     lt_text_put(text, ": %s.", plan->reason);
 }
 
