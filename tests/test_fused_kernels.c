@@ -256,6 +256,33 @@ Test(fused_kernels, every_code_of_every_scale) {
     }
 }
 
+/* Sums of rounded values: those of what a rounding leaves, NaN and infinities included. */
+Test(fused_kernels, rounded_sums) {
+    test_rng rng = {33};
+    for (size_t round = 0; round < N_LENGTHS; round += TEST_SANITIZED ? 7 : 1) {
+        static _Alignas(64) uint8_t filled[MAX_ELEMS * sizeof(float)];
+        static uint16_t narrow[MAX_ELEMS];
+        const size_t n = length_of(round) % MAX_ELEMS;
+        uint8_t *src = src_memory.bytes + src_memory.n_bytes - n * sizeof(float);
+        test_fill_floats(&rng, LATHE_F32, (test_data)test_random_below(&rng, TEST_DATA_COUNT),
+                         filled, n);
+        if (n > 2 && round % 3 == 0) { /* a payload that rounding carries away */
+            memcpy(filled + n / 2 * sizeof(float), &(uint32_t){0x7fffffff}, sizeof(float));
+        }
+        memcpy(src, filled, n * sizeof(float));
+#define CHECK_SUM(name, as)                                                                        \
+    reference.convert[LT_HOT][LATHE_F32][as](src, narrow, n, NULL);                                \
+    const float sum_##as = reference.stat[LT_HOT][LT_STAT_ABSSUM][as](narrow, n);                  \
+    for (size_t i = 0; i < n_tables; i++) {                                                        \
+        const float found = tables[i].rounded_sum[as](src, n);                                     \
+        CHECK(memcmp(&found, &sum_##as, sizeof found) == 0, "%s %s: %zu elements", #name,          \
+              lathe_isa_name(tables[i].isa), n);                                                   \
+    }
+        LT_ROUNDED_SUM_KERNELS(CHECK_SUM)
+#undef CHECK_SUM
+    }
+}
+
 Test(fused_kernels, factors) {
     static const int expected[N_TYPES] = {0, 0, 0, 1806, 258, 4681, -1, -1, 258};
     for (size_t t = 0; t < N_TYPES; t++) {

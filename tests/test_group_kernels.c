@@ -265,7 +265,7 @@ Test(group_kernels, scopes) {
     }
 }
 
-/* ---- where codes of BITNET158 begin to be other than 0 */
+/* ---- where codes of BITNET158 and I2 begin to be other than 0 */
 
 enum { N_NEAR = 65536 };
 
@@ -310,32 +310,34 @@ static void decode_near(lathe_dtype from, const uint8_t *src, float *values) {
 }
 
 /* Zeros in place of what encoders of groups need not know: their scales come of their elements. */
-static void make_own(lathe_dtype from, float inverse, uint8_t *src, float *values) {
+static void make_own(lathe_dtype from, lathe_dtype to, float inverse, uint8_t *src, float *values) {
+    const float bound = to == LATHE_I2 ? 1.5f : 0x1p31f; /* codes of I2 are not clamped */
     const size_t elem_bytes = bytes_of(from, 1);
     for (size_t i = 0; i < N_NEAR; i++) {
-        if (!isfinite(values[i]) || !(fabsf(values[i] * inverse) < 0x1p31f)) {
+        if (!isfinite(values[i]) || !(fabsf(values[i] * inverse) < bound)) {
             memset(src + i * elem_bytes, 0, elem_bytes);
             values[i] = 0;
         }
     }
 }
 
-static void check_near(lathe_dtype from, float inverse) {
+static void check_near(lathe_dtype from, lathe_dtype to, float inverse) {
     static uint8_t src[N_NEAR * sizeof(float)];
     static float values[N_NEAR];
-    static uint8_t expected[N_NEAR / LATHE_BITNET158_PER_BYTE + 1];
-    static uint8_t got[N_NEAR / LATHE_BITNET158_PER_BYTE + 1];
+    static uint8_t expected[N_NEAR / 4];
+    static uint8_t got[N_NEAR / 4];
+    const size_t n_bytes = bytes_of(to, N_NEAR);
     const lt_kernel_params params = {.inv_scale = inverse, .max_code = 1};
     make_near(from, inverse, src);
     decode_near(from, src, values);
     for (int own = 0; own < 2; own++) {
         if (own) {
-            make_own(from, inverse, src, values);
+            make_own(from, to, inverse, src, values);
         }
-        reference.convert[LT_HOT][LATHE_F32][LATHE_BITNET158](values, expected, N_NEAR, &params);
+        reference.convert[LT_HOT][LATHE_F32][to](values, expected, N_NEAR, &params);
         for (size_t t = 0; t < n_tables; t++) {
-            lt_convert_fn *convert = tables[t].convert[LT_HOT][from][LATHE_BITNET158];
-            lt_group_encode_fn *encode = tables[t].group_encode[LT_COLD][from][LATHE_BITNET158];
+            lt_convert_fn *convert = tables[t].convert[LT_HOT][from][to];
+            lt_group_encode_fn *encode = tables[t].group_encode[LT_COLD][from][to];
             memset(got, CANARY, sizeof got);
             if (own ? encode == NULL : convert == NULL) {
                 continue;
@@ -345,8 +347,9 @@ static void check_near(lathe_dtype from, float inverse) {
             } else {
                 convert(src, got, N_NEAR, &params);
             }
-            CHECK(memcmp(got, expected, sizeof got) == 0, "%s %s: inverse %a, own %d",
-                  lathe_dtype_name(from), lathe_isa_name(tables[t].isa), (double)inverse, own);
+            CHECK(memcmp(got, expected, n_bytes) == 0, "%s to %s %s: inverse %a, own %d",
+                  lathe_dtype_name(from), lathe_dtype_name(to), lathe_isa_name(tables[t].isa),
+                  (double)inverse, own);
         }
     }
 }
@@ -356,9 +359,11 @@ Test(group_kernels, ternary_thresholds) {
     for (size_t round = 0; round < (TEST_SANITIZED ? 60 : 120); round++) {
         const float inverse = inverse_of_round(round, &rng);
         if (isfinite(inverse)) {
-            check_near(LATHE_F32, inverse);
-            check_near(LATHE_F16, inverse);
-            check_near(LATHE_BF16, inverse);
+            check_near(LATHE_F32, LATHE_BITNET158, inverse);
+            check_near(LATHE_F16, LATHE_BITNET158, inverse);
+            check_near(LATHE_BF16, LATHE_BITNET158, inverse);
+            check_near(LATHE_F16, LATHE_I2, inverse);
+            check_near(LATHE_BF16, LATHE_I2, inverse);
         }
     }
 }

@@ -40,24 +40,34 @@ Test(pipeline, all_pairs_of_stages) {
 /* Scopes of powers of two, the same for all stages: a device finds their scales on the way, unless
  * a value is not finite. */
 Test(pipeline, scales_on_the_way) {
-    static const shape_option shapes[] = {
-        {2, {3, 4096}}, {2, {5, 128}}, {1, {32}}, {2, {70, 256}}, {1, {12288}}};
+    static const shape_option shapes[] = {{2, {3, 4096}},  {2, {5, 128}}, {1, {32}},
+                                          {2, {70, 256}},  {1, {12288}},  {2, {3, 8192}},
+                                          {2, {17, 1024}}, {2, {9, 512}}};
     static const layout_option layouts[] = {
         {LATHE_PER_ROW, 0}, {LATHE_PER_GROUP, 32}, {LATHE_PER_GROUP, 128}};
-    static const lathe_dtype types[][3] = {{LATHE_F16, LATHE_I8, LATHE_I4},
-                                           {LATHE_I8, LATHE_BF16, LATHE_I2},
-                                           {LATHE_BF16, LATHE_I4, LATHE_F16}};
-    enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+    static const struct {
+        lathe_dtype from;
+        uint32_t n;
+        lathe_dtype to[3];
+    } chains[] = {{LATHE_F32, 3, {LATHE_F16, LATHE_I8, LATHE_I4}},
+                  {LATHE_F32, 3, {LATHE_I8, LATHE_BF16, LATHE_I2}},
+                  {LATHE_F32, 3, {LATHE_BF16, LATHE_I4, LATHE_F16}},
+                  {LATHE_F16, 2, {LATHE_I8, LATHE_I4}},
+                  {LATHE_BF16, 2, {LATHE_I4, LATHE_F32}}};
+    enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N = sizeof chains / sizeof chains[0] };
     test_rng rng = {107};
-    for (size_t i = 0; i < N_SHAPES * 9; i++) {
-        const lathe_dtype *to = types[i % 3];
-        const layout_option *layout = &layouts[i / 3 % 3];
-        lathe_tensor_desc desc = desc_of(LATHE_F32, &shapes[i / 9], layout_options, 0);
+    for (size_t i = 0; i < N_SHAPES * 3 * N; i++) {
+        const lathe_dtype *to = chains[i % N].to;
+        const layout_option *layout = &layouts[i / N % 3];
+        lathe_tensor_desc desc =
+            desc_of(chains[i % N].from, &shapes[i / (3 * N)], layout_options, 0);
         convert_case c = case_new(&desc, i);
-        const lathe_pipeline_stage stages[] = {stage_to(to[0], layout), stage_to(to[1], layout),
-                                               stage_to(to[2], layout)};
+        lathe_pipeline_stage stages[3];
+        for (uint32_t k = 0; k < chains[i % N].n; k++) {
+            stages[k] = stage_to(to[k], layout);
+        }
         test_fill_tensor(&rng, &desc, (test_data)(i % TEST_DATA_COUNT), c.bytes, c.scales);
-        check_chain(&c, 3, stages);
+        check_chain(&c, chains[i % N].n, stages);
         case_free(&c);
     }
 }
@@ -166,8 +176,14 @@ static const struct {
     {LATHE_F32, 4, {LATHE_BF16, LATHE_I8, LATHE_I4, LATHE_I2}},
     {LATHE_F32, 4, {LATHE_F16, LATHE_I8, LATHE_I4, LATHE_I8}},
     {LATHE_F16, 3, {LATHE_I4, LATHE_F32, LATHE_I8}},
+    {LATHE_F32, 2, {LATHE_F16, LATHE_BITNET158}},
+    {LATHE_F32, 2, {LATHE_BF16, LATHE_BITNET158}},
+    {LATHE_F32, 3, {LATHE_BF16, LATHE_F16, LATHE_I1}},
+    {LATHE_F16, 2, {LATHE_BF16, LATHE_I1}},
+    {LATHE_BF16, 2, {LATHE_F32, LATHE_BITNET158}},
+    {LATHE_BF16, 2, {LATHE_F16, LATHE_I4}},
 };
-enum { N_FUSED = sizeof fused_chains / sizeof fused_chains[0] };
+enum { N_FUSED = sizeof fused_chains / sizeof fused_chains[0], FIRST_ROUNDED = 10 };
 
 static uint32_t fused_stages(size_t chain, const layout_option *layout, lathe_nonfinite nonfinite,
                              lathe_pipeline_stage *stages) {
@@ -205,6 +221,27 @@ Test(pipeline, fused_steps) {
     }
 }
 
+/* Samples of scopes, most of whose tiles are empty: all that some threads get. */
+Test(pipeline, fused_steps_of_fast_quality) {
+    static const shape_option shapes[] = {{2, {7, 11428}}, {2, {2, 70001}}, {1, {700001}}};
+    test_rng rng = {108};
+    for (size_t i = 0; i < 3 * N_FUSED; i += TEST_SANITIZED ? 4 : 1) {
+        lathe_tensor_desc desc =
+            desc_of(fused_chains[i / 3].from, &shapes[i % 3], layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        lathe_pipeline_stage stages[4];
+        test_fill_tensor(&rng, &desc, i % 2 == 0 ? TEST_DATA_NORMAL : TEST_DATA_NONFINITE, c.bytes,
+                         c.scales);
+        const uint32_t n =
+            fused_stages(i / 3, &layout_options[i % 2], LATHE_NONFINITE_SATURATE, stages);
+        for (uint32_t k = 0; k < n; k++) {
+            stages[k].target.quality = LATHE_FAST;
+        }
+        check_chain(&c, n, stages);
+        case_free(&c);
+    }
+}
+
 /* One block of many that has to go another way. */
 Test(pipeline, fused_steps_with_a_value_in_the_way) {
     static const uint32_t values[] = {0x7f800000u, 0xffc00001u, 0x49742400u, 0x00000001u};
@@ -232,14 +269,15 @@ Test(pipeline, fused_steps_beyond_the_caches) {
     const uint64_t n_elems =
         (cache_bytes < 16 * info.l2_bytes ? cache_bytes : 16 * info.l2_bytes) / sizeof(float);
     test_rng rng = {107};
-    for (size_t i = 0; i < (TEST_SANITIZED ? 2 : 6); i++) {
-        const uint64_t row_elems = i < 3 ? 4096 : 3001;
+    for (size_t i = 0; i < 12; i += TEST_SANITIZED ? 5 : 1) {
+        const uint64_t row_elems = i % 6 < 3 ? 4096 : 3001;
         const shape_option shape = {2, {n_elems / row_elems + 1, row_elems}};
         lathe_tensor_desc desc = desc_of(LATHE_F32, &shape, layout_options, 0);
         convert_case c = case_new(&desc, i);
         lathe_pipeline_stage stages[4];
         test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
-        const uint32_t n = fused_stages(0, &layouts[i % 3], LATHE_NONFINITE_ERROR, stages);
+        const uint32_t n =
+            fused_stages(i < 6 ? 0 : FIRST_ROUNDED, &layouts[i % 3], LATHE_NONFINITE_ERROR, stages);
         check_chain_on(&c, n, stages, 1, n_small_engines);
         case_free(&c);
     }

@@ -28,7 +28,7 @@ Test(pipeline_cost, no_intermediate_is_stored) {
         uint64_t n_scales = lathe_tensor_n_scales(result);
         uint64_t result_bytes = lathe_tensor_n_bytes(result) + n_scales * 4;
         uint64_t extra = after.peak_in_use_bytes - before.in_use_bytes - result_bytes;
-        uint64_t tile = 3 * 8192 + n_scales / 2048 * 4; /* F16 and I8 of a block, and scales */
+        uint64_t tile = 3 * 16384 + n_scales / 512 * 4; /* F16 and I8 of a block, and scales */
         CHECK(extra <= (2 * tile + 32768 + 5 * 4 * 3) * 9 / 8 + 16384 && extra < 1 << 20,
               "layout %zu: %d bytes", layout, (int)extra);
         CHECK(stats.saved_bytes >= 24 << 20 && stats.n_stages == 3, "saved %d",

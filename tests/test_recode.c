@@ -3,6 +3,7 @@
  * reference, which decodes and encodes group by group, between guard pages. */
 #include "check.h"
 #include "core/scale.h"
+#include "cpu/recode.h"
 #include "kernel_case.h"
 #include "lathe_constants.h"
 #include <float.h>
@@ -338,6 +339,54 @@ Test(recode, repacking) {
                 CHECK((float)got[i] == decoded[skip + i], "%s: element %zu of %zu, %zu skipped",
                       lathe_isa_name(tables[t].isa), i, n_elems, skip);
             }
+        }
+    }
+}
+
+/* Statistics of elements from any one on, of which few are not 0, or any: repacked with the bytes
+ * that come before them and without. */
+Test(recode, statistics_of_base_3) {
+    enum { N_BYTES = 2 * MAX_ELEMS / LATHE_BITNET158_PER_BYTE, N = 2 * MAX_ELEMS };
+    static uint8_t packed[N_BYTES];
+    static float decoded[N];
+    static const uint64_t shape[] = {N};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_BITNET158, .n_dims = 1, .shape = shape};
+    const float scale = 0.37F;
+    const lt_kernel_params params = {.scale = scale};
+    lt_layout layout;
+    test_rng rng = {39};
+    CHECK_OK(lt_layout_of(&desc, &layout));
+    for (int round = 0; round < (TEST_SANITIZED ? 100 : 1000); round++) {
+        const size_t n_used = round % 5 == 0 ? N_BYTES : (size_t)(round % 5 - 1);
+        const size_t any = test_random_below(&rng, N);
+        const size_t first = round % 3 == 0 ? any % LATHE_BITNET158_PER_BYTE : any;
+        const size_t left = N - first < LATHE_STAT_TILE ? N - first : LATHE_STAT_TILE;
+        const size_t n_elems = round % 2 == 0 ? left : 1 + test_random_below(&rng, left);
+        memset(packed, LATHE_BITNET158_BYTE_ZERO, sizeof packed);
+        for (size_t i = 0; i < n_used; i++) { /* at the ends, where only part of a byte counts */
+            const size_t end = i % 2 == 0 ? first : first + n_elems - 1;
+            const size_t at = n_used == N_BYTES ? i : end / LATHE_BITNET158_PER_BYTE;
+            packed[at] = (uint8_t)test_random_below(&rng, 243);
+        }
+        reference.convert[LT_HOT][LATHE_BITNET158][LATHE_F32](packed, decoded, N, &params);
+        for (size_t t = 0; t < 2 * n_tables; t++) {
+            const lt_kernels *table = &tables[t / 2];
+            const lt_stat stat = t % 2 == 0 ? LT_STAT_ABSMAX : LT_STAT_ABSSUM;
+            const float expected =
+                reference.stat[LT_HOT][stat][LATHE_F32](decoded + first, n_elems);
+            const lt_reader reader = {.kernels = table,
+                                      .layout = &layout,
+                                      .is_flat = true,
+                                      .bytes = packed,
+                                      .scales = &scale};
+            float got = -1;
+            if (!lt_recode_stat(&reader, stat, first, n_elems, &got)) {
+                CHECK(table->code_stat[stat][LATHE_I8] == NULL, "statistics of base 3");
+                continue;
+            }
+            CHECK(got == expected, "%s: %zu elements from %zu on: %a", lathe_isa_name(table->isa),
+                  n_elems, first, (double)got);
         }
     }
 }

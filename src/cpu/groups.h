@@ -8,6 +8,7 @@
 typedef struct lt_group_encoder {
     lt_group_stat_fn *stat; /* NULL: not for this pass */
     lt_group_encode_fn *encode;
+    lt_scales_fn *scales; /* NULL: the level has no kernel */
     lathe_dtype to;
     size_t group_elems; /* also of a row that is shorter than a group */
     size_t elem_bytes;  /* of the source */
@@ -35,6 +36,8 @@ typedef struct lt_segment {
     uint8_t *dst;
     float *scales;
     uint64_t n_elems;
+    const uint8_t *fetch; /* what is brought into the cache meanwhile; NULL: what follows src */
+    size_t fetch_bytes;
 } lt_segment;
 
 /* Encodes a segment by two kernel calls. Returns false, with nothing done that the general way

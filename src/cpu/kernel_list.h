@@ -170,6 +170,11 @@
     X(bf16_to_i4, LATHE_BF16, LATHE_BF16, LATHE_I4)                                                \
     X(bf16_to_i2, LATHE_BF16, LATHE_BF16, LATHE_I2)
 
+/* Sums of magnitudes of one tile of F32, rounded first. X(name, what they are rounded to). */
+#define LT_ROUNDED_SUM_KERNELS(X)                                                                  \
+    X(abssum_f32_as_f16, LATHE_F16)                                                                \
+    X(abssum_f32_as_bf16, LATHE_BF16)
+
 /* Statistics of one tile. X(name, source dtype, statistic). */
 #define LT_STAT_KERNELS(X)                                                                         \
     X(absmax_f32, LATHE_F32, LT_STAT_ABSMAX)                                                       \

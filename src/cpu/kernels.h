@@ -209,6 +209,7 @@ typedef struct lt_kernels {
     /* By the source, what its values become first, and the target; NULL where a level has none. */
     lt_fused_fn *fused[LT_FLOAT_SLOTS][LT_FLOAT_SLOTS][LT_DTYPE_SLOTS];
     lt_fused_scales_fn *fused_scales;
+    lt_stat_fn *rounded_sum[LT_FLOAT_SLOTS]; /* of F32, by what its values become first; the same */
     /* Called once after COLD kernels, before another thread may read what they wrote: streaming
      * stores are not ordered with what follows. Waiting for them after each call would cost more
      * than short calls take. NULL: nothing to do. */

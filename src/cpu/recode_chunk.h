@@ -9,6 +9,7 @@
  * elements, and few enough for a first-level cache that holds them twice. */
 enum {
     LT_CHUNK = 5120,
+    LT_LONG_CHUNK = 4 * LT_CHUNK, /* of repacked codes of one unit */
     LT_CHUNK_UNITS = LT_CHUNK / LATHE_GROUP_MULTIPLE,
     LT_BYTE_ELEMS = 8,
     LT_CRUMBS = 4,
@@ -30,14 +31,11 @@ typedef struct lt_chunk {
     float scales[LT_CHUNK_UNITS + 1];
     float inverses[LT_CHUNK_UNITS + 1];
     int8_t buffer[LT_CHUNK + LT_BYTE_ELEMS]; /* for codes that are unpacked */
-    lt_crumbs *of_trits;                     /* for those of BITNET158, as I2 */
+    uint8_t *of_trits;                       /* for those of BITNET158, as I2 */
 } lt_chunk;
 
 /* The chunk's codes, a byte each; at most LT_CHUNK of them unless they are so already. */
 const int8_t *lt_chunk_unpack(const lt_kernels *kernels, lt_chunk *c);
-
-/* Makes them the chunk's, which is one of I8 then. */
-void lt_chunk_to_bytes(const lt_kernels *kernels, lt_chunk *c);
 
 /* A statistic of each unit. Where they are needed and not there, lane sums are found, for some
  * units at a time. */

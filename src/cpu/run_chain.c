@@ -5,6 +5,7 @@
 #include "core/dtype.h"
 #include "cpu/cpu.h"
 #include "cpu/fused.h"
+#include "cpu/rounded.h"
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +19,8 @@ typedef struct passage {
     const lt_chain *chain;
     uint8_t *tile;
     bool is_final; /* faults other than those of statistics are looked for, and counts taken */
-    const lt_fusion *fusion; /* of final passages */
+    const lt_fusion *fusion; /* of final passages, as is the next one */
+    const lt_rounded_encoder *rounded;
     lt_fused_ahead ahead;
     uint64_t end; /* of the elements that the thread has taken */
     uint64_t elem;
@@ -344,28 +346,35 @@ static void run_last_step(const passage *p) {
     lt_cpu_convert_range(p->cpu, &work, &range);
 }
 
+static const uint8_t *source_at(const passage *p, uint64_t elem) {
+    const lt_span *src = &p->work->src;
+    return lt_span_bytes(src) + (elem * p->chain->src.unit_bytes - src->first_byte);
+}
+
+/* Of the result's layout, which has an element there that begins a byte. */
+static uint8_t *result_at(const passage *p, uint64_t elem) {
+    const lt_layout *to = &p->chain->steps[p->chain->n_steps - 1].pass.dst;
+    return lt_span_bytes(&p->work->dst) +
+           (elem / to->row_elems * to->row_bytes + lt_layout_col_bytes(to, elem % to->row_elems) -
+            p->work->dst.first_byte);
+}
+
 /* The first steps in one kernel. False where it does not take the block. */
 static bool run_fused_steps(passage *p) {
     const lt_fusion *fusion = p->fusion;
-    const lt_span *src = &p->work->src;
     const lt_span *dst = &p->work->dst;
     uint32_t last = fusion->n_steps - 1;
     const lt_chain_step *step = &p->chain->steps[last];
     const lt_layout *to = &step->pass.dst;
     uint64_t first_scale = scale_index(to, p->elem);
-    uint64_t col = p->elem % to->row_elems;
     lt_fused_block block = {
-        .src = lt_span_bytes(src) + (p->elem * p->chain->src.unit_bytes - src->first_byte),
-        .dst = value_part(p, last),
+        .src = source_at(p, p->elem),
+        .dst = fusion->to_result ? result_at(p, p->elem) : value_part(p, last),
         .scales = step->scales,
-        .col = col,
+        .col = p->elem % to->row_elems,
         .n_elems = p->n_elems,
         .n_beyond = p->end - p->elem - p->n_elems,
     };
-    if (fusion->to_result) {
-        block.dst = lt_span_bytes(dst) + (p->elem / to->row_elems * to->row_bytes +
-                                          lt_layout_col_bytes(to, col) - dst->first_byte);
-    }
     if (fusion->own_scales) {
         block.scales = fusion->to_result ? lt_span_scales(dst) + (first_scale - dst->first_scale)
                                          : block_scales(p, last);
@@ -379,11 +388,31 @@ static bool run_fused_steps(passage *p) {
     return true;
 }
 
+/* All steps, where they are roundings and one to codes. False where that does not take the block.
+ */
+static bool run_rounded(passage *p) {
+    const lt_span *dst = &p->work->dst;
+    const lt_pass *last = p->rounded->last;
+    lt_rounded_block block = {
+        .src = source_at(p, p->elem),
+        .tile = p->tile,
+        .dst = result_at(p, p->elem),
+        .n_elems = p->n_elems,
+    };
+    if (last->own_scales) {
+        block.scales = lt_span_scales(dst) + (scale_index(&last->dst, p->elem) - dst->first_scale);
+    }
+    return lt_rounded_encode(p->rounded, &block);
+}
+
 static void run_block(passage *p, uint64_t elem, uint64_t n_elems) {
     uint32_t n_steps = lt_chain_steps_left(p->chain, p->work->n_steps, elem);
     uint32_t n_fused = p->fusion->n_steps;
     p->elem = elem;
     p->n_elems = n_elems;
+    if (n_steps == p->chain->n_steps && n_fused == 0 && p->rounded->is_on && run_rounded(p)) {
+        return;
+    }
     if (n_steps < p->chain->n_steps || n_fused == 0 || !run_fused_steps(p)) {
         n_fused = 0;
     }
@@ -401,8 +430,9 @@ static void run_block(passage *p, uint64_t elem, uint64_t n_elems) {
 typedef struct spread {
     const lt_cpu_backend *cpu;
     const lt_chain_work *work;
-    const lt_fusion *fusion;   /* convert */
-    atomic_uint_fast64_t next; /* claim that no thread has taken */
+    const lt_fusion *fusion;           /* convert */
+    const lt_rounded_encoder *rounded; /* the same */
+    atomic_uint_fast64_t next;         /* claim that no thread has taken */
     uint64_t n_claims;
     uint64_t per_claim; /* blocks or tiles */
 } spread;
@@ -415,6 +445,7 @@ static passage passage_of(const spread *s, size_t i, bool is_final) {
         .tile = s->work->tiles + i * s->work->chain->tile_bytes,
         .is_final = is_final,
         .fusion = s->fusion,
+        .rounded = s->rounded,
     };
 }
 
@@ -455,6 +486,7 @@ static void stats_task(void *ctx, size_t i) {
     spread *s = ctx;
     passage p = passage_of(s, i, false);
     const lt_chain_work *work = s->work;
+    const lt_rounder rounder = lt_rounder_of(p.cpu, p.chain, work->n_steps);
     uint64_t first;
     uint64_t end;
     while (next_claim(s, work->n_tiles, false, &first, &end)) {
@@ -465,9 +497,18 @@ static void stats_task(void *ctx, size_t i) {
             if (elem > lt_outcome_element(work->outcome)) {
                 break; /* the conversion fails at an earlier element */
             }
+            if (n_elems == 0) {
+                work->stats[tile] = 0;
+                continue;
+            }
             p.elem = elem;
             p.n_elems = n_elems;
-            for (uint32_t step = 0; n_elems > 0 && step < work->n_steps; step++) {
+            if (rounder.is_on &&
+                lt_rounded_stat(&rounder, lt_stat_of(work->pass->dst.dtype), source_at(&p, elem),
+                                p.tile, n_elems, &work->stats[tile])) {
+                continue;
+            }
+            for (uint32_t step = 0; step < work->n_steps; step++) {
                 run_step(&p, step);
             }
             lt_reader reader = values_before(&p, work->n_steps, work->pass, work->outcome);
@@ -483,7 +524,9 @@ lathe_status lt_cpu_submit_chain(lt_backend *backend, lt_queue *queue, const lt_
     spread s = {
         .cpu = cpu, .work = work, .per_claim = lt_max(ELEMS_PER_CLAIM / chain->block_elems, 1)};
     const lt_fusion fusion = lt_fusion_of(cpu, chain);
+    const lt_rounded_encoder rounded = lt_rounded_encoder_of(cpu, chain);
     s.fusion = &fusion;
+    s.rounded = &rounded;
     s.n_claims = lt_ceil_div(chain->blocks.n_ranges, s.per_claim);
     lt_threads_run(&cpu->threads, work->n_tasks, convert_task, &s);
     return LATHE_OK;

@@ -558,11 +558,23 @@ static void retarget(conversion *c, const lt_work *work) {
     c->dst_scales = lt_span_scales(&work->dst);
 }
 
+/* A work's ranges as one: they follow each other. */
+static lt_range whole_range(const lt_work *work) {
+    lt_range whole = lt_ranges_at(work->ranges, work->first_range);
+    if (work->n_ranges > 1) {
+        const lt_range last = lt_ranges_at(work->ranges, work->first_range + work->n_ranges - 1);
+        whole.n_rows = last.row + last.n_rows - whole.row;
+        whole.n_cols = last.col + last.n_cols - whole.col;
+    }
+    return whole;
+}
+
 void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_t n_works) {
     lt_convert_fn *plain = NULL;
     conversion c;
     for (size_t i = 0; i < n_works; i++) {
         const lt_work *work = &works[i];
+        const lt_range range = whole_range(work);
         if (i == 0 || work->pass != works[i - 1].pass) {
             plain = lt_cpu_plain_kernel(cpu, work);
             if (plain == NULL) {
@@ -572,17 +584,14 @@ void lt_cpu_convert_works(const lt_cpu_backend *cpu, const lt_work *works, size_
             retarget(&c, work);
         }
         if (plain != NULL) { /* whole tensors: they begin bytes */
-            (void)convert_plainly(cpu, plain, work, 0, work->pass->src.n_elems);
+            (void)convert_plainly(cpu, plain, work, 0, range.n_rows * range.n_cols);
             continue;
         }
-        for (uint64_t k = 0; k < work->n_ranges; k++) {
-            lt_range range = lt_ranges_at(work->ranges, work->first_range + k);
-            c.n_saturated = 0;
-            if (work->outcome->quality != NULL) {
-                convert_measured(&c, &range);
-            } else {
-                convert_range(&c, &range);
-            }
+        c.n_saturated = 0;
+        if (work->outcome->quality != NULL) {
+            convert_measured(&c, &range);
+        } else {
+            convert_range(&c, &range);
         }
     }
     publish(cpu);

@@ -5,7 +5,7 @@
 #include "core/dtype.h"
 #include "core/scale.h"
 #include "cpu/groups.h"
-#include <math.h>
+#include <float.h>
 
 enum {
     /* Of the source: enough groups for kernels that take four at a time, and so little that the
@@ -27,6 +27,7 @@ lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
         scope > 0 && (scope % LATHE_GROUP_MULTIPLE == 0 || scope == dst->row_elems);
     lt_group_encoder encoder = {
         .encode = kernels->group_encode[heat][from][dst->dtype],
+        .scales = kernels->scales,
         .to = dst->dtype,
         .group_elems = (size_t)lt_layout_scale_run(dst),
         .elem_bytes = (size_t)pass->src.unit_bytes,
@@ -67,8 +68,13 @@ typedef struct prefetches {
 /* Far: the segment after next, the halves one after the other. Near: every other line, beginning
  * with an even one, as the processor fetches lines in pairs; where the segment is long both passes
  * do so a little ahead, else they take turns. All this was measured. */
-static prefetches prefetches_of(const lt_group_encoder *e, const uint8_t *src, size_t n_bytes) {
+static prefetches prefetches_of(const lt_group_encoder *e, const lt_segment *at) {
     const size_t pair = 2 * (size_t)CACHE_LINE;
+    const uint8_t *src = at->src;
+    const size_t n_bytes = (size_t)at->n_elems * e->elem_bytes;
+    if (at->fetch != NULL) { /* half of it each */
+        return (prefetches){{at->fetch, pair}, {at->fetch + at->fetch_bytes / 2, pair}};
+    }
     if (e->far_prefetch) {
         const uint8_t *first = src + n_bytes + FAR_BYTES;
         return (prefetches){{first, CACHE_LINE}, {first + n_bytes / 2, CACHE_LINE}};
@@ -94,6 +100,35 @@ static void scale_of_tiles(const lt_group_encoder *e, const float *stats, uint64
     *inverse = lt_inverse_scale(*scale);
 }
 
+/* The scales of scopes of a tile or less. Statistics are stored four at a time, so that vectors of
+ * them come late: a kernel pays where there are several. */
+static void scales_of_scopes(const lt_group_encoder *e, const float *stats, uint64_t n_scopes,
+                             uint64_t last_elems, float *scales, float *inverses) {
+    enum { MANY = 32 };
+    const lt_dtype_traits *traits = lt_dtype_traits_of(e->to);
+    uint64_t n_done = 0;
+    if (e->scales != NULL && n_scopes >= MANY) {
+        const lt_scale_of how = {.max_code = traits->rule == LT_RULE_ABSMAX ? traits->max_code : 0,
+                                 .n_elems = (double)e->group_elems,
+                                 .least = traits->min_scale};
+        n_done = n_scopes - (last_elems != e->group_elems);
+        e->scales(&how, stats, (size_t)n_done, scales, inverses);
+    }
+    if (n_done < n_scopes) {
+        lt_scales_from_stats(e->to, stats + n_done, n_scopes - n_done, e->group_elems, last_elems,
+                             scales + n_done, inverses + n_done);
+    }
+}
+
+/* Without a branch for each: compilers make vectors of this. */
+static bool are_finite(const float *stats, uint64_t n) {
+    unsigned n_others = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        n_others += !(stats[i] <= FLT_MAX); /* no statistic is negative */
+    }
+    return n_others == 0;
+}
+
 bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
     float stats[MAX_SEGMENT_SCOPES];
     float inverses[MAX_SEGMENT_SCOPES];
@@ -102,18 +137,16 @@ bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
     const bool is_long = e.group_elems > LATHE_STAT_TILE; /* one scope, of several tiles */
     const size_t stat_elems = is_long ? LATHE_STAT_TILE : e.group_elems;
     const uint64_t n_stats = lt_ceil_div(n_elems, stat_elems);
-    const prefetches ahead = prefetches_of(&e, at->src, n_elems * e.elem_bytes);
+    const prefetches ahead = prefetches_of(&e, at);
     e.stat(at->src, n_elems, stat_elems, stats, ahead.by_stat);
-    for (uint64_t i = 0; i < n_stats; i++) {
-        if (!isfinite(stats[i])) {
-            return false;
-        }
+    if (!are_finite(stats, n_stats)) {
+        return false;
     }
     if (is_long) {
         scale_of_tiles(&e, stats, n_stats, n_elems, at->scales, inverses);
     } else {
         const uint64_t n_last = n_elems - (n_stats - 1) * stat_elems;
-        lt_scales_from_stats(e.to, stats, n_stats, stat_elems, n_last, at->scales, inverses);
+        scales_of_scopes(&e, stats, n_stats, n_last, at->scales, inverses);
     }
     e.encode(at->src, at->dst, n_elems, e.group_elems, inverses, ahead.by_encoder);
     return true;

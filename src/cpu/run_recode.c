@@ -18,32 +18,50 @@ static bool is_narrow(lathe_dtype dtype) {
 
 /* ---- codes */
 
-/* BITNET158 that has been repacked. */
-static void find_crumbs(lt_chunk *c) {
+/* From the one on that holds an element of the source. */
+static const uint8_t *bytes_from(const lt_reader *src, uint64_t row, uint64_t col) {
+    const lt_layout *layout = src->layout;
+    return src->bytes +
+           (row * layout->row_bytes + lt_layout_col_bytes(layout, col) - src->first_byte);
+}
+
+/* Makes codes of BITNET158 those of I2. They need not be shifted where as many bytes come before
+ * them, which may be looked at, that whole bytes of I2 are to be skipped. */
+static void repack(const lt_reader *src, bool looks_back, lt_chunk *c) {
+    const uint64_t n_before = (LT_CRUMBS - c->skip % LT_CRUMBS) % LT_CRUMBS;
+    uint64_t skip = c->skip;
+    uint64_t n_over = 0;
+    if (looks_back && (uint64_t)(c->bytes - src->bytes) >= n_before) {
+        c->bytes -= n_before;
+        n_over = skip + n_before * LATHE_BITNET158_PER_BYTE;
+        skip = 0;
+    }
+    src->kernels->repack_bitnet158(c->bytes, c->of_trits, (size_t)skip,
+                                   (size_t)(n_over + c->n_elems));
     c->dtype = LATHE_I2;
-    c->bytes = c->of_trits->bytes;
+    c->bytes = c->of_trits + n_over / LT_CRUMBS;
     c->skip = 0;
 }
 
 /* Finds the codes that begin at an element of the source: n_elems of them, which is set. */
-static void locate(const lt_reader *src, uint64_t row, uint64_t col, lt_chunk *c) {
+static void locate(const lt_reader *src, uint64_t row, uint64_t col, bool looks_back, lt_chunk *c) {
     const lt_layout *layout = src->layout;
     c->dtype = layout->dtype;
-    c->bytes =
-        src->bytes + (row * layout->row_bytes + lt_layout_col_bytes(layout, col) - src->first_byte);
+    c->bytes = bytes_from(src, row, col);
     c->skip = lt_layout_col_in_unit(layout, col);
     if (c->dtype == LATHE_BITNET158) {
-        src->kernels->repack_bitnet158(c->bytes, c->of_trits->bytes, (size_t)c->skip,
-                                       (size_t)c->n_elems);
-        find_crumbs(c);
+        repack(src, looks_back, c);
     }
 }
 
 /* The same for an element of the target. */
 static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t row, uint64_t col,
                           lt_chunk *c) {
-    uint64_t before = src->is_flat ? row * r->pass->dst.row_elems : 0;
-    locate(src, src->is_flat ? 0 : row, before + col, c);
+    const lt_pass *pass = r->pass;
+    uint64_t before = src->is_flat ? row * pass->dst.row_elems : 0;
+    /* In place, others may write there, unless they write behind what they read. */
+    bool looks_back = pass->dst.n_bytes >= pass->src.n_bytes;
+    locate(src, src->is_flat ? 0 : row, before + col, looks_back, c);
 }
 
 /* ---- scales */
@@ -200,17 +218,33 @@ static void store_ternary_chunk(const lt_recoder *r, lt_chunk *c, uint8_t *out) 
     r->kernels->pack_bitnet158(codes, out, (size_t)c->n_elems);
 }
 
+/* Packed codes become those of I2 first. */
+static bool store_crumbs_as_ternary(const lt_recoder *r, const lt_chunk *c, const lt_recode *how,
+                                    uint8_t *out) {
+    static const float one = 1;
+    const lt_recode as_they_are = {.scales = &one,
+                                   .inverses = &one,
+                                   .group_elems = (size_t)c->n_elems,
+                                   .max_code = LATHE_BITNET158_MAX,
+                                   .are_narrow = true};
+    lt_recode_fn *lookup = r->kernels->lookup[LT_HOT][c->dtype][LATHE_I2];
+    lt_ternary_fn *kernel = r->kernels->ternary[LATHE_I2];
+    lt_crumbs crumbs;
+    if (lookup == NULL || kernel == NULL || c->n_elems > LT_CHUNK) {
+        return false;
+    }
+    lookup(c->bytes, crumbs.bytes, (size_t)c->n_elems, how);
+    return kernel(crumbs.bytes, out, (size_t)c->n_elems, &as_they_are);
+}
+
 static void store_ternary(const lt_recoder *r, lt_chunk *c, uint8_t *out) {
     const lt_recode how = how_of(r, c, 0);
     const uint64_t n_elems = c->n_elems;
     const bool are_whole = c->first == r->unit || n_elems <= c->first;
     lt_ternary_fn *kernel = r->kernels->ternary[c->dtype];
-    if (c->dtype == LATHE_I4 && r->kernels->ternary[LATHE_I8] != NULL) {
-        lt_chunk_to_bytes(r->kernels, c);
-        kernel = r->kernels->ternary[LATHE_I8];
-    }
-    if (kernel != NULL && c->skip == 0 && are_whole &&
-        kernel(c->bytes, out, (size_t)n_elems, &how)) {
+    if (c->skip == 0 && are_whole &&
+        ((kernel != NULL && kernel(c->bytes, out, (size_t)n_elems, &how)) ||
+         (c->dtype != LATHE_I8 && store_crumbs_as_ternary(r, c, &how, out)))) {
         return;
     }
     for (uint64_t done = 0; done < n_elems; done += LT_CHUNK) { /* more is one unit's */
@@ -237,21 +271,26 @@ static uint64_t chunk_elems(const lt_recoder *r, uint64_t skip, uint64_t col, ui
     lathe_dtype to = r->pass->dst.dtype;
     lathe_dtype from = r->pass->src.dtype;
     uint64_t first = r->unit - col % r->unit;
+    uint64_t most = UINT64_MAX;
+    if (from == LATHE_BITNET158) { /* repacked */
+        from = LATHE_I2;
+        skip = 0;
+        most = LT_LONG_CHUNK;
+    }
     bool has_room = from == LATHE_I8 || is_looked_up(r, from, to, skip, lt_min(first, n_elems));
     if (to == LATHE_BITNET158) { /* whose bytes do not end where a unit does */
         has_room = r->kernels->ternary[from] != NULL && skip == 0;
         first -= first % LT_CHUNK;
     }
-    return lt_min(n_elems,
-                  from != LATHE_BITNET158 && has_room && first > LT_CHUNK ? first : LT_CHUNK);
+    return lt_min(n_elems, has_room && first > LT_CHUNK ? lt_min(first, most) : LT_CHUNK);
 }
 
 uint64_t lt_recode_columns(const lt_recoder *r, const lt_work *work, const lt_reader *src,
                            uint64_t row, uint64_t col, uint64_t n_elems) {
-    lt_crumbs of_trits;
+    uint8_t of_trits[LT_LONG_CHUNK / LT_CRUMBS + LT_REPACK_SLACK];
     lt_chunk c;
     uint64_t done = 0;
-    c.of_trits = &of_trits;
+    c.of_trits = of_trits;
     while (done < n_elems) {
         uint64_t at = col + done;
         uint64_t before = src->is_flat ? row * r->pass->dst.row_elems : 0;
@@ -309,7 +348,7 @@ uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_rea
     float stats[LT_CHUNK_UNITS];
     float inverses[LT_CHUNK_UNITS];
     uint64_t scope = r->dst_scope;
-    c.of_trits = &of_trits;
+    c.of_trits = of_trits.bytes;
     c.n_elems = scopes_elems(r, n_elems);
     c.first = r->unit;
     uint64_t n_units = lt_ceil_div(c.n_elems, r->unit);
@@ -341,9 +380,16 @@ static uint64_t rows_at_once(const lt_recoder *r, uint64_t n_rows) {
     return lt_min(n_rows, lt_min(most, LT_SUMS_AT_ONCE));
 }
 
-/* The statistics of rows. False if one is not finite. */
+/* Where a row's codes are, as lt_chunk has it. */
+typedef struct row_codes {
+    const uint8_t *bytes;
+    uint64_t skip;
+} row_codes;
+
+/* The statistics of rows, whose codes are located. False if one is not finite. */
 static bool find_row_stats(const lt_recoder *r, const lt_reader *src, uint64_t row, uint64_t n_rows,
-                           const float *scales, lt_chunk *c, lt_crumbs *of_trits, float *stats) {
+                           const float *scales, lt_chunk *c, lt_crumbs *of_trits, row_codes *rows,
+                           float *stats) {
     float sums[LT_SUMS_AT_ONCE][LATHE_STAT_LANES];
     const lt_stat which = lt_stat_of(r->pass->dst.dtype);
     const bool takes_sums = lt_takes_lane_sums(r->pass->src.dtype, which, c->n_elems);
@@ -356,8 +402,9 @@ static bool find_row_stats(const lt_recoder *r, const lt_reader *src, uint64_t r
         how.scales = &scales[i];
         how.lane_sums = takes_sums ? sums[i] : NULL;
         lt_reader_check(src, (row + i) * c->n_elems, c->n_elems);
-        c->of_trits = &of_trits[i];
+        c->of_trits = of_trits[i].bytes;
         locate_target(r, src, row + i, 0, c);
+        rows[i] = (row_codes){c->bytes, c->skip};
         lt_chunk_stats(r->kernels, c, which, &how, &stats[i]);
         is_finite = is_finite && stats[i] <= FLT_MAX;
     }
@@ -367,6 +414,7 @@ static bool find_row_stats(const lt_recoder *r, const lt_reader *src, uint64_t r
 uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reader *src,
                         uint64_t row, uint64_t n_rows) {
     lt_crumbs of_trits[LT_SUMS_AT_ONCE];
+    row_codes rows[LT_SUMS_AT_ONCE];
     lt_chunk c;
     float scales[LT_SUMS_AT_ONCE];
     float stats[LT_SUMS_AT_ONCE];
@@ -379,19 +427,15 @@ uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reade
     }
     c.n_elems = r->unit;
     c.first = r->unit;
-    if (!find_row_stats(r, src, row, n, scales, &c, of_trits, stats)) {
+    if (!find_row_stats(r, src, row, n, scales, &c, of_trits, rows, stats)) {
         return 0;
     }
     scales_from_stats(r, stats, n, r->unit, r->unit, target_scales(work, row, 0), inverses);
     for (uint64_t i = 0; i < n; i++) {
         c.scales[0] = scales[i];
         c.inverses[0] = inverses[i];
-        c.of_trits = &of_trits[i];
-        if (r->pass->src.dtype == LATHE_BITNET158) {
-            find_crumbs(&c);
-        } else {
-            locate_target(r, src, row + i, 0, &c);
-        }
+        c.bytes = rows[i].bytes;
+        c.skip = rows[i].skip;
         store_codes(r, work, &c, row + i, 0);
     }
     return n;
@@ -447,12 +491,29 @@ static const float *keep_lane_sums(lt_lane_sums *kept, float scale) {
     return kept->of;
 }
 
+/* True if not all of some base-3 codes are 0; most often the first byte tells. */
+static bool has_trits(const uint8_t *bytes, uint64_t skip, uint64_t n_elems) {
+    enum { PER_BYTE = LATHE_BITNET158_PER_BYTE };
+    static const uint8_t powers[PER_BYTE + 1] = {1, 3, 9, 27, 81, 243};
+    const uint64_t end = skip + n_elems;
+    for (uint64_t first = 0; first < end; first += PER_BYTE) {
+        const uint64_t from = first == 0 ? skip : 0;
+        const uint64_t to = lt_min(end - first, PER_BYTE);
+        const unsigned byte = *bytes++;
+        if (byte != LATHE_BITNET158_BYTE_ZERO &&
+            byte % powers[to] / powers[from] != LATHE_BITNET158_BYTE_ZERO % powers[to - from]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t n_elems,
                     float *stat) {
     const lt_layout *layout = src->layout;
     lt_crumbs of_trits;
     lt_chunk c;
-    c.of_trits = &of_trits;
+    c.of_trits = of_trits.bytes;
     *stat = 0;
     if (src->kernels->code_stat[which][LATHE_I8] == NULL || layout->n_scales == 0) {
         return false;
@@ -460,6 +521,7 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
     for (uint64_t done = 0; done < n_elems;) {
         const lt_run run = lt_reader_run(src, elem + done);
         uint64_t row = src->is_flat ? 0 : (elem + done) / layout->row_elems;
+        uint64_t col = elem + done - row * layout->row_elems;
         float found;
         c.n_elems = lt_min(run.n_elems, n_elems - done);
         lt_recode how = {.scales = &run.scale,
@@ -471,8 +533,15 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
         if (src->sums != NULL && lt_takes_lane_sums(layout->dtype, which, c.n_elems)) {
             how.lane_sums = keep_lane_sums(src->sums, run.scale);
         }
-        locate(src, row, elem + done - row * layout->row_elems, &c);
-        lt_chunk_stats(src->kernels, &c, which, &how, &found);
+        if (layout->dtype == LATHE_BITNET158 && which == LT_STAT_ABSMAX) {
+            found =
+                has_trits(bytes_from(src, row, col), lt_layout_col_in_unit(layout, col), c.n_elems)
+                    ? run.scale
+                    : 0;
+        } else {
+            locate(src, row, col, true, &c);
+            lt_chunk_stats(src->kernels, &c, which, &how, &found);
+        }
         *stat = found > *stat ? found : *stat;
         done += c.n_elems;
     }

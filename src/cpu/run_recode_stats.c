@@ -14,12 +14,6 @@ const int8_t *lt_chunk_unpack(const lt_kernels *kernels, lt_chunk *c) {
     return c->buffer + c->skip;
 }
 
-void lt_chunk_to_bytes(const lt_kernels *kernels, lt_chunk *c) {
-    c->bytes = (const uint8_t *)lt_chunk_unpack(kernels, c);
-    c->dtype = LATHE_I8;
-    c->skip = 0;
-}
-
 /* ---- sums of codes that are 1 or -1, or 0: a lane's depends on their number alone */
 
 /* The sums of one or of LT_SUMS_AT_ONCE scales. */
@@ -46,12 +40,14 @@ void lt_find_lane_sums(const float *scales, uint64_t n, uint64_t n_elems,
     add_lanes(scale, LT_SUMS_AT_ONCE, n_sums, sums);
 }
 
-/* The canonical sum of n_elems times a scale; of fewer than LT_SHORT_SUM_ELEMS without lane sums.
- */
+/* Up to so many times a scale is what adding it gives: 2 and 4 times it are exact. */
+enum { EXACT_SUMS = 4 };
+
+/* The canonical sum of n_elems times a scale. */
 static float sum_of_signs(uint64_t n_elems, float scale, const float *sums) {
     float lanes[LATHE_STAT_LANES];
     uint64_t n_whole = n_elems / LATHE_STAT_LANES;
-    float sum = n_whole == 0 ? 0 : n_whole == 1 ? scale : sums[n_whole - 1];
+    float sum = n_whole <= EXACT_SUMS ? (float)n_whole * scale : sums[n_whole - 1];
     if (n_elems % LATHE_STAT_LANES == 0) {
         return sum * LATHE_STAT_LANES; /* doubling does not round */
     }
@@ -69,9 +65,27 @@ static float sum_of_signs(uint64_t n_elems, float scale, const float *sums) {
     return lanes[0];
 }
 
+/* Sums of short groups: half the lanes are as many times the scale as the others, or once more; any
+ * two of them together are n_halves times it, rounded once. */
+static void sum_short_signs(uint64_t n_groups, uint64_t n_halves, const float *restrict scales,
+                            float *restrict stats) {
+    const float times = (float)n_halves;
+    for (uint64_t i = 0; i < n_groups; i++) {
+        stats[i] = scales[i] * times * (LATHE_STAT_LANES / 2);
+    }
+}
+
 /* Signs need not be looked at. */
 static void find_sign_stats(uint64_t n_elems, lt_stat which, const lt_recode *how, float *stats) {
-    for (uint64_t i = 0, done = 0; done < n_elems; i++, done += how->group_elems) {
+    const uint64_t half = LATHE_STAT_LANES / 2;
+    uint64_t first = 0;
+    if (which == LT_STAT_ABSSUM && how->group_elems <= EXACT_SUMS * half &&
+        how->group_elems % half == 0) {
+        first = n_elems / how->group_elems;
+        sum_short_signs(first, how->group_elems / half, how->scales, stats);
+    }
+    for (uint64_t i = first, done = first * how->group_elems; done < n_elems;
+         i++, done += how->group_elems) {
         uint64_t n_group = lt_min(how->group_elems, n_elems - done);
         const float *sums = how->lane_sums == NULL ? NULL : how->lane_sums + i * LATHE_STAT_LANES;
         stats[i] =
@@ -93,8 +107,9 @@ static void find_packed_stats(const lt_chunk *c, lt_code_stat_fn *packed, uint64
 
 bool lt_takes_lane_sums(lathe_dtype from, lt_stat which, uint64_t unit) {
     bool is_counted = from == LATHE_I2 || from == LATHE_BITNET158;
-    return which == LT_STAT_ABSSUM && ((from == LATHE_I1 && unit >= LT_SHORT_SUM_ELEMS) ||
-                                       (is_counted && unit > LT_SHORT_SUM_ELEMS));
+    return which == LT_STAT_ABSSUM &&
+           ((from == LATHE_I1 && unit >= (EXACT_SUMS + 1) * LATHE_STAT_LANES) ||
+            (is_counted && unit > LT_SHORT_SUM_ELEMS));
 }
 
 void lt_chunk_stats(const lt_kernels *kernels, lt_chunk *c, lt_stat which, const lt_recode *how,

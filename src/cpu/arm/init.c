@@ -32,4 +32,6 @@ void lt_kernels_init_neon(lt_kernels *kernels) {
 #define SET_FUSED_NEON(name, from, as, to) kernels->fused[from][as][to] = lt_##name##_fused_neon;
     LT_FUSED_KERNELS(SET_FUSED_NEON)
     kernels->fused_scales = lt_fused_scales_neon;
+#define SET_ROUNDED_SUM_NEON(name, as) kernels->rounded_sum[as] = lt_##name##_neon;
+    LT_ROUNDED_SUM_KERNELS(SET_ROUNDED_SUM_NEON)
 }

@@ -33,6 +33,7 @@
     lt_group_decode_fn lt_##name##_stream_groups_neon;
 #define LT_NEON_PACK(name) lt_pack_fn lt_##name##_neon;
 #define LT_NEON_FUSED(name, from, as, to) lt_fused_fn lt_##name##_fused_neon;
+#define LT_NEON_ROUNDED_SUM(name, as) lt_stat_fn lt_##name##_neon;
 
 LT_NEON_CONVERT(copy, , )
 LT_CORE_KERNELS(LT_NEON_CONVERT)
@@ -44,6 +45,7 @@ LT_GROUP_DECODERS(LT_NEON_DECODE)
 LT_TERNARY_DECODERS(LT_NEON_DECODE)
 LT_PACK_KERNELS(LT_NEON_PACK)
 LT_FUSED_KERNELS(LT_NEON_FUSED)
+LT_ROUNDED_SUM_KERNELS(LT_NEON_ROUNDED_SUM)
 lt_saturated_fn lt_saturated_f32_neon;
 lt_fused_scales_fn lt_fused_scales_neon;
 

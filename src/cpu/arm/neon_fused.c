@@ -14,6 +14,11 @@ LT_INLINE vf v_round_bf16(vf x) {
     return vreinterpretq_f32_u32(vandq_u32(rounded, vdupq_n_u32(0xffff0000)));
 }
 
+/* Rounded values, and the NaNs of what they were made of. */
+LT_INLINE vf v_keep_nan(vf rounded, vf x) {
+    return vbslq_f32(vceqq_f32(x, x), rounded, x);
+}
+
 LT_INLINE vi v_scaled_bytes(const vf x[4], short factor) {
     int16x4_t words[4];
     LT_UNROLL

@@ -14,6 +14,11 @@ LT_INLINE vf v_round_bf16(vf x) {
     return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32(-0x10000)));
 }
 
+/* Rounded values, and the NaNs of what they were made of. */
+LT_INLINE vf v_keep_nan(vf rounded, vf x) {
+    return _mm256_blendv_ps(rounded, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
 LT_INLINE vi v_scaled_bytes(const vf x[4], short factor) {
     const vi order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const vi factors = _mm256_set1_epi16(factor);

@@ -15,6 +15,11 @@ LT_INLINE vf v_round_bf16(vf x) {
     return _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(-0x10000)));
 }
 
+/* Rounded values, and the NaNs of what they were made of. */
+LT_INLINE vf v_keep_nan(vf rounded, vf x) {
+    return _mm512_mask_mov_ps(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
+
 LT_INLINE vi v_scaled_bytes(const vf x[4], short factor) {
     const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const vi factors = _mm512_set1_epi16(factor);

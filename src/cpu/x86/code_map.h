@@ -170,6 +170,13 @@ LT_INLINE uint32_t next_bound(code_bounds *bounds, const lt_recode *how, size_t 
     return bounds->of[group - bounds->first];
 }
 
+/* How far ahead of n_bytes that it reads a kernel prefetches: where they are a long row, what
+ * follows them, which is looked at for its scale next. (Shorter rows lost by it.) */
+LT_INLINE size_t fetch_distance(size_t n_bytes) {
+    enum { SHORT = 4096, LONG = 16384 };
+    return n_bytes > SHORT && n_bytes <= LONG ? n_bytes : STREAM_PREFETCH_BYTES;
+}
+
 /* A part of a result that stores take past the cache: whole lines, since one that others write,
  * too, has to be fetched at once. */
 typedef struct streamed {
@@ -190,6 +197,13 @@ LT_INLINE lt_store store_at(streamed part, const uint8_t *dst, size_t step_bytes
     return dst >= part.begin && dst + step_bytes <= part.end && (uintptr_t)dst % width == 0
                ? LT_STORE_STREAM
                : LT_STORE_PLAIN;
+}
+
+/* True if all of n_steps steps stream, and are so many that asking pays. */
+LT_INLINE bool all_stream(streamed part, const uint8_t *dst, size_t step_bytes, size_t n_steps) {
+    enum { MANY_STEPS = 16 };
+    return n_steps >= MANY_STEPS && store_at(part, dst, step_bytes) == LT_STORE_STREAM &&
+           dst + n_steps * step_bytes <= part.end;
 }
 
 /* The codes that 1, 2 and 4 bits stand for. */

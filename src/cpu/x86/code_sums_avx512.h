@@ -209,29 +209,65 @@ typedef struct word_counts {
     vi odd;
 } word_counts;
 
-/* A word of each of the groups that are there. */
-LT_INLINE vi load_words(const uint8_t *src, size_t group_bytes, __mmask8 are_there) {
-    const vi index = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    if (group_bytes == sizeof(uint64_t))
-        return _mm512_maskz_loadu_epi64(are_there, src);
-    return _mm512_mask_i64gather_epi64(
-        v_zero(), are_there, _mm512_mullo_epi64(index, _mm512_set1_epi64((long long)group_bytes)),
-        src, 1);
+/* Of n_words words a vector, or what is there of them, among zeros. */
+LT_INLINE vi load_there(const uint8_t *src, size_t n_words) {
+    const __mmask8 are_there = (__mmask8)(n_words < 8 ? (1u << n_words) - 1 : 0xff);
+    return _mm512_maskz_loadu_epi64(are_there, src);
 }
 
-LT_INLINE word_counts count_words(const uint8_t *src, size_t n_words, __mmask8 are_there,
-                                  vi *twos) {
-    const vi mask = _mm512_set1_epi8(0x33);
-    vi half[2] = {v_zero(), v_zero()}; /* fields of two bits: of lanes below 32, and others */
+/* The ones of vector i of some words. */
+LT_INLINE vi load_ones(const uint8_t *src, size_t n_words, size_t i, vi *twos) {
+    const size_t first = 8 * i;
+    const vi codes = load_there(src + i * V_BYTES, n_words > first ? n_words - first : 0);
+    *twos = v_or(*twos, twos_of(codes));
+    return ones_of(codes);
+}
+
+/* Words 2 * i and 2 * i + 1 of a group added up each: fields of two bits, of lanes below 32, and of
+ * others. Those of groups of an even number of words are in the order of ZIPPED. */
+typedef struct word_fields {
+    vi of[2];
+} word_fields;
+
+#define ZIPPED(i) (i) % 4 * 2 + (i) / 4
+
+/* 128-bit lanes 0 and 1, 2 and 3 of a, then of b. */
+LT_INLINE vi add_word_pairs(vi a, vi b) {
+    return _mm512_add_epi8(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xdd));
+}
+
+LT_INLINE word_fields zip_words(vi a, vi b) {
+    return (word_fields){{_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)}};
+}
+
+LT_INLINE word_fields add_words(const uint8_t *src, size_t n_words, size_t n_groups, vi *twos) {
+    const size_t n = n_groups * n_words;
+    if (n_words == 1)
+        return (word_fields){{load_ones(src, n, 0, twos), v_zero()}};
+    if (n_words == 2)
+        return zip_words(load_ones(src, n, 0, twos), load_ones(src, n, 1, twos));
+    if (n_words == 4)
+        return zip_words(add_word_pairs(load_ones(src, n, 0, twos), load_ones(src, n, 1, twos)),
+                         add_word_pairs(load_ones(src, n, 2, twos), load_ones(src, n, 3, twos)));
+    const vi index = _mm512_setr_epi64(0, 3, 6, 9, 12, 15, 18, 21);
+    const __mmask8 are_there = (__mmask8)((1u << n_groups) - 1);
+    word_fields fields = {{v_zero(), v_zero()}};
     for (size_t i = 0; i < n_words; i++) {
         const vi codes =
-            load_words(src + i * sizeof(uint64_t), n_words * sizeof(uint64_t), are_there);
+            _mm512_mask_i64gather_epi64(v_zero(), are_there, index, src + i * sizeof(uint64_t), 8);
         *twos = v_or(*twos, twos_of(codes));
-        half[i % 2] = _mm512_add_epi8(half[i % 2], ones_of(codes));
+        fields.of[i % 2] = _mm512_add_epi8(fields.of[i % 2], ones_of(codes));
     }
-    word_counts counts = {.even = _mm512_add_epi8(v_and(half[0], mask), v_and(half[1], mask)),
-                          .odd = _mm512_add_epi8(v_and(_mm512_srli_epi64(half[0], 2), mask),
-                                                 v_and(_mm512_srli_epi64(half[1], 2), mask))};
+    return fields;
+}
+
+/* Of up to 8 groups. */
+LT_INLINE word_counts count_words(const uint8_t *src, size_t n_words, size_t n_groups, vi *twos) {
+    const vi mask = _mm512_set1_epi8(0x33);
+    const word_fields f = add_words(src, n_words, n_groups, twos);
+    word_counts counts = {.even = _mm512_add_epi8(v_and(f.of[0], mask), v_and(f.of[1], mask)),
+                          .odd = _mm512_add_epi8(v_and(_mm512_srli_epi64(f.of[0], 2), mask),
+                                                 v_and(_mm512_srli_epi64(f.of[1], 2), mask))};
     if (n_words <= 2) {
         counts.even = _mm512_add_epi8(counts.even, _mm512_srli_epi64(counts.even, 32));
         counts.odd = _mm512_add_epi8(counts.odd, _mm512_srli_epi64(counts.odd, 32));
@@ -247,13 +283,25 @@ LT_INLINE void value_fields(vf x[8], vi fields, vf scales) {
         x[i] = v_mul(v_lookup(_mm512_srli_epi32(fields, 4 * i), multiples), scales);
 }
 
+/* Where the counts of 16 groups lie, of lanes below 16 and of others, in two vectors of words. */
+#define EACH_WORD_AT(order)                                                                        \
+    {                                                                                              \
+        2 * (order(0)), 2 * (order(1)), 2 * (order(2)), 2 * (order(3)), 2 * (order(4)),            \
+            2 * (order(5)), 2 * (order(6)), 2 * (order(7)), 16 + 2 * (order(0)),                   \
+            16 + 2 * (order(1)), 16 + 2 * (order(2)), 16 + 2 * (order(3)), 16 + 2 * (order(4)),    \
+            16 + 2 * (order(5)), 16 + 2 * (order(6)), 16 + 2 * (order(7))                          \
+    }
+#define CONSECUTIVE(i) (i)
+_Alignas(64) static const int32_t words_in_order[V_FLOATS] = EACH_WORD_AT(CONSECUTIVE);
+_Alignas(64) static const int32_t words_zipped[V_FLOATS] = EACH_WORD_AT(ZIPPED);
+
 /* The sums of all even lanes, or all odd ones, of 8 groups and 8 more. */
 LT_INLINE vf fold_fields(vi first, vi second, size_t n_words, vf scales) {
-    const vi lower = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const vi upper = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    const vi lower = v_load(n_words % 2 == 0 ? words_zipped : words_in_order);
     vf x[8];
     value_fields(x, _mm512_permutex2var_epi32(first, lower, second), scales);
     if (n_words > 2) { /* lanes 16 apart */
+        const vi upper = v_add_i32(lower, v_set1_i32(1));
         vf y[8];
         value_fields(y, _mm512_permutex2var_epi32(first, upper, second), scales);
         LT_UNROLL
@@ -267,20 +315,36 @@ LT_INLINE vf fold_fields(vi first, vi second, size_t n_words, vf scales) {
 /* Groups of whole words. False if a code is -2. */
 LT_INLINE bool abssum_of_words(const uint8_t *src, size_t n_groups, size_t n_words,
                                const float *scales, float *stats) {
+    enum { HALF = V_FLOATS / 2 };
     vi twos = v_zero();
     for (size_t group = 0; group < n_groups; group += V_FLOATS) {
-        const size_t left = n_groups - group;
-        const __mmask16 are_there = (__mmask16)(left < V_FLOATS ? (1u << left) - 1 : 0xffff);
+        const size_t n = n_groups - group < V_FLOATS ? n_groups - group : V_FLOATS;
+        const __mmask16 are_there = (__mmask16)((1u << n) - 1);
         const uint8_t *at = src + group * n_words * sizeof(uint64_t);
-        const word_counts a = count_words(at, n_words, (__mmask8)are_there, &twos);
-        const word_counts b = count_words(at + V_FLOATS / 2 * n_words * sizeof(uint64_t), n_words,
-                                          (__mmask8)(are_there >> 8), &twos);
+        const word_counts a = count_words(at, n_words, n < HALF ? n : HALF, &twos);
+        const word_counts b = count_words(at + HALF * n_words * sizeof(uint64_t), n_words,
+                                          n < HALF ? 0 : n - HALF, &twos);
         const vf scale = _mm512_maskz_loadu_ps(are_there, scales + group);
         const vf sums = v_add(fold_fields(a.even, b.even, n_words, scale),
                               fold_fields(a.odd, b.odd, n_words, scale));
         _mm512_mask_storeu_ps(stats + group, are_there, sums);
     }
     return _mm512_test_epi8_mask(twos, twos) == 0;
+}
+
+/* The same, each number of words by itself. */
+LT_INLINE bool abssum_of_any_words(const uint8_t *src, size_t n_groups, size_t n_words,
+                                   const float *scales, float *stats) {
+    switch (n_words) {
+    case 1:
+        return abssum_of_words(src, n_groups, 1, scales, stats);
+    case 2:
+        return abssum_of_words(src, n_groups, 2, scales, stats);
+    case 3:
+        return abssum_of_words(src, n_groups, 3, scales, stats);
+    default:
+        return abssum_of_words(src, n_groups, 4, scales, stats);
+    }
 }
 
 /* The general way, for a group with a code of -2. */
@@ -297,7 +361,8 @@ void LT_NAME_PLAIN(abssum_i2)(const void *codes, size_t n_elems, const lt_recode
     const bool are_short = group_elems <= LT_SHORT_SUM_ELEMS;
     size_t group = 0;
     if (are_short && group_elems % WORD_ELEMS == 0 &&
-        abssum_of_words(src, n_elems / group_elems, group_elems / WORD_ELEMS, how->scales, stats)) {
+        abssum_of_any_words(src, n_elems / group_elems, group_elems / WORD_ELEMS, how->scales,
+                            stats)) {
         group = n_elems / group_elems;
         src += group * group_elems / CRUMBS;
         n_elems %= group_elems;

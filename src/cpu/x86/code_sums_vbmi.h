@@ -11,21 +11,23 @@
  * it, which is exact, in one operation with one rounding, it is q times the scale, rounded. */
 #define MAGIC 0x1p23f
 #define LEAST_HUGE_SCALE 0x1p100f /* 2^23 times that is finite */
-#define MAGIC_FROM(q) (q), 64, 64, 65
-#define MAGIC_FROM_4(q) MAGIC_FROM(q), MAGIC_FROM((q) + 1), MAGIC_FROM((q) + 2), MAGIC_FROM((q) + 3)
-#define MAGIC_FROM_16(q)                                                                           \
-    { MAGIC_FROM_4(q), MAGIC_FROM_4((q) + 4), MAGIC_FROM_4((q) + 8), MAGIC_FROM_4((q) + 12) }
+#define BYTE_FROM(q) (q), 0, 0, 0
+#define BYTES_FROM_4(q) BYTE_FROM(q), BYTE_FROM((q) + 1), BYTE_FROM((q) + 2), BYTE_FROM((q) + 3)
+#define BYTES_FROM_16(q)                                                                           \
+    { BYTES_FROM_4(q), BYTES_FROM_4((q) + 4), BYTES_FROM_4((q) + 8), BYTES_FROM_4((q) + 12) }
 
-_Alignas(64) static const uint8_t magic_bytes[4][64] = {MAGIC_FROM_16(0), MAGIC_FROM_16(16),
-                                                        MAGIC_FROM_16(32), MAGIC_FROM_16(48)};
+_Alignas(64) static const uint8_t lowest_bytes[4][64] = {BYTES_FROM_16(0), BYTES_FROM_16(16),
+                                                         BYTES_FROM_16(32), BYTES_FROM_16(48)};
 
 /* What 64 codes stand for, or the first 32 of them; `less` is -2^23 times the scale. */
 LT_INLINE void value_codes(vf x[4], int n_values, vi codes, vf scale, vf less) {
-    const vi exponent = _mm512_set1_epi32(0x4b00);
+    const __mmask64 lowest = 0x1111111111111111;
+    const vi exponent = _mm512_set1_epi32(0x4b000000);
     const vi magnitudes = v_abs_bytes(codes);
     LT_UNROLL
     for (int i = 0; i < n_values; i++) {
-        const vi number = _mm512_permutex2var_epi8(magnitudes, v_load(magic_bytes[i]), exponent);
+        const vi number =
+            _mm512_mask_permutexvar_epi8(exponent, lowest, v_load(lowest_bytes[i]), magnitudes);
         x[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(number), scale, less);
     }
 }

@@ -66,18 +66,27 @@ LT_INLINE vi v_unpack_i4(const uint8_t *src) {
     return v_lookup_codes(both, signs);
 }
 
-/* Each two bits of V_BYTES / 4 bytes to a byte. */
+/* Each two bits of V_BYTES / 4 bytes to a byte: its lowest ones, or the two above them. */
 LT_INLINE vi v_spread_crumbs(const uint8_t *src) {
-    const vi wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)src));
-    const vi halves = _mm256_or_si256(wide, _mm256_slli_epi32(wide, 12));
-    const vi all = _mm256_or_si256(halves, _mm256_slli_epi32(halves, 6));
-    return _mm256_and_si256(all, _mm256_set1_epi8(3));
+    enum { ODD_WORDS = 0xaa };
+    const vi to_four = _mm256_setr_epi32(0x00000000, 0x01010101, 0x02020202, 0x03030303, 0x04040404,
+                                         0x05050505, 0x06060606, 0x07070707);
+    const vi all = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(const void *)src));
+    const vi bytes = _mm256_shuffle_epi8(all, to_four);
+    const vi low = _mm256_blend_epi16(bytes, _mm256_srli_epi16(bytes, 4), ODD_WORDS);
+    return _mm256_and_si256(low, _mm256_set1_epi32(0x0c030c03));
+}
+
+/* A table of what two bits stand for, periodic, to look up in what v_spread_crumbs gives. */
+LT_INLINE vi v_table_of_crumbs(vi table) {
+    return _mm256_shuffle_epi8(table, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                          0, 1, 2, 3, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0)));
 }
 
 LT_INLINE vi v_unpack_i2(const uint8_t *src) {
     const vi signs = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
-    return _mm256_shuffle_epi8(signs, v_spread_crumbs(src));
+    return _mm256_shuffle_epi8(v_table_of_crumbs(signs), v_spread_crumbs(src));
 }
 
 /* A byte for each bit of V_BYTES / 8 bytes: of `if_1` where it is set, else of `if_0`. */

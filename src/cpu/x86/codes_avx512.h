@@ -68,18 +68,28 @@ LT_INLINE vi v_unpack_i4(const uint8_t *src) {
     return v_lookup_codes(both, signs);
 }
 
-/* Each two bits of V_BYTES / 4 bytes to a byte. */
+/* Each two bits of V_BYTES / 4 bytes to a byte: its lowest ones, or the two above them. */
 LT_INLINE vi v_spread_crumbs(const uint8_t *src) {
-    const vi wide = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)src));
-    const vi halves = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 12));
-    const vi all = _mm512_or_si512(halves, _mm512_slli_epi32(halves, 6));
-    return _mm512_and_si512(all, _mm512_set1_epi8(3));
+    const __mmask32 odd_words = 0xaaaaaaaa;
+    const vi to_four =
+        _mm512_set_epi32(0x0f0f0f0f, 0x0e0e0e0e, 0x0d0d0d0d, 0x0c0c0c0c, 0x0b0b0b0b, 0x0a0a0a0a,
+                         0x09090909, 0x08080808, 0x07070707, 0x06060606, 0x05050505, 0x04040404,
+                         0x03030303, 0x02020202, 0x01010101, 0x00000000);
+    const vi bytes = _mm512_shuffle_epi8(v_load_128_to_all(src), to_four);
+    const vi low = _mm512_mask_srli_epi16(bytes, odd_words, bytes, 4);
+    return _mm512_and_si512(low, _mm512_set1_epi32(0x0c030c03));
+}
+
+/* A table of what two bits stand for, periodic, to look up in what v_spread_crumbs gives. */
+LT_INLINE vi v_table_of_crumbs(vi table) {
+    return _mm512_shuffle_epi8(table, _mm512_broadcast_i32x4(_mm_setr_epi8(
+                                          0, 1, 2, 3, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0)));
 }
 
 LT_INLINE vi v_unpack_i2(const uint8_t *src) {
     const vi signs = _mm512_broadcast_i32x4(
         _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
-    return _mm512_shuffle_epi8(signs, v_spread_crumbs(src));
+    return _mm512_shuffle_epi8(v_table_of_crumbs(signs), v_spread_crumbs(src));
 }
 
 /* A byte for each bit of V_BYTES / 8 bytes: of `if_1` where it is set, else of `if_0`. */

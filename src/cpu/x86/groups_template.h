@@ -80,13 +80,30 @@ LT_INLINE step_floats walk_step(group_walk *walk, size_t n_elems, size_t part_el
 /* A step whose halves have an inverse scale each. */
 typedef void halves_fn(const uint8_t *src, uint8_t *dst, float first, float second, lt_store store);
 
-/* Groups of which some step has the end of one and the beginning of the next: each is whole halves
- * of steps. */
+/* True if a step has one group or two. */
+LT_INLINE bool are_short(size_t n_step, size_t n_elems, size_t group_elems) {
+    return n_elems > group_elems && (group_elems == n_step || 2 * group_elems == n_step);
+}
+
+/* Short groups, and those of which some step has the end of one and the beginning of the next: each
+ * is whole halves of steps. */
 LT_INLINE void encode_halves(shape s, halves_fn *step, policy how, const uint8_t *src, uint8_t *dst,
                              size_t n_elems, size_t group_elems, const float *inv_scales,
                              lt_prefetch ahead, float max_code, lt_convert_fn *rest) {
     const size_t half = s.n_elems / 2;
     group_walk walk = {inv_scales, group_elems, group_elems};
+    if (are_short(s.n_elems, n_elems, group_elems)) {
+        const bool is_one = group_elems != half; /* nothing is counted then */
+        for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
+            if (how == STREAM)
+                prefetch_beside(&ahead, s.src_bytes);
+            step(src, dst, walk.of_each[0], walk.of_each[!is_one],
+                 how == STREAM ? LT_STORE_STREAM : LT_STORE_PLAIN);
+            walk.of_each += 2 - is_one;
+            src += s.src_bytes;
+            dst += s.dst_bytes;
+        }
+    }
     for (; n_elems >= s.n_elems; n_elems -= s.n_elems) {
         const step_floats inverses = walk_step(&walk, s.n_elems, half);
         if (how == STREAM)
@@ -116,7 +133,8 @@ LT_INLINE void encode_halves(shape s, halves_fn *step, policy how, const uint8_t
         const size_t run = halves == NULL ? n_elems : group_elems;                                 \
         if (policy == STREAM && !can_stream(s, dst))                                               \
             LT_NAME(name, hot_groups)(src, dst, n_elems, group_elems, inv_scales, ahead);          \
-        else if (groups_fit(s.n_elems, n_elems, run))                                              \
+        else if (groups_fit(s.n_elems, n_elems, run) &&                                            \
+                 (halves == NULL || !are_short(s.n_elems, n_elems, run)))                          \
             convert_groups(s, policy, ENCODE, src, dst, n_elems, run, inv_scales, ahead, max_code, \
                            others);                                                                \
         else                                                                                       \

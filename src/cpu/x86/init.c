@@ -64,6 +64,8 @@ void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features) 
 #define SET_FUSED_AVX2(name, from, as, to) kernels->fused[from][as][to] = lt_##name##_fused_avx2;
     LT_FUSED_KERNELS(SET_FUSED_AVX2)
     kernels->fused_scales = lt_fused_scales_avx2;
+#define SET_ROUNDED_SUM_AVX2(name, as) kernels->rounded_sum[as] = lt_##name##_avx2;
+    LT_ROUNDED_SUM_KERNELS(SET_ROUNDED_SUM_AVX2)
 }
 
 /* Where stores do not stream, writing F32 out of cache was faster with AVX2. */
@@ -164,4 +166,6 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
     kernels->fused[from][as][to] = lt_##name##_fused_avx512;
     LT_FUSED_KERNELS(SET_FUSED_AVX512)
     kernels->fused_scales = lt_fused_scales_avx512;
+#define SET_ROUNDED_SUM_AVX512(name, as) kernels->rounded_sum[as] = lt_##name##_avx512;
+    LT_ROUNDED_SUM_KERNELS(SET_ROUNDED_SUM_AVX512)
 }

@@ -83,6 +83,10 @@
     lt_fused_fn lt_##name##_fused_avx2;                                                            \
     lt_fused_fn lt_##name##_fused_avx512;
 
+#define LT_X86_ROUNDED_SUM(name, as)                                                               \
+    lt_stat_fn lt_##name##_avx2;                                                                   \
+    lt_stat_fn lt_##name##_avx512;
+
 #define LT_X86_CODE_SUM(name, dtype, statistic) lt_code_stat_fn lt_##name##_avx512;
 
 LT_X86_CONVERT(copy, , )
@@ -112,6 +116,7 @@ lt_repack_fn lt_repack_bitnet158_avx2;
 lt_repack_fn lt_repack_bitnet158_avx512;
 lt_repack_fn lt_repack_bitnet158_vbmi;
 LT_FUSED_KERNELS(LT_X86_FUSED)
+LT_ROUNDED_SUM_KERNELS(LT_X86_ROUNDED_SUM)
 lt_fused_scales_fn lt_fused_scales_avx2;
 lt_fused_scales_fn lt_fused_scales_avx512;
 lt_pack_fn lt_pack_bitnet158_vbmi;

@@ -46,7 +46,7 @@ LT_INLINE void step_4_1(const uint8_t *src, uint8_t *dst, vi table, lt_store sto
 }
 
 LT_INLINE void step_2_8(const uint8_t *src, uint8_t *dst, vi table, lt_store store) {
-    v_store(dst, v_shuffle_bytes(table, v_spread_crumbs(src)), store);
+    v_store(dst, v_shuffle_bytes(v_table_of_crumbs(table), v_spread_crumbs(src)), store);
 }
 
 LT_INLINE void step_1_8(const uint8_t *src, uint8_t *dst, vi table, lt_store store) {
@@ -145,11 +145,21 @@ LT_INLINE void lookup_run(const lookup *l, policy how, const uint8_t *src, uint8
                           size_t n_elems, vi table, const uint8_t *tables) {
     const size_t step = l->src_bytes * 8 / l->src_bits;
 
+    if (how == STREAM && tables == NULL &&
+        all_stream(l->streamed, dst, l->dst_bytes, n_elems / step)) {
+        for (; n_elems >= step; n_elems -= step) {
+            prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES);
+            l->step(src, dst, table, LT_STORE_STREAM);
+            src += l->src_bytes;
+            dst += l->dst_bytes;
+        }
+    }
     for (; n_elems >= step; n_elems -= step) {
-        if (how == STREAM)
+        const bool streams = how == STREAM;
+        if (streams)
             prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES);
         l->step(src, dst, tables != NULL ? v_load(tables) : table,
-                store_at(l->streamed, dst, l->dst_bytes));
+                streams ? store_at(l->streamed, dst, l->dst_bytes) : LT_STORE_PLAIN);
         src += l->src_bytes;
         dst += l->dst_bytes;
         tables = tables != NULL ? tables + V_BYTES : NULL;

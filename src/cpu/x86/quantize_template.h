@@ -6,6 +6,7 @@
 #include "cpu/x86/groups_template.h"
 #if LT_HAS_SCOPES
 #include "cpu/x86/scopes_template.h"
+#include "cpu/x86/word_i2_avx512.h"
 #endif
 #include "cpu/x86/values_template.h"
 #ifndef LT_OWN_TERNARY
@@ -129,7 +130,6 @@ GROUP_KERNEL(f32, 4, i4, 4, load_f32, store_own_i4)
 GROUP_KERNEL(f32, 4, i2, 2, load_f32, store_own_i2)
 GROUP_KERNEL(f16, 2, i8, 8, load_f16, store_own_i8)
 GROUP_KERNEL(f16, 2, i4, 4, load_f16, store_own_i4)
-GROUP_KERNEL(f16, 2, i2, 2, load_f16, store_own_i2)
 
 #if LT_V_BYTES == 64
 
@@ -144,13 +144,13 @@ LT_INLINE void load_bf16_apart(const uint8_t *src, vf x[4]) {
 
 GROUP_KERNEL(bf16, 2, i8, 8, load_bf16_apart, v_store_apart_bytes)
 GROUP_KERNEL(bf16, 2, i4, 4, load_bf16_apart, v_store_apart_nibbles)
-GROUP_KERNEL(bf16, 2, i2, 2, load_bf16_apart, v_store_apart_crumbs)
 
 #else
 
 GROUP_KERNEL(bf16, 2, i8, 8, load_bf16, store_own_i8)
 GROUP_KERNEL(bf16, 2, i4, 4, load_bf16, store_own_i4)
 GROUP_KERNEL(bf16, 2, i2, 2, load_bf16, store_own_i2)
+GROUP_KERNEL(f16, 2, i2, 2, load_f16, store_own_i2)
 
 #endif
 
@@ -181,18 +181,17 @@ SIGN_GROUP_KERNEL(bf16, 2)
         (src, dst, n_elems, n_elems, &inv_scale, (lt_prefetch){0});                                \
     }
 
+#define SAME_SCALE(inv_scale) (inv_scale)
 #define SCOPE_KERNEL(from, from_bytes, to, to_bits, statistic)                                     \
     LT_SCOPE_KERNEL(from##_to_##to, statistic##_##from, from_bytes, STEP_ELEMS,                    \
-                    STEP_ELEMS *to_bits / 8, from##_to_##to##_scope_step,                          \
+                    STEP_ELEMS *to_bits / 8, SAME_SCALE, from##_to_##to##_scope_step,              \
                     from##_to_##to##_scope_rest)
 
 #define SCOPE_KERNELS(from, from_bytes)                                                            \
     SCOPE_STEP(from, i8)                                                                           \
     SCOPE_STEP(from, i4)                                                                           \
-    SCOPE_STEP(from, i2)                                                                           \
     SCOPE_KERNEL(from, from_bytes, i8, 8, absmax)                                                  \
-    SCOPE_KERNEL(from, from_bytes, i4, 4, absmax)                                                  \
-    SCOPE_KERNEL(from, from_bytes, i2, 2, absmax)
+    SCOPE_KERNEL(from, from_bytes, i4, 4, absmax)
 
 SCOPE_KERNELS(f16, 2)
 SCOPE_KERNELS(bf16, 2)

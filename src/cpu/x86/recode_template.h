@@ -100,6 +100,7 @@ typedef struct recoder {
     store_codes_fn *store;
     unsigned bits; /* of a code in the result */
     policy how;
+    size_t ahead; /* bytes: what is prefetched */
     streamed streamed;
 } recoder;
 
@@ -120,10 +121,18 @@ LT_INLINE void recode_part(recoder r, map_fn *step, const code_map *map, const u
 LT_INLINE void recode_group(recoder r, map_fn *step, const code_map *map, const uint8_t *src,
                             uint8_t *dst, size_t n_elems) {
     const size_t dst_bytes = V_BYTES * r.bits / 8;
+    if (r.how == STREAM && all_stream(r.streamed, dst, dst_bytes, n_elems / V_BYTES)) {
+        for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES, dst += dst_bytes) {
+            prefetch_to_second_cache(src + r.ahead);
+            r.store(dst, step(src, map), LT_STORE_STREAM);
+        }
+    }
     for (; n_elems >= V_BYTES; n_elems -= V_BYTES, src += V_BYTES, dst += dst_bytes) {
-        if (r.how == STREAM)
-            prefetch_to_second_cache(src + STREAM_PREFETCH_BYTES);
-        r.store(dst, step(src, map), store_at(r.streamed, dst, dst_bytes));
+        const bool streams = r.how == STREAM;
+        if (streams)
+            prefetch_to_second_cache(src + r.ahead);
+        r.store(dst, step(src, map),
+                streams ? store_at(r.streamed, dst, dst_bytes) : LT_STORE_PLAIN);
     }
     if (n_elems > 0)
         recode_part(r, step, map, src, dst, n_elems);
@@ -162,6 +171,7 @@ LT_INLINE void recode(recoder r, const uint8_t *src, uint8_t *dst, size_t n_elem
     }
     const bool by_bounds = r.bits != 1 && group_elems < LONG_RUN && has_bounds(how, n_groups);
     r.streamed = streamed_part(r.how, dst, n_elems * r.bits / 8);
+    r.ahead = fetch_distance(n_elems);
     for (size_t group = 0; n_elems > 0; group++) {
         const size_t n_group = n_elems < group_elems ? n_elems : group_elems;
         code_map map = code_map_of(how, group);

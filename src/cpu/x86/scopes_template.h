@@ -10,11 +10,11 @@
 #include "cpu/x86/convert_template.h"
 #include "cpu/x86/stat_blocks_template.h"
 
-/* step(src, dst, inv_scale, store) encodes step_elems elements, whole blocks;
- * rest(src, dst, n_elems, inv_scale) fewer. */
-#define LT_SCOPE_KERNEL(name, stat, elem_bytes, step_elems, step_bytes, step, rest)                \
-    LT_INLINE float name##_scope_of(const uint8_t *src, uint8_t *dst, size_t n_elems,              \
-                                    float inv_scale, size_t ahead, lt_store store) {               \
+/* step(src, dst, rule, store) encodes step_elems elements, whole blocks; rest(src, dst, n_elems,
+ * rule) fewer. rule_of(inv_scale) is what they have to know. */
+#define LT_SCOPE_KERNEL(name, stat, elem_bytes, step_elems, step_bytes, rule_of, step, rest)       \
+    LT_INLINE float name##_scope_of(const uint8_t *src, uint8_t *dst, size_t n_elems, float rule,  \
+                                    size_t ahead, lt_store store) {                                \
         enum { BLOCK_BYTES = BLOCK_ELEMS * (elem_bytes), BLOCKS = (step_elems) / BLOCK_ELEMS };    \
         const uint8_t *next = src + n_elems * (elem_bytes);                                        \
         stat##_sums sums;                                                                          \
@@ -28,12 +28,12 @@
                 stat##_block(&sums, next);                                                         \
                 next += BLOCK_BYTES;                                                               \
             }                                                                                      \
-            step(src, dst, inv_scale, store);                                                      \
+            step(src, dst, rule, store);                                                           \
             src += (step_elems) * (elem_bytes);                                                    \
             dst += (step_bytes);                                                                   \
         }                                                                                          \
         if (n_elems > 0) {                                                                         \
-            rest(src, dst, n_elems, inv_scale);                                                    \
+            rest(src, dst, n_elems, rule);                                                         \
             for (; n_elems >= BLOCK_ELEMS; n_elems -= BLOCK_ELEMS, next += BLOCK_BYTES)            \
                 stat##_block(&sums, next);                                                         \
             stat##_rest(&sums, next, n_elems);                                                     \
@@ -42,9 +42,10 @@
     }                                                                                              \
     float LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale, \
                                       size_t ahead) {                                              \
+        const float rule = rule_of(inv_scale);                                                     \
         if ((uintptr_t)dst % (step_bytes) == 0)                                                    \
-            return name##_scope_of(src, dst, n_elems, inv_scale, ahead, LT_STORE_STREAM);          \
-        return name##_scope_of(src, dst, n_elems, inv_scale, ahead, LT_STORE_PLAIN);               \
+            return name##_scope_of(src, dst, n_elems, rule, ahead, LT_STORE_STREAM);               \
+        return name##_scope_of(src, dst, n_elems, rule, ahead, LT_STORE_PLAIN);                    \
     }
 
 #endif

@@ -224,7 +224,7 @@ LT_INLINE void v_store_crumbs(void *dst, vi bytes, lt_store store) {
 }
 
 /* Of vectors that hold the even and the odd ones of 32 elements, and those of 32 more, none beyond
- * 2^31 or NaN: codes as v_to_near_bytes makes them, in bytes, or their low 4 or 2 bits, packed.
+ * 2^31 or NaN: codes as v_to_near_bytes makes them, in bytes, or their low 4 bits, packed.
  * That takes fewer shuffles than elements in order do. */
 
 LT_INLINE void v_store_apart_bytes(void *dst, const vf x[4], lt_store store) {
@@ -249,21 +249,6 @@ LT_INLINE void v_store_apart_nibbles(void *dst, const vf x[4], lt_store store) {
     const __m128i low = _mm512_cvtepi32_epi8(v_join_apart(x, 4));
     const __m128i high = _mm512_cvtepi32_epi8(v_join_apart(x + 2, 4));
     v_store_half(dst, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), store);
-}
-
-LT_INLINE __m128i v_apart_crumbs(const vf x[2]) {
-    enum { B_WHERE_A_ELSE_C = 0xca };
-    const vi fours = v_join_apart(x, 2);
-    return _mm512_cvtepi64_epi8(_mm512_ternarylogic_epi64(
-        _mm512_set1_epi64(15), fours, _mm512_srli_epi64(fours, 28), B_WHERE_A_ELSE_C));
-}
-
-LT_INLINE void v_store_apart_crumbs(void *dst, const vf x[4], lt_store store) {
-    const __m128i all = _mm_unpacklo_epi64(v_apart_crumbs(x), v_apart_crumbs(x + 2));
-    if (store == LT_STORE_STREAM)
-        _mm_stream_si128((__m128i *)dst, all);
-    else
-        _mm_storeu_si128((__m128i *)dst, all);
 }
 
 /* One bit an element: 1 unless x < 0. */

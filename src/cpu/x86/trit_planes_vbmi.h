@@ -15,6 +15,7 @@
 #include "cpu/x86/stat_blocks_template.h"
 #include "cpu/x86/ternary_template.h"
 #include "cpu/x86/values_template.h"
+#include "cpu/x86/word_rules_avx512.h"
 
 enum {
     BLOCK = 64,                     /* elements whose bits are made at a time: 8 bytes of a plane */
@@ -87,71 +88,18 @@ LT_INLINE void pack_planes(const planes *p, vi order, uint8_t *dst, size_t n_ele
                                 pack_step_of_planes(used, negative, order));
 }
 
-/* What tells a group's codes: the inverse of the scale, or the greatest magnitude of 16 bits whose
- * code is 0. */
-typedef union trit_rule {
-    float inverse;
-    uint32_t below;
-} trit_rule;
-
 /* As many as are found at once: at least of the groups that a chunk can touch. */
 enum { RULES = (PLANES_ELEMS / LATHE_GROUP_MULTIPLE / V_FLOATS + 1) * V_FLOATS };
-
-/* The least F32, as bits, whose product with the inverse rounds to more than 1/2; more than those
- * of infinity if there is none. It is at most two numbers above 1/2 over the inverse, rounded:
- * their product is then above 1/2 by more than half a unit in its last place. */
-LT_INLINE vi least_used(vf inverse) {
-    const vf half = v_set1(0.5f);
-    const vi one = _mm512_set1_epi32(1);
-    vi least = _mm512_castps_si512(_mm512_div_ps(half, inverse));
-    LT_UNROLL
-    for (int i = 0; i < 2; i++) { /* beyond infinity nothing rises */
-        const vf product = v_mul(_mm512_castsi512_ps(least), inverse);
-        least = _mm512_mask_add_epi32(least, _mm512_cmp_ps_mask(product, half, _CMP_NGT_UQ), least,
-                                      one);
-    }
-    const __mmask16 is_scale = _mm512_cmp_ps_mask(inverse, v_set1(0), _CMP_GT_OQ);
-    return _mm512_mask_mov_epi32(_mm512_set1_epi32(0x7fc00000), is_scale, least);
-}
-
-/* At most V_FLOATS of n inverses. */
-LT_INLINE vf load_inverses(const float *inverses, size_t n) {
-    const __mmask16 are_there = (__mmask16)(n < V_FLOATS ? (1u << n) - 1 : 0xffff);
-    return _mm512_maskz_loadu_ps(are_there, inverses);
-}
-
-/* Rules of n groups, which are not their inverses. */
-typedef void rules_fn(const float *inverses, size_t n, trit_rule *rules);
-
-LT_INLINE void store_below(trit_rule *rules, vi least) {
-    v_store(rules, _mm512_sub_epi32(least, _mm512_set1_epi32(1)), LT_STORE_PLAIN);
-}
-
-LT_INLINE void f16_rules(const float *inverses, size_t n, trit_rule *rules) {
-    enum { UPWARDS = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC };
-    for (size_t i = 0; i < n; i += V_FLOATS) {
-        const vf least = _mm512_castsi512_ps(least_used(load_inverses(inverses + i, n - i)));
-        const __m256i words = _mm512_maskz_cvtps_ph(0xffff, least, UPWARDS);
-        store_below(rules + i, _mm512_cvtepu16_epi32(words));
-    }
-}
-
-LT_INLINE void bf16_rules(const float *inverses, size_t n, trit_rule *rules) {
-    for (size_t i = 0; i < n; i += V_FLOATS) {
-        const vi least = least_used(load_inverses(inverses + i, n - i));
-        const vi upwards = _mm512_add_epi32(least, _mm512_set1_epi32(0xffff));
-        store_below(rules + i, _mm512_srli_epi32(upwards, 16));
-    }
-}
 
 LT_INLINE void store_bits(uint8_t *dst, __mmask64 bits) {
     const uint64_t word = bits;
     memcpy(dst, &word, sizeof word);
 }
 
-/* Rules of the two halves of a block. */
+/* What tells the codes of the two halves of a block: inverses of scales, or, as word_rules_avx512.h
+ * has them, the greatest magnitudes whose code is 0. */
 typedef struct block_rules {
-    trit_rule of[2];
+    float of[2];
 } block_rules;
 
 /* Makes the bits of a block. `any`: of elements that may be anything, while others are finite, and
@@ -163,7 +111,7 @@ LT_INLINE void f32_block(const uint8_t *src, block_rules rules, bool any, uint8_
                          uint8_t *negative) {
     vf x[4];
     load_f32(src, x);
-    divide_by_scales(x, rules.of[0].inverse, rules.of[1].inverse);
+    divide_by_scales(x, rules.of[0], rules.of[1]);
     const vi codes = any ? v_to_code_bytes(x, v_set1(1)) : v_to_near_bytes(x);
     store_bits(used, _mm512_test_epi8_mask(codes, codes));
     store_bits(negative, _mm512_movepi8_mask(codes));
@@ -183,9 +131,8 @@ LT_INLINE void words_block(const uint8_t *src, block_rules rules, bool any, shor
             second = _mm512_maskz_mov_epi16(_mm512_cmple_epu16_mask(second, most), second);
         }
     }
-    const vi above =
-        _mm512_packus_epi16(_mm512_subs_epu16(first, _mm512_set1_epi16((short)rules.of[0].below)),
-                            _mm512_subs_epu16(second, _mm512_set1_epi16((short)rules.of[1].below)));
+    const vi above = _mm512_packus_epi16(_mm512_subs_epu16(first, v_load_32_to_all(&rules.of[0])),
+                                         _mm512_subs_epu16(second, v_load_32_to_all(&rules.of[1])));
     store_bits(used, _mm512_test_epi8_mask(above, above));
     store_bits(negative, _mm512_movepi8_mask(_mm512_packs_epi16(a, b)));
 }
@@ -218,7 +165,7 @@ LT_INLINE void bf16_sum_block(trit_sums *sums, const uint8_t *in) {
 
 /* A kind of float. */
 typedef struct trit_source {
-    rules_fn *rules; /* NULL: the inverses are */
+    word_rules_fn *rules; /* NULL: the inverses are */
     block_fn *block;
     sum_block_fn *sum_block; /* NULL: there is no kernel that takes the next scope's sum */
     size_t elem_bytes;
@@ -265,31 +212,35 @@ LT_INLINE void fetch_block(trit_source from, fetch *f, trit_sums *sums, const ui
     }
 }
 
-/* Where an encoder is: the rule of the group that comes next, and what is left of it. */
-typedef struct trit_walk {
-    const trit_rule *rule;
-    size_t group_elems;
-    size_t of_group;
-} trit_walk;
-
-LT_INLINE trit_rule walk_half(trit_walk *walk) {
+LT_INLINE float walk_half(group_walk *walk) {
     const size_t half = BLOCK / 2;
-    if (walk->of_group == 0) {
-        walk->rule++;
-        walk->of_group = walk->group_elems;
+    if (walk->left == 0) {
+        walk->of_each++;
+        walk->left = walk->group_elems;
     }
-    walk->of_group -= walk->of_group < half ? walk->of_group : half;
-    return *walk->rule;
+    walk->left -= walk->left < half ? walk->left : half;
+    return *walk->of_each;
 }
 
-/* The planes of a chunk. Each group but the last one is whole halves of blocks. */
+/* The planes of a chunk of short groups, or of such whose ends lie in blocks. Each but the last one
+ * is whole halves of blocks. */
 LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, trit_sums *sums,
                                      const uint8_t *src, const uint8_t *dst, size_t n_elems,
-                                     trit_walk walk, planes *p) {
+                                     group_walk walk, planes *p) {
+    const bool is_one = walk.group_elems == BLOCK;
+    const bool is_short = is_one || 2 * walk.group_elems == BLOCK; /* nothing is counted then */
     for (size_t done = 0; done < n_elems; done += BLOCK, src += BLOCK * from.elem_bytes) {
         const size_t left = n_elems - done;
-        block_rules rules = {.of = {walk_half(&walk)}};
-        rules.of[1] = left > BLOCK / 2 ? walk_half(&walk) : rules.of[0];
+        const bool has_second = left > BLOCK / 2;
+        block_rules rules;
+        if (is_short) {
+            rules.of[0] = walk.of_each[0];
+            rules.of[1] = walk.of_each[has_second && !is_one];
+            walk.of_each += 2 - is_one;
+        } else {
+            rules.of[0] = walk_half(&walk);
+            rules.of[1] = has_second ? walk_half(&walk) : rules.of[0];
+        }
         if (left < BLOCK) {
             last_block(from, src, left, rules, any, p->used + done / 8, p->negative + done / 8);
             return;
@@ -301,12 +252,12 @@ LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, trit_
 
 /* The same where each group but the last one is whole blocks. */
 LT_INLINE void make_planes(trit_source from, bool any, fetch *f, trit_sums *sums,
-                           const uint8_t *src, const uint8_t *dst, size_t n_elems, trit_walk walk,
+                           const uint8_t *src, const uint8_t *dst, size_t n_elems, group_walk walk,
                            planes *p) {
     for (size_t done = 0; done < n_elems;) {
-        const block_rules rules = {.of = {*walk.rule, *walk.rule}};
+        const block_rules rules = {{*walk.of_each, *walk.of_each}};
         const size_t left = n_elems - done;
-        const size_t end = done + (left < walk.of_group ? left : walk.of_group);
+        const size_t end = done + (left < walk.left ? left : walk.left);
         for (; end - done >= BLOCK; done += BLOCK, src += BLOCK * from.elem_bytes) {
             fetch_block(from, f, sums, src, dst + done / LATHE_BITNET158_PER_BYTE);
             from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
@@ -316,8 +267,8 @@ LT_INLINE void make_planes(trit_source from, bool any, fetch *f, trit_sums *sums
                        p->negative + done / 8);
             return;
         }
-        walk.rule++;
-        walk.of_group = walk.group_elems;
+        walk.of_each++;
+        walk.left = walk.group_elems;
     }
 }
 
@@ -330,18 +281,19 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *
                                 const uint8_t *src, uint8_t *dst, size_t n_elems,
                                 size_t group_elems, const float *inverses) {
     const vi order = v_load(from.order);
-    const bool by_halves = !groups_fit(BLOCK, n_elems, group_elems);
+    const bool by_halves =
+        are_short(BLOCK, n_elems, group_elems) || !groups_fit(BLOCK, n_elems, group_elems);
     planes p;
-    trit_rule rules[RULES];
+    float rules[RULES];
     size_t n_rules = 0; /* that are known, from that of the next element on */
-    trit_walk walk = {(const trit_rule *)(const void *)inverses, group_elems, group_elems};
+    group_walk walk = {inverses, group_elems, group_elems};
     while (n_elems > 0) {
         const size_t n_chunk = n_elems < PLANES_ELEMS ? n_elems : PLANES_ELEMS;
-        if (from.rules != NULL && n_rules < groups_of(n_chunk, walk.of_group, group_elems)) {
-            const size_t n_left = groups_of(n_elems, walk.of_group, group_elems);
+        if (from.rules != NULL && n_rules < groups_of(n_chunk, walk.left, group_elems)) {
+            const size_t n_left = groups_of(n_elems, walk.left, group_elems);
             n_rules = n_left < RULES ? n_left : RULES;
             from.rules(inverses, n_rules, rules);
-            walk.rule = rules;
+            walk.of_each = rules;
         }
         if (by_halves)
             make_planes_by_halves(from, any, &f, sums, src, dst, n_chunk, walk, &p);
@@ -350,9 +302,9 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *
         /* The last byte may want bits behind them. */
         memset(p.used + (n_chunk + BLOCK - 1) / BLOCK * (BLOCK / 8), 0, BLOCK / 8);
         pack_planes(&p, order, dst, n_chunk);
-        const size_t n_ended = groups_of(n_chunk + 1, walk.of_group, group_elems) - 1;
-        walk.of_group += n_ended * group_elems - n_chunk;
-        walk.rule += n_ended;
+        const size_t n_ended = groups_of(n_chunk + 1, walk.left, group_elems) - 1;
+        walk.left += n_ended * group_elems - n_chunk;
+        walk.of_each += n_ended;
         inverses += n_ended;
         n_rules -= n_ended;
         src += n_chunk * from.elem_bytes;
@@ -398,9 +350,9 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *
 
 #define F32_TRITS ((trit_source){NULL, f32_block, NULL, sizeof(float), plane_in_order})
 #define F16_TRITS                                                                                  \
-    ((trit_source){f16_rules, f16_block, f16_sum_block, sizeof(uint16_t), plane_by_lanes})
+    ((trit_source){f16_word_rules, f16_block, f16_sum_block, sizeof(uint16_t), plane_by_lanes})
 #define BF16_TRITS                                                                                 \
-    ((trit_source){bf16_rules, bf16_block, bf16_sum_block, sizeof(uint16_t), plane_by_lanes})
+    ((trit_source){bf16_word_rules, bf16_block, bf16_sum_block, sizeof(uint16_t), plane_by_lanes})
 
 PLANES_KERNELS(f32_to_bitnet158, F32_TRITS)
 PLANES_KERNELS(f16_to_bitnet158, F16_TRITS)

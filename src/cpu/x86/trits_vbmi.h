@@ -11,7 +11,6 @@
 #define FOUR_CRUMBS(q)                                                                             \
     (uint8_t)(CRUMB_OF((q) % 3) | CRUMB_OF((q) / 3 % 3) << 2 | CRUMB_OF((q) / 9 % 3) << 4 |        \
               CRUMB_OF((q) / 27 % 3) << 6)
-#define FIFTH_CRUMB(q) (uint8_t) CRUMB_OF((q) / 81 % 3)
 #define EACH_OF_4(F, q) F(q), F((q) + 1), F((q) + 2), F((q) + 3)
 #define EACH_OF_16(F, q)                                                                           \
     EACH_OF_4(F, q), EACH_OF_4(F, (q) + 4), EACH_OF_4(F, (q) + 8), EACH_OF_4(F, (q) + 12)
@@ -19,8 +18,8 @@
     { EACH_OF_16(F, q), EACH_OF_16(F, (q) + 16), EACH_OF_16(F, (q) + 32), EACH_OF_16(F, (q) + 48) }
 #define EACH_OF_256(F) EACH_OF_64(F, 0), EACH_OF_64(F, 64), EACH_OF_64(F, 128), EACH_OF_64(F, 192)
 
-_Alignas(64) static const uint8_t four_crumbs[4][64] = {EACH_OF_256(FOUR_CRUMBS)};
-_Alignas(64) static const uint8_t fifth_crumbs[4][64] = {EACH_OF_256(FIFTH_CRUMB)};
+_Alignas(64) static const uint8_t four_crumbs[2][64] = {EACH_OF_64(FOUR_CRUMBS, 0),
+                                                        EACH_OF_64(FOUR_CRUMBS, 64)};
 
 /* What four bytes stand for is the lower five bytes of a 64-bit lane. Those of 16 bytes of the
  * source are two lanes of one vector, then two of another, from lane 2 * (k / 20) on. */
@@ -43,12 +42,19 @@ LT_INLINE vi join_crumbs(vi words) {
     return _mm512_ternarylogic_epi64(twenty, _mm512_srli_epi64(twenty, 12), mask, A_WHERE_C_ELSE_B);
 }
 
+/* Less 81 where it is not below that: of what is below 162 the remainder. */
+LT_INLINE vi modulo_81(vi x) {
+    return _mm512_min_epu8(x, _mm512_sub_epi8(x, _mm512_set1_epi8(81)));
+}
+
 /* V_BYTES bytes to 80. */
 LT_INLINE void repack_step(const uint8_t *src, uint8_t *dst) {
     const vi x = v_load(src);
-    const __mmask64 is_high = _mm512_movepi8_mask(x);
-    const vi four = look_up_bytes(four_crumbs, x, is_high);
-    const vi fifth = look_up_bytes(fifth_crumbs, x, is_high);
+    const vi rest = modulo_81(modulo_81(x));
+    const vi four = _mm512_permutex2var_epi8(v_load(four_crumbs[0]), rest, v_load(four_crumbs[1]));
+    /* What is taken away is 0, 81 or 162: the fifth digit, in the lowest two bits. */
+    const vi digit = _mm512_sub_epi8(x, rest);
+    const vi fifth = v_and(v_subtract_1(digit), _mm512_set1_epi8(3));
     const vi low = join_crumbs(_mm512_unpacklo_epi8(four, fifth));
     const vi high = join_crumbs(_mm512_unpackhi_epi8(four, fifth));
     const vi last = _mm512_permutex2var_epi8(low, v_load(last_crumb_bytes), high);
@@ -163,12 +169,10 @@ LT_INLINE void to_ternary(const uint8_t *src, uint8_t *dst, size_t n_elems, unsi
     }
 }
 
-/* What a code becomes, with one group's scales. */
+/* What a code below 0 becomes, with one group's scales; that of 1/2 is 0. */
 LT_INLINE int map_one(const lt_recode *how, float code) {
-    const code_map map = code_map_of(how, 0);
-    const vf x[4] = {v_mul(v_set1(code), map.scale), v_set1(0), v_set1(0), v_set1(0)};
-    vf values[4] = {x[0], x[1], x[2], x[3]};
-    return (int8_t)_mm_cvtsi128_si32(v_first_16(encode_values(values, &map)));
+    const float value = code * how->scales[0] * how->inverses[0];
+    return value < -0.5f ? -1 : 0;
 }
 
 LT_INLINE bool make_ternary(const uint8_t *src, uint8_t *dst, size_t n_elems, unsigned bits,
@@ -176,8 +180,10 @@ LT_INLINE bool make_ternary(const uint8_t *src, uint8_t *dst, size_t n_elems, un
     const size_t n_groups = (n_elems + how->group_elems - 1) / how->group_elems;
     const int of_minus_1 = map_one(how, -1);
     const int of_minus_2 = bits == 1 ? of_minus_1 : map_one(how, -2);
-    if (of_minus_1 != of_minus_2 || !map_alike(how, n_groups, -1) ||
-        (bits == 2 && !map_alike(how, n_groups, -2)))
+    if (of_minus_1 != of_minus_2)
+        return false;
+    if (n_groups > 1 &&
+        (!map_alike(how, n_groups, -1) || (bits == 2 && !map_alike(how, n_groups, -2))))
         return false;
     if (of_minus_1 == 0)
         memset(dst, LATHE_BITNET158_BYTE_ZERO,

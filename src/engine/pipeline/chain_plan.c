@@ -7,23 +7,14 @@
 #include "core/dtype.h"
 #include "lathe_constants.h"
 
-/* A block that no scope asks more of: what is held of it stays in a first-level cache. */
-enum { BLOCK_ELEMS = 8192 };
+/* What a chain holds of a block at a time that no scope asks more of: about a first-level cache. */
+enum { BLOCK_BYTES = 32 * 1024 };
 
 /* Scopes up to this many elements, of one step or of several that have to lie in one block, are
  * held in a core's second-level cache, and their scales found there. */
 enum { MOST_BLOCK_ELEMS = 64 * 1024 };
 
 enum { ALIGNMENT = 64 };
-
-static uint64_t gcd(uint64_t a, uint64_t b) {
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
 
 /* One row without unused bits: what a layout without scales of its rows is. */
 static lt_layout flat(const lt_layout *layout) {
@@ -103,15 +94,25 @@ static uint64_t column_quantum(const lt_chain *chain, uint64_t row_elems) {
         if (pass->own_scales) {
             uint64_t step =
                 pass->dst.row_elems < row_elems ? pass->dst.row_elems : pass->dst.scale_elems;
-            quantum = quantum / gcd(quantum, step) * step;
+            quantum = quantum / lt_gcd(quantum, step) * step;
         }
     }
     return quantum;
 }
 
+/* Fewer would not pay for what a step costs by itself. */
+static uint64_t usual_block_elems(const lt_chain *chain) {
+    uint64_t widest = 1;
+    for (uint32_t i = 0; i + 1 < chain->n_steps; i++) {
+        widest = lt_max(widest, chain->steps[i].held.unit_bytes);
+    }
+    return BLOCK_BYTES / widest;
+}
+
 /* Cuts the source into blocks. False if scopes are in the way. */
 static bool cut_blocks(lt_chain *chain) {
     uint64_t row_elems = longest_row(chain);
+    uint64_t usual = usual_block_elems(chain);
     lt_ranges *blocks = &chain->blocks;
     *blocks = (lt_ranges){
         .n_rows = chain->src.n_elems / row_elems,
@@ -121,14 +122,14 @@ static bool cut_blocks(lt_chain *chain) {
         .ranges_per_row = 1,
     };
     if (row_elems <= MOST_BLOCK_ELEMS) {
-        blocks->rows_per_range = lt_max(BLOCK_ELEMS / row_elems, 1);
+        blocks->rows_per_range = lt_max(usual / row_elems, 1);
         blocks->n_ranges = lt_ceil_div(blocks->n_rows, blocks->rows_per_range);
     } else {
         uint64_t quantum = column_quantum(chain, row_elems);
         if (quantum > MOST_BLOCK_ELEMS) {
             return false;
         }
-        blocks->cols_per_range = lt_max(BLOCK_ELEMS / quantum, 1) * quantum;
+        blocks->cols_per_range = lt_max(usual / quantum, 1) * quantum;
         blocks->ranges_per_row = lt_ceil_div(row_elems, blocks->cols_per_range);
         blocks->n_ranges = blocks->n_rows * blocks->ranges_per_row;
     }
