@@ -97,7 +97,9 @@ lathe_chain_kernel(__global const uchar *restrict src, __global const float *res
     }
 }
 
-/* ---- scales that are found on the way: of scopes that lie in a block, and are the same for all */
+/* ---- scales that are found on the way, of floats: for all steps those of the same scopes */
+
+#if LT_SRC <= LATHE_CL_BF16 && LT_DST <= LATHE_CL_I2 && LT_GROUP == LATHE_CL_GROUP
 
 #ifndef LT_STEP_2
 #define LT_STEP_2 LATHE_CL_F32 /* which changes nothing */
@@ -106,23 +108,69 @@ lathe_chain_kernel(__global const uchar *restrict src, __global const float *res
 #define LT_STEP_3 LATHE_CL_F32
 #endif
 
-/* The float types that come first: their values need no scale. */
-#define LT_IS_FLOAT(dtype) ((dtype) < LATHE_CL_I8)
-#define LT_LEADING                                                                                 \
-    (!LT_IS_FLOAT(LT_STEP_1) ? 0 : !LT_IS_FLOAT(LT_STEP_2) ? 1 : !LT_IS_FLOAT(LT_STEP_3) ? 2 : 3)
-
-#define LT_CHAIN_UNITS (LATHE_CL_CHAIN_BLOCK / LT_UNIT)
+/* A block's units, and how many of them a work-item has, LT_GROUP apart, as they come. */
+#define LT_CHAIN_UNITS (LATHE_CL_CHAIN_BLOCK(LT_SRC) / LT_UNIT)
 #define LT_CHAIN_ROUNDS (LT_CHAIN_UNITS / LT_GROUP)
 
-/* Units that a work-item takes the maximum of at once, and how many there are of these at most. */
-#define LT_SEGMENT 16
-#define LT_MOST_SEGMENTS (LATHE_CL_CHAIN_BLOCK / LATHE_CL_CHAIN_LEAST)
+/* Units whose maximum is taken before those of longer scopes. */
+#define LT_SEGMENT 8
+
+#define LT_CHAIN_SCOPES (LATHE_CL_CHAIN_BLOCK(LT_SRC) / LATHE_CL_CHAIN_LEAST)
 
 typedef struct lt_chain_memory {
-    uint tops[LT_CHAIN_UNITS];
-    uint segments[LT_CHAIN_UNITS / 4];
-    float2 scales[LATHE_CL_CHAIN_STEPS + 1][LT_MOST_SEGMENTS]; /* of scopes, with their inverses */
+    uint4 tops[LT_CHAIN_UNITS / 4];
+    uint4 segments[LT_CHAIN_UNITS / LT_SEGMENT / 4];
+    float2 scales[LATHE_CL_CHAIN_STEPS + 1][LT_CHAIN_SCOPES]; /* with their inverses */
 } lt_chain_memory;
+
+/* The greatest magnitude of a unit's elements: it orders like its bits in every float type. That of
+ * 16 bits is in the upper half of the result; what lies in the lower one does not matter. */
+
+uint lt_top4(uint4 four) {
+    return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+uint lt_top_of(lt_raw raw) {
+#if LT_SRC == LATHE_CL_F32 && LT_WIDTH == 8
+    return lt_top4(max(raw.lo & LT_MAGNITUDE, raw.hi & LT_MAGNITUDE));
+#elif LT_SRC == LATHE_CL_F32
+    return lt_top4(raw & LT_MAGNITUDE);
+#elif LT_WIDTH == 8
+    const uint4 high = raw & 0x7fff7fff;
+    return lt_top4(max(high, high << 16));
+#else
+    const uint2 high = raw & 0x7fff7fff;
+    const uint2 both = max(high, high << 16);
+    return max(both.x, both.y);
+#endif
+}
+
+float4 lt_near_decode4(lt_raw4 raw) {
+#if LT_SRC == LATHE_CL_F16
+    return lt_number_of_f16(raw);
+#else
+    return lt_decode4(raw, 0, 1);
+#endif
+}
+
+/* The same as a number, or no finite one. */
+float lt_near_top(uint top) {
+#if LT_SRC == LATHE_CL_F32
+    return as_float(top);
+#else
+    return lt_near_decode4((uint2)(top >> 16, 0)).x;
+#endif
+}
+
+/* The greatest of 4 * n words. */
+uint lt_top_of_fours(__local const uint4 *fours, uint n) {
+    uint4 top = fours[0];
+#pragma unroll 4
+    for (uint i = 1; i < n; i++) {
+        top = max(top, fours[i]);
+    }
+    return lt_top4(top);
+}
 
 /* What a step makes of four values, none beyond its scale's: no code needs clamping. Steps before
  * the first scale may meet what is not finite, and leave it so. */
@@ -141,45 +189,6 @@ float4 lt_near_step4(float4 x, float2 scale, uint dtype) {
     return ((x * scale.y + 0x1.8p23f) - 0x1.8p23f) * scale.x;
 }
 
-lt_floats lt_near_step(lt_floats x, float2 scale, uint dtype) {
-#if LT_WIDTH == 8
-    return (float8)(lt_near_step4(x.lo, scale, dtype), lt_near_step4(x.hi, scale, dtype));
-#else
-    return lt_near_step4(x, scale, dtype);
-#endif
-}
-
-/* Codes of finite values, likewise, or floats. */
-uint4 lt_near_codes4(float4 x, float inverse) {
-#if LT_DST == LATHE_CL_F32
-    return as_uint4(x);
-#elif LT_DST == LATHE_CL_F16
-    return lt_f16_of_number(x);
-#elif LT_DST == LATHE_CL_BF16
-    return lt_bf16_of_number(x);
-#else
-    return lt_nearest(x * inverse);
-#endif
-}
-
-lt_words lt_near_codes(lt_floats x, float inverse) {
-#if LT_WIDTH == 8
-    return (uint8)(lt_near_codes4(x.lo, inverse), lt_near_codes4(x.hi, inverse));
-#else
-    return lt_near_codes4(x, inverse);
-#endif
-}
-
-uint lt_top_of(lt_floats x) {
-#if LT_WIDTH == 8
-    const uint4 both = max(as_uint4(x.lo) & LT_MAGNITUDE, as_uint4(x.hi) & LT_MAGNITUDE);
-#else
-    const uint4 both = as_uint4(x) & LT_MAGNITUDE;
-#endif
-    const uint2 two = max(both.lo, both.hi);
-    return max(two.x, two.y);
-}
-
 /* The scale of a scope whose greatest magnitude is given, and its inverse. */
 float2 lt_near_scale(float top, uint dtype) {
     const float scale = dtype == LATHE_CL_I8   ? lt_divide(top, (float)LATHE_I8_MAX)
@@ -188,36 +197,71 @@ float2 lt_near_scale(float top, uint dtype) {
     return (float2)(scale, lt_inverse(scale));
 }
 
-/* The scales of a scope's steps from number `first` on, and of the target: what a step makes of the
- * greatest magnitude is the greatest after it (src/engine/pipeline/chain_scales.c). Returns the
- * last magnitude's bits. */
-uint lt_chain_scales(uint top, uint first, float2 *scales) {
+#define LT_IS_FLOAT(dtype) ((dtype) < LATHE_CL_I8)
+
+/* The scales of a scope's steps and of the target: what a step makes of the greatest magnitude is
+ * the greatest after it (src/engine/pipeline/chain_scales.c). False if one of these is not finite.
+ */
+bool lt_chain_scales(float top, float2 *scales) {
     const uint types[LATHE_CL_CHAIN_STEPS] = {LT_STEP_1, LT_STEP_2, LT_STEP_3};
-    float m = as_float(top);
+    float m = top;
 #pragma unroll
     for (uint i = 0; i < LATHE_CL_CHAIN_STEPS; i++) {
-        scales[i] = (float2)(1, 1);
-        if (i >= first) {
-            scales[i] = LT_IS_FLOAT(types[i]) ? scales[i] : lt_near_scale(m, types[i]);
-            m = lt_near_step4((float4)(m), scales[i], types[i]).x;
-        }
+        scales[i] = LT_IS_FLOAT(types[i]) ? (float2)(1, 1) : lt_near_scale(m, types[i]);
+        m = lt_near_step4((float4)(m), scales[i], types[i]).x;
     }
     scales[LATHE_CL_CHAIN_STEPS] = LT_IS_FLOAT(LT_DST) ? (float2)(1, 1) : lt_near_scale(m, LT_DST);
-    return as_uint(m) & LT_MAGNITUDE;
+    return max(as_uint(top), as_uint(m) & LT_MAGNITUDE) < LT_INFINITY;
 }
 
-/* The maxima of segments of scopes, of n_units each: 4 or a multiple. */
-void lt_chain_tops(uint n_units, uint item, __local lt_chain_memory *memory) {
-    const uint segment = min(n_units, (uint)LT_SEGMENT);
-    for (uint i = item; i < LT_CHAIN_UNITS / segment; i += LT_GROUP) {
-        uint top = 0;
-        for (uint k = 0; k < segment; k += 4) {
-            const uint4 four = vload4(0, memory->tops + i * segment + k);
-            top = max(top, max(max(four.x, four.y), max(four.z, four.w)));
+/* What all steps make of four elements, the steps' scales and the target's inverse given: floats,
+ * or what lt_codes_of_fields wants. */
+float4 lt_near_chain4(lt_raw4 raw, const float2 *scales) {
+    float4 x = lt_near_decode4(raw);
+    x = lt_near_step4(x, scales[0], LT_STEP_1);
+    x = lt_near_step4(x, scales[1], LT_STEP_2);
+    x = lt_near_step4(x, scales[2], LT_STEP_3);
+#if LT_DST >= LATHE_CL_I8
+    x = x * scales[LATHE_CL_CHAIN_STEPS].y + LT_ROUNDING;
+#endif
+    return x;
+}
+
+/* Stores that of a unit. */
+void lt_store_near(__global uchar *at, lt_raw raw, const float2 *scales) {
+#if LT_WIDTH == 8
+    const float4 low = lt_near_chain4(LT_RAW_LOW(raw), scales);
+    const float4 high = lt_near_chain4(LT_RAW_HIGH(raw), scales);
+#else
+    const float4 low = lt_near_chain4(raw, scales);
+#endif
+#if LT_DST == LATHE_CL_I8 && LT_WIDTH == 8
+    *(__global uint2 *)at = (uint2)(lt_codes_of_fields(lt_add_fields(0, low)),
+                                    lt_codes_of_fields(lt_add_fields(0, high)));
+#elif LT_DST == LATHE_CL_I8
+    *(__global uint *)at = lt_codes_of_fields(lt_add_fields(0, low));
+#elif LT_DST == LATHE_CL_I4
+    *(__global uint *)at = lt_codes_of_fields(lt_add_fields(lt_add_fields(0, high), low));
+#elif LT_DST == LATHE_CL_I2
+    *(__global ushort *)at = (ushort)lt_codes_of_fields(lt_add_fields(lt_add_fields(0, high), low));
+#elif LT_DST == LATHE_CL_F32
+    lt_store_last(at, as_uint4(low));
+#elif LT_WIDTH == 8
+    lt_store_last(at, LT_PAIRS(low, high));
+#else
+    *(__global uint2 *)at = LT_PAIRS(low, low).lo;
+#endif
+}
+
+/* A work-item's units, the first of which is `unit`; what lies behind the last one is 0. */
+void lt_load_chain(lt_raw *raw, __global const uchar *from, uint unit, uint n_units) {
+#pragma unroll
+    for (uint i = 0; i < LT_CHAIN_ROUNDS; i++) {
+        raw[i] = (lt_raw)(0);
+        if (unit + i * LT_GROUP < n_units) {
+            raw[i] = LT_FETCH(from, (unit + i * LT_GROUP) * LT_UNIT);
         }
-        memory->segments[i] = top;
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
 }
 
 /* Whole scopes of scope_elems elements each: n_units units of consecutive elements on both sides. A
@@ -230,126 +274,105 @@ lathe_scaled_chain(__global const uchar *restrict src, __global uchar *restrict 
     const uint item = (uint)get_local_id(0);
     const uint n_units = (uint)launch.n_units;
     const uint scope_units = (uint)launch.scope_elems / LT_UNIT;
-    const uint first = (uint)get_group_id(0) * LT_CHAIN_UNITS;
     const uint scope_shift = 31 - clz(scope_units);
-    const uint segments = max(scope_units / LT_SEGMENT, 1u);
-    __global const uchar *from = src + launch.src.data_offset;
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-    const float2 none = (float2)(1, 1); /* of floats */
-    lt_floats x[LT_CHAIN_ROUNDS];
+    const uint first = (uint)get_group_id(0) * LT_CHAIN_UNITS;
+    const bool by_segments = scope_units >= 4 * LT_SEGMENT;
+    __global uchar *out = dst + launch.dst.data_offset;
+    lt_raw raw[LT_CHAIN_ROUNDS];
+    float2 scales[LATHE_CL_CHAIN_STEPS + 1];
+    lt_load_chain(raw, src + launch.src.data_offset, first + item, n_units);
 #pragma unroll
-    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
-        const uint unit = first + step * LT_GROUP + item;
-        x[step] = (lt_floats)(0);
-        if (unit < n_units) {
-            const uint col = unit * LT_UNIT;
-            x[step] = lt_decode(LT_FETCH(from, col), col, 1, 0, 0, report);
-        }
-    }
-#pragma unroll
-    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
-        x[step] = LT_LEADING > 0 ? lt_near_step(x[step], none, LT_STEP_1) : x[step];
-        x[step] = LT_LEADING > 1 ? lt_near_step(x[step], none, LT_STEP_2) : x[step];
-        x[step] = LT_LEADING > 2 ? lt_near_step(x[step], none, LT_STEP_3) : x[step];
-        memory.tops[step * LT_GROUP + item] = lt_top_of(x[step]);
+    for (uint i = 0; i < LT_CHAIN_ROUNDS; i++) {
+        ((__local uint *)memory.tops)[item + i * LT_GROUP] = lt_top_of(raw[i]);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_chain_tops(scope_units, item, &memory);
-    for (uint i = item; i < LT_CHAIN_UNITS / scope_units; i += LT_GROUP) {
-        uint top = 0;
-        for (uint k = 0; k < segments; k++) {
-            top = max(top, memory.segments[i * segments + k]);
+    if (by_segments && item < LT_CHAIN_UNITS / LT_SEGMENT) {
+        ((__local uint *)memory.segments)[item] =
+            lt_top4(max(memory.tops[2 * item], memory.tops[2 * item + 1]));
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = item; i < LT_CHAIN_UNITS >> scope_shift; i += LT_GROUP) {
+        uint top;
+        if (by_segments) {
+            const uint n = scope_units / (4 * LT_SEGMENT);
+            top = lt_top_of_fours(memory.segments + i * n, n);
+        } else {
+            top = lt_top_of_fours(memory.tops + i * (scope_units / 4), scope_units / 4);
         }
-        float2 scales[LATHE_CL_CHAIN_STEPS + 1];
-        const uint last = lt_chain_scales(top, LT_LEADING, scales);
-        if (max(top, last) >= LT_INFINITY) {
-            lt_fault(report, 0, LATHE_CL_FAULT_NON_FINITE);
+        if (!lt_chain_scales(lt_near_top(top), scales)) {
+            lt_fault(reports + launch.report * LATHE_CL_REPORT_WORDS, 0, LATHE_CL_FAULT_NON_FINITE);
         }
 #pragma unroll
-        for (uint k = LT_LEADING; k <= LATHE_CL_CHAIN_STEPS; k++) {
+        for (uint k = 0; k <= LATHE_CL_CHAIN_STEPS; k++) {
             memory.scales[k][i] = scales[k];
         }
 #if LT_DST >= LATHE_CL_I8
-        if (first + i * scope_units < n_units) {
+        if (first + (i << scope_shift) < n_units) {
             dst_scales[launch.dst.scale_offset + (first >> scope_shift) + i] =
-                memory.scales[LATHE_CL_CHAIN_STEPS][i].x;
+                scales[LATHE_CL_CHAIN_STEPS].x;
         }
 #endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
-    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
-        const uint at = step * LT_GROUP + item;
-        const uint unit = first + at;
-        const uint scope = at >> scope_shift;
-        if (unit >= n_units) {
-            break;
-        }
-        lt_floats y = x[step];
-        y = LT_LEADING < 1 ? lt_near_step(y, memory.scales[0][scope], LT_STEP_1) : y;
-        y = LT_LEADING < 2 ? lt_near_step(y, memory.scales[1][scope], LT_STEP_2) : y;
-        y = LT_LEADING < 3 ? lt_near_step(y, memory.scales[2][scope], LT_STEP_3) : y;
-        const lt_words codes = lt_near_codes(y, memory.scales[LATHE_CL_CHAIN_STEPS][scope].y);
-        lt_store_unit(dst + launch.dst.data_offset + lt_target_byte(unit * LT_UNIT), codes);
-    }
-}
-
-/* One scale for each step, which the greatest of all magnitudes leads to: word launch.sums of the
- * reports, where a stats launch has gathered it. A value that is not finite is reported by that one
- * or here, and nothing holds of the result then. One work-item. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-lathe_chain_top(__global float2 *restrict near, __global float *restrict dst_scales,
-                __global uint *reports, lathe_launch launch) {
-    float2 scales[LATHE_CL_CHAIN_STEPS + 1];
-    const uint top = reports[launch.sums];
-    const uint last = lt_chain_scales(top, 0, scales);
-    if (max(top, last) >= LT_INFINITY) {
-        lt_fault(reports + launch.report * LATHE_CL_REPORT_WORDS, 0, LATHE_CL_FAULT_NON_FINITE);
-    }
+    for (uint i = 0; i < LT_CHAIN_ROUNDS; i++) {
+        const uint at = item + i * LT_GROUP;
+        if (first + at < n_units) {
 #pragma unroll
-    for (uint i = 0; i <= LATHE_CL_CHAIN_STEPS; i++) {
-        near[i] = scales[i];
+            for (uint k = 0; k <= LATHE_CL_CHAIN_STEPS; k++) {
+                scales[k] = memory.scales[k][at >> scope_shift];
+            }
+            lt_store_near(out + lt_target_byte((first + at) * LT_UNIT), raw[i], scales);
+        }
     }
-#if LT_DST >= LATHE_CL_I8
-    dst_scales[launch.dst.scale_offset] = scales[LATHE_CL_CHAIN_STEPS].x;
-#endif
 }
 
-/* The values, with these scales. The end of the source comes first: the stats launch has left it in
- * the cache. */
+/* The same with one scale for each step, which the greatest of all magnitudes leads to: word
+ * launch.sums of the reports, where a stats launch has gathered it. All work-groups work the scales
+ * out, while their elements are on the way, and the first one stores the target's. The end of the
+ * source comes first: the stats launch has left it in the cache. */
 __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
 lathe_near_chain(__global const uchar *restrict src, __global uchar *restrict dst,
-                 __global const float2 *restrict near, __global uint *reports,
-                 lathe_launch launch) {
+                 __global float *restrict dst_scales, __global uint *reports, lathe_launch launch) {
+    __local float2 found[LATHE_CL_CHAIN_STEPS + 1];
+    const uint item = (uint)get_local_id(0);
     const uint n_units = (uint)launch.n_units;
     const uint group = (uint)get_num_groups(0) - 1 - (uint)get_group_id(0);
-    const uint first = group * LT_CHAIN_UNITS + (uint)get_local_id(0);
-    __global const uchar *from = src + launch.src.data_offset;
-    const float2 step_1 = near[0];
-    const float2 step_2 = near[1];
-    const float2 step_3 = near[2];
-    const float inverse = near[LATHE_CL_CHAIN_STEPS].y;
-    lt_floats x[LT_CHAIN_ROUNDS];
+    const uint first = group * LT_CHAIN_UNITS + item;
+    __global uchar *out = dst + launch.dst.data_offset;
+    lt_raw raw[LT_CHAIN_ROUNDS];
+    float2 scales[LATHE_CL_CHAIN_STEPS + 1];
+    lt_load_chain(raw, src + launch.src.data_offset, first, n_units);
+    if (item == 0) {
+        const bool is_finite = lt_chain_scales(as_float(reports[launch.sums]), scales);
 #pragma unroll
-    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
-        const uint col = (first + step * LT_GROUP) * LT_UNIT;
-        x[step] = (lt_floats)(0);
-        if (first + step * LT_GROUP < n_units) {
-            x[step] = lt_decode(LT_FETCH(from, col), col, 1, 0, 0, reports);
+        for (uint k = 0; k <= LATHE_CL_CHAIN_STEPS; k++) {
+            found[k] = scales[k];
+        }
+        if (group == 0) {
+            if (!is_finite) {
+                lt_fault(reports + launch.report * LATHE_CL_REPORT_WORDS, 0,
+                         LATHE_CL_FAULT_NON_FINITE);
+            }
+#if LT_DST >= LATHE_CL_I8
+            dst_scales[launch.dst.scale_offset] = scales[LATHE_CL_CHAIN_STEPS].x;
+#endif
         }
     }
+    barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
-    for (uint step = 0; step < LT_CHAIN_ROUNDS; step++) {
-        const uint unit = first + step * LT_GROUP;
-        if (unit >= n_units) {
-            break;
+    for (uint k = 0; k <= LATHE_CL_CHAIN_STEPS; k++) {
+        scales[k] = found[k];
+    }
+#pragma unroll
+    for (uint i = 0; i < LT_CHAIN_ROUNDS; i++) {
+        const uint unit = first + i * LT_GROUP;
+        if (unit < n_units) {
+            lt_store_near(out + lt_target_byte(unit * LT_UNIT), raw[i], scales);
         }
-        lt_floats y = lt_near_step(x[step], step_1, LT_STEP_1);
-        y = lt_near_step(y, step_2, LT_STEP_2);
-        y = lt_near_step(y, step_3, LT_STEP_3);
-        const lt_words codes = lt_near_codes(y, inverse);
-        lt_store_unit(dst + launch.dst.data_offset + lt_target_byte(unit * LT_UNIT), codes);
     }
 }
+
+#endif
 
 #endif

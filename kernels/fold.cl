@@ -24,10 +24,12 @@ lt_whole lt_whole_of(uint bits) {
     return whole;
 }
 
-void lt_add_to_bucket(__global uint *sums, uint bucket, ulong number) {
-    __global uint *parts = sums + 1 + bucket * LATHE_CL_SUM_PARTS;
-    for (uint i = 0; number != 0; i++, number >>= LATHE_CL_SUM_BITS) {
-        (void)atomic_add(parts + i, (uint)number & ((1u << LATHE_CL_SUM_BITS) - 1));
+/* Adds one part of a number. */
+void lt_add_to_bucket(__global uint *sums, uint bucket, ulong number, uint part) {
+    const uint digits =
+        (uint)(number >> part * LATHE_CL_SUM_BITS) & ((1u << LATHE_CL_SUM_BITS) - 1);
+    if (digits != 0) {
+        (void)atomic_add(sums + 1 + bucket * LATHE_CL_SUM_PARTS + part, digits);
     }
 }
 
@@ -44,10 +46,11 @@ uint2 lt_to_gather(uint stat) {
 #endif
 }
 
-/* Adds a work-group's tiles, n of them, by one work-item: most have much the same exponent, so that
- * they are added up before. */
-void lt_gather(__global uint *sums, __local const uint *firsts, __local const uint *seconds,
-               uint n) {
+/* Adds a work-group's tiles, n of them: most have much the same exponent, so that they are added up
+ * before. For each part there is a work-item, because additions to neighbouring words are one for
+ * the memory if they come together; all work-groups add to the same few. */
+void lt_gather(__global uint *sums, __local const uint *firsts, __local const uint *seconds, uint n,
+               uint part) {
 #if LT_IS_MEAN
     uint lowest = LT_NO_BUCKET;
     ulong sum = 0;
@@ -61,11 +64,11 @@ void lt_gather(__global uint *sums, __local const uint *firsts, __local const ui
         if (shift <= LT_SUM_SHIFT) {
             sum += (ulong)firsts[i] << shift;
         } else if (firsts[i] != 0) {
-            lt_add_to_bucket(sums, seconds[i], firsts[i]);
+            lt_add_to_bucket(sums, seconds[i], firsts[i], part);
         }
     }
     if (lowest != LT_NO_BUCKET) {
-        lt_add_to_bucket(sums, lowest, sum);
+        lt_add_to_bucket(sums, lowest, sum, part);
     }
 #else
     uint top = 0;
@@ -73,6 +76,8 @@ void lt_gather(__global uint *sums, __local const uint *firsts, __local const ui
     for (uint i = 0; i < n; i++) {
         top = max(top, firsts[i]);
     }
-    (void)atomic_max(sums, top);
+    if (part == 0) {
+        (void)atomic_max(sums, top);
+    }
 #endif
 }

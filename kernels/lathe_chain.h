@@ -9,14 +9,10 @@
  * 1024 bytes that every device takes. */
 #define LATHE_CL_CHAIN_STEPS 3
 
-/* Elements of a block in which the scales are found on the way: those of scopes of powers of two,
- * from the least to a whole block. */
-#define LATHE_CL_CHAIN_BLOCK 4096
+/* Elements of a block in which the scales are found on the way, 16 KiB of floats: those of scopes
+ * of powers of two, from the least to a whole block. */
+#define LATHE_CL_CHAIN_BLOCK(src) ((src) == LATHE_CL_F32 ? 4096 : 8192)
 #define LATHE_CL_CHAIN_LEAST 32
-
-/* Floats for the scale of each step and of the last one, each with its inverse, where there is one
- * for all elements. */
-#define LATHE_CL_NEAR_SCALES (2 * (LATHE_CL_CHAIN_STEPS + 1))
 
 /* Where the scales of each such step lie, by the launch's rows and columns. */
 typedef struct lathe_chain {

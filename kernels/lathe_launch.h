@@ -173,14 +173,26 @@ typedef struct lathe_entry {
 
 /* Whether a pair has the rows kernels: rows_few, of which a work-item holds so many elements and
  * there are as many as a row needs, LATHE_CL_GROUP at most; rows_many, which has LATHE_CL_ROW_MANY;
- * and rows_most, of which as many hold twice as much. And the bytes of local memory that they have
- * for elements at most, where the first two keep rows whose scale is a mean, any number for each
- * work-item, and for what lies around. */
+ * and, where the scale is no mean, rows_most, of which as many hold twice as much. And the bytes of
+ * local memory that they have for elements at most, where rows whose scale is a mean are kept, any
+ * number for each work-item, and for what lies around. */
 #define LATHE_CL_HAS_ROWS(src, dst) ((src) <= LATHE_CL_BF16 && (dst) >= LATHE_CL_I8)
 #define LATHE_CL_ROW_SHARE(src) (512 / LATHE_CL_BITS(src))
 #define LATHE_CL_ROW_MANY 512
 #define LATHE_CL_ROW_ROOM(dst) ((dst) == LATHE_CL_BITNET158 ? 45056u : 32768u)
 #define LATHE_CL_ROW_MARGIN 64u
+
+/* Rows that are longer, up to so many elements, are read twice by rows_long, which has
+ * LATHE_CL_ROW_MANY work-items, too, each of which loads so many sixteens of bytes at once: many,
+ * so that registers do for few work-groups, whose rows are in the cache then. An H200's 132
+ * multiprocessors are at 30 MB with one group each of 53,248 F32, or two of 28,672. And its bytes
+ * of local memory: digits or bits and, before them, the lanes of all tiles, or a word for each
+ * work-item. */
+#define LATHE_CL_ROW_LONGEST (20 * LATHE_STAT_TILE)
+#define LATHE_CL_FAR_QUADS(src, dst)                                                               \
+    ((src) == LATHE_CL_F32 ? ((dst) >= LATHE_CL_I1 ? 10 : 14) : ((dst) >= LATHE_CL_I1 ? 5 : 7))
+#define LATHE_CL_FAR_ROOM(dst)                                                                     \
+    ((dst) >= LATHE_CL_I1 ? LATHE_CL_ROW_LONGEST / 4 + LATHE_CL_ROW_MARGIN : 4u * LATHE_CL_ROW_MANY)
 
 /* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
  * side, because wider ones are taken apart into accesses that do not lie side by side. */
@@ -226,7 +238,7 @@ typedef struct lathe_entry {
          : ((src) == LATHE_CL_I4 || (dst) == LATHE_CL_I4 ? 32 : 64))
 
 /* Work-items of a team of the recode kernels, which has a part of a row: so many elements at most,
- * two to eight vectors for each, and so many scopes, no more than work-items. Codes of I4 take so
+ * two to eight vectors for each, and so many scopes, of 32 elements at least. Codes of I4 take so
  * much local memory that fewer teams fit on a small device. */
 #define LATHE_CL_TEAM(src, dst, is_small)                                                          \
     ((src) == LATHE_CL_BITNET158 ||                                                                \
@@ -234,11 +246,15 @@ typedef struct lathe_entry {
          ? 32                                                                                      \
          : 64)
 #define LATHE_CL_TEAM_ELEMS LATHE_STAT_TILE
-#define LATHE_CL_TEAM_SCOPES 32
+#define LATHE_CL_TEAM_SCOPES(is_small) ((is_small) ? 32 : LATHE_CL_TEAM_ELEMS / 32)
 
 /* Longer rows that are a scope have a work-group as team, of no more than LATHE_CL_ROW_MANY, and so
  * many elements at most: the recode_rows kernel. */
 #define LATHE_CL_RECODE_ROW (8 * LATHE_STAT_TILE)
+
+/* Whether some of them take more than LATHE_CL_GROUP work-items: the recode_many kernel. */
+#define LATHE_CL_RECODES_MANY(src, dst)                                                            \
+    (LATHE_CL_RECODE_ROW / LATHE_CL_TEAM_ELEMS * LATHE_CL_TEAM(src, dst, 0) > LATHE_CL_GROUP)
 
 /* Work-items that share a tile of the recode_stats kernel, and tiles of a work-group of `group`. */
 #define LATHE_CL_RECODE_SHARERS 16

@@ -16,8 +16,7 @@ uint lt_top_of_quad(uint4 raw) {
 #if LT_SRC == LATHE_CL_F32
     return lt_greatest4(raw & LT_MAGNITUDE);
 #else
-    const uint4 high = raw & 0x7fff7fff;
-    return lt_greatest4(max(high, high << 16));
+    return max(lt_greatest4(raw & LT_MAGNITUDE), lt_greatest4(raw << 17) >> 1);
 #endif
 }
 

@@ -382,8 +382,40 @@ void lt_store_unit_bytes(__global uchar *out, uint bytes, uint n_elems) {
     }
 }
 
+/* Rows that share a block have a mark each, by whoever has stored the scale. All of them are done
+ * anew: the last unit of a row has looked at the next one, which may be no number. */
+void lt_leave_marks(const lt_plain *plain, uint item, __local const lt_plain_memory *memory) {
+    if (memory->is_odd != 0 && item < LT_AT_ONCE) {
+        for (uint scope = item; scope < plain->n_scopes; scope += LT_AT_ONCE) {
+            plain->scales[scope] = as_float(LT_MARK);
+        }
+    }
+}
+
+/* Rows that share a block, though their bytes do not: units begin with each. What lies behind a row
+ * counts as 0. */
+void lt_encode_apart(const lathe_launch *launch, const lt_plain *plain, uint item,
+                     __local const lt_plain_memory *memory) {
+    const uint n_units = (uint)launch->row_outputs.by;
+    for (uint at = item; at < n_units * plain->n_scopes; at += LT_ITEMS) {
+        const uint row = lt_div_32(at, &launch->row_outputs);
+        const uint col = LT_UNIT * (at - row * n_units);
+        __local const lt_cell *cells =
+            (__local const lt_cell *)memory->x + (row * plain->scope_elems + col) / 4;
+        const uint bytes =
+            lt_unit_bytes(cells, col, plain->scope_elems, memory->cuts[row], (lt_cut)(0));
+        lt_store_unit_bytes(plain->out + row * (uint)launch->dst.row_bytes + col / 5, bytes,
+                            plain->scope_elems - col);
+    }
+}
+
 void lt_encode_plain(const lathe_launch *launch, const lt_plain *plain, uint item,
                      __local const lt_plain_memory *memory) {
+    if ((launch->flags & LATHE_CL_ROWS) != 0) {
+        lt_leave_marks(plain, item, memory);
+        lt_encode_apart(launch, plain, item, memory);
+        return;
+    }
     for (uint col = LT_UNIT * item; col < plain->n_cols; col += LT_UNIT * LT_ITEMS) {
         __local const lt_cell *cells = (__local const lt_cell *)memory->x + col / 4;
         uint bytes;

@@ -6,13 +6,13 @@
 
 #if LT_HAS_RECODE
 
-/* The scope that a work-item makes the map of: those that follow each other take those of different
- * teams. */
+/* The scopes that a work-item makes the maps of: every LT_TEAM-th of one part, from `first` on.
+ * Those that follow each other have different teams' parts. */
 typedef struct lt_owned {
     uint team;
-    uint scope;
-    uint n_elems; /* 0: none */
-    float scale;  /* the source's */
+    uint first;
+    lt_block part;
+    float scales[LT_OWNED]; /* the source's */
 } lt_owned;
 
 lt_block lt_part_at(const lathe_launch *launch, uint index) {
@@ -53,7 +53,9 @@ lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
     team.block = lt_part_at(launch, group * LT_TEAMS + index);
     team.scope_elems = (uint)launch->scope_elems;
     team.is_whole = launch->scope_elems >= launch->block_cols;
+#if LT_SHARED_WORDS > 0
     team.shared = memory->shared[index];
+#endif
     team.maps = memory->maps[index];
 #if LT_STAGES
     team.staged = (__local uint *)memory->codes[index];
@@ -64,15 +66,26 @@ lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
     return team;
 }
 
+/* Where the i-th of them begins; behind the part, if there is none. */
+uint lt_owned_col(const lt_owned *own, uint i, uint scope_elems) {
+    return (own->first + i * LT_TEAM) * scope_elems;
+}
+
 lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scales, uint group,
                      uint item) {
-    lt_owned own = {item % LT_TEAMS, item / LT_TEAMS, 0, 0};
-    const lt_block part = lt_part_at(launch, group * LT_TEAMS + own.team);
-    const uint col = own.scope * (uint)launch->scope_elems;
-    if (own.scope < LT_TEAM_SCOPES && col < part.n_cols) {
-        const lt_spot from = lt_spot_of(&launch->src, part.elem + col);
-        own.n_elems = min((uint)launch->scope_elems, part.n_cols - col);
-        own.scale = lt_source_scale(&launch->src, src_scales, from);
+    lt_owned own;
+    own.team = item % LT_TEAMS;
+    own.first = item / LT_TEAMS;
+    own.part = lt_part_at(launch, group * LT_TEAMS + own.team);
+    const lt_spot begin = lt_spot_of(&launch->src, own.part.elem);
+#pragma unroll
+    for (uint i = 0; i < LT_OWNED; i++) {
+        const uint col = lt_owned_col(&own, i, (uint)launch->scope_elems);
+        own.scales[i] = 0;
+        if (col < own.part.n_cols) {
+            const lt_spot from = {begin.row, begin.col + col};
+            own.scales[i] = lt_source_scale(&launch->src, src_scales, from);
+        }
     }
     return own;
 }
@@ -102,26 +115,30 @@ void lt_stage_part(const lt_team *team, const lathe_launch *launch, __global con
 #endif
 }
 
-/* The same of the scope: the source's scale has the map which, for I1, is all of it. */
-void lt_prepare_scope(const lt_owned *own, const lt_team *team, const lathe_launch *launch,
-                      __local lt_recode_memory *memory) {
-    if (own->n_elems > 0) {
-        __local lt_map *map = &memory->maps[own->team][own->scope];
+/* The same of the scopes: the source's scale has the map which, for I1, is all of it. */
+void lt_prepare_scopes(const lt_owned *own, const lt_team *team, const lathe_launch *launch,
+                       __local lt_recode_memory *memory) {
+#pragma unroll
+    for (uint i = 0; i < LT_OWNED; i++) {
+        if (lt_owned_col(own, i, team->scope_elems) < own->part.n_cols) {
+            __local lt_map *map = &memory->maps[own->team][own->first + i * LT_TEAM];
 #if LT_DST == LATHE_CL_I1
-        *map = lt_map_of(own->scale, 0, false);
+            *map = lt_map_of(own->scales[i], 0, false);
 #else
-        map->scale = own->scale;
+            map->scale = own->scales[i];
 #endif
-        if (!lt_is_plain(own->scale)) {
-            memory->is_odd = 1;
+            if (!lt_is_plain(own->scales[i])) {
+                memory->is_odd = 1;
+            }
         }
-#if LT_COUNTS
-        /* The sums of a long scope's lanes, of which there is one in a part. */
-        if ((launch->flags & LATHE_CL_OWN_SCALES) != 0 && lt_is_long(team->scope_elems)) {
-            lt_fill_steps(memory->steps[own->team], LT_TEAM_ELEMS / LATHE_STAT_LANES, own->scale);
-        }
-#endif
     }
+#if LT_COUNTS
+    /* The sums of a long scope's lanes, of which there is one in a part. */
+    if ((launch->flags & LATHE_CL_OWN_SCALES) != 0 && lt_is_long(team->scope_elems) &&
+        lt_owned_col(own, 0, team->scope_elems) < own->part.n_cols) {
+        lt_fill_steps(memory->steps[own->team], LT_TEAM_ELEMS / LATHE_STAT_LANES, own->scales[0]);
+    }
+#endif
 }
 
 /* The codes of the work-item's vector i: zeros behind the part's end. From local memory where they
@@ -140,13 +157,18 @@ lt_codes lt_codes_of(const lt_team *team, uint i) {
 
 #if LT_STAGES && !LT_IS_MEAN
 
-/* The same from codes in local memory. */
-void lt_leave_staged_tops(const lt_team *team) {
-    lt_codes codes[LT_VECTORS];
+/* All of them. */
+void lt_load_staged(const lt_team *team, lt_codes *codes) {
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
         codes[i] = lt_codes_of(team, i);
     }
+}
+
+/* Leaves the greatest magnitude of these. */
+void lt_leave_staged_tops(const lt_team *team) {
+    lt_codes codes[LT_VECTORS];
+    lt_load_staged(team, codes);
     lt_leave_tops(team, codes);
 }
 
@@ -164,61 +186,85 @@ void lt_find_stats(const lt_team *team, const lathe_launch *launch) {
     lt_sum_scopes(team->block.n_cols, team->scope_elems, team->member, team->staged, team->maps,
                   lt_opaque(LT_BIASED, launch), (__local float4 *)team->shared);
 #else
-    lt_leave_staged_tops(team);
+    if (!lt_is_few(team->scope_elems)) {
+        lt_codes codes[LT_VECTORS];
+        lt_load_staged(team, codes);
+        lt_gather_tops(team, launch, codes);
+    }
 #endif
 }
 
 #endif
 
-/* A scope's statistic, by one work-item. */
-float lt_scope_stat(const lt_owned *own, uint scope_elems, bool is_whole,
+/* The statistic of a scope of a team's part, by one work-item. */
+float lt_scope_stat(uint team, uint scope, uint n_elems, float scale, const lathe_launch *launch,
                     __local const lt_recode_memory *memory) {
+    const uint scope_elems = (uint)launch->scope_elems;
 #if LT_COUNTS
     if (!lt_is_long(scope_elems)) {
-        return lt_sum_short((__local const uint *)memory->codes[own->team] +
-                                lt_padded_word(own->scope * scope_elems / 16),
-                            own->n_elems, own->scale);
+        return lt_sum_short((__local const uint *)memory->codes[team] +
+                                lt_padded_word(scope * scope_elems / 16),
+                            n_elems, scale);
     }
     return lt_fold_scope_lanes(0, scope_elems,
-                               (__local const float4 *)memory->shared[own->team] + LT_TEAM);
+                               (__local const float4 *)memory->shared[team] + LT_TEAM);
 #elif LT_IS_MEAN && LT_STAGES
-    return lt_fold_scope_lanes(own->scope, scope_elems,
-                               (__local const float4 *)memory->shared[own->team]);
+    if (lt_is_few(scope_elems)) {
+        return lt_sum_few((__local const uint *)memory->codes[team] +
+                              lt_padded_word(scope * scope_elems * LT_SRC_BITS / 32),
+                          n_elems, scale, lt_opaque(LT_BIASED, launch));
+    }
+    return lt_fold_scope_lanes(scope, scope_elems, (__local const float4 *)memory->shared[team]);
 #elif LT_IS_MEAN
     /* All lanes are the same: folding doubles them. */
-    return lt_repeated(own->scale, own->n_elems / LATHE_STAT_LANES) * LATHE_STAT_LANES;
+    return lt_repeated(scale, n_elems / LATHE_STAT_LANES) * LATHE_STAT_LANES;
 #elif LT_SRC == LATHE_CL_I1
-    return own->scale;
+    return scale;
 #else
-    __local const uint4 *shared = memory->shared[own->team];
-    const uint first = own->scope * (scope_elems / LT_VECTOR);
-    const uint n = (own->n_elems + LT_VECTOR - 1) / LT_VECTOR;
-    const uint top =
-        is_whole ? lt_team_top(shared) : lt_join_tops((__local const uint *)shared + first, n);
-    return lt_greatest_code(top) * own->scale;
+    uint top = memory->maps[team][scope].first;
+#if LT_STAGES
+    if (lt_is_few(scope_elems)) {
+        /* Scopes of 96 elements have padding inside. */
+        __local const uint *words = (__local const uint *)memory->codes[team];
+        const uint first = scope * scope_elems / 16;
+        for (uint i = 0; i < n_elems / 16; i++) {
+            const uint word = words[lt_padded_word(first + i)];
+            top |= lt_words_top(&word, 1);
+        }
+    }
+#endif
+    return lt_greatest_code(top) * scale;
 #endif
 }
 
-/* Makes the map of a work-item's scope. */
-void lt_make_map(const lt_owned *own, const lt_team *team, const lathe_launch *launch, uint group,
-                 __global float *dst_scales, __local lt_recode_memory *memory) {
-    if (own->n_elems > 0) {
-        const lt_block part = lt_part_at(launch, group * LT_TEAMS + own->team);
-        const lt_spot to = {part.row, (uint)launch->dst.first_col + part.col +
-                                          own->scope * team->scope_elems};
-        __global float *target_at = dst_scales + lt_scale_index(&launch->dst, to);
-        const bool is_own = (launch->flags & LATHE_CL_OWN_SCALES) != 0;
-        float target;
+/* Makes the maps of a work-item's scopes. */
+void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global float *dst_scales,
+                  __local lt_recode_memory *memory) {
+    const bool is_own = (launch->flags & LATHE_CL_OWN_SCALES) != 0;
+    const uint scope_elems = (uint)launch->scope_elems;
+    const uint begin = (uint)launch->dst.first_col + own->part.col;
+    for (uint scope = own->first; scope * scope_elems < own->part.n_cols; scope += LT_TEAM) {
+        const uint col = scope * scope_elems;
+        const lt_spot to = {own->part.row, begin + col};
+        __local lt_map *map = &memory->maps[own->team][scope];
+        const float scale = map->scale;
+        float target = 0;
         if (is_own) {
-            const float stat = lt_scope_stat(own, team->scope_elems, team->is_whole, memory);
-            target = lt_scale_from_stat(as_uint(stat), own->n_elems, false);
+            const uint n_elems = min(scope_elems, own->part.n_cols - col);
+            const float stat = lt_scope_stat(own->team, scope, n_elems, scale, launch, memory);
+            target = lt_plain_target(stat, n_elems);
+        }
+        __global float *target_at = dst_scales + lt_scale_index(&launch->dst, to);
+        float inverse;
+        if (is_own) {
+            inverse = lt_plain_inverse(target);
             *target_at = target;
         } else {
             target = *target_at;
+            inverse = lt_scale_of(target).inverse;
         }
 #if LT_DST != LATHE_CL_I1
-        memory->maps[own->team][own->scope] =
-            lt_map_of(own->scale, lt_scale_of(target).inverse, is_own);
+        *map = lt_map_of(scale, inverse, is_own);
 #endif
     }
 }
@@ -262,6 +308,11 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     if (item == 0) {
         memory->is_odd = 0;
     }
+#if LT_GATHERS
+    for (uint i = item; i < LT_TEAMS * LT_TEAM_SCOPES; i += LT_GROUP) {
+        memory->maps[i / LT_TEAM_SCOPES][i % LT_TEAM_SCOPES].first = 0;
+    }
+#endif
     lt_team team = lt_team_of(&launch, group, item, memory);
 #if LT_SRC == LATHE_CL_BITNET158
     lt_fill_codes(memory->table, item, LT_GROUP);
@@ -270,8 +321,12 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
     const lt_owned own = lt_owned_by(&launch, src_scales, group, item);
     __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_prepare_scope(&own, &team, &launch, memory);
+    lt_prepare_scopes(&own, &team, &launch, memory);
+#if LT_GATHERS && !LT_STAGES
+    lt_gather_tops(&team, &launch, team.codes);
+#else
     lt_stage_part(&team, &launch, src, &memory->is_odd, report);
+#endif
     barrier(CLK_LOCAL_MEM_FENCE);
     if (memory->is_odd != 0) {
         if (item == 0) {
@@ -296,7 +351,7 @@ lathe_recode_parts(__global const uchar *restrict src, __global const float *res
 #endif
         }
 #endif
-        lt_make_map(&own, &team, &launch, group, dst_scales, memory);
+        lt_make_maps(&own, &launch, dst_scales, memory);
 #if LT_DST != LATHE_CL_I1
         barrier(CLK_LOCAL_MEM_FENCE);
         lt_recode_part(&team, &launch, to);

@@ -28,13 +28,20 @@
 #define LT_SRC_TOP (1u << (LT_SRC_BITS - 1))
 #define LT_SRC_SIGNS (LT_SRC_TOP * LT_SRC_ONES)
 
-/* What a scope's codes become: its source's scale, the inverse of its target's, and two words whose
- * meaning the pair of types decides. */
+/* Elements may have to be decoded. */
+#define LT_MAY_DECODE (LT_SRC == LATHE_CL_I8 && LT_DST == LATHE_CL_I4)
+
+/* What a scope's codes become: its source's scale, one or two words whose meaning the pair of types
+ * decides and, for elements that are decoded, the inverse of the target's scale. */
 typedef struct lt_map {
     float scale;
-    float inverse;
     uint first;
+#if LT_DST != LATHE_CL_I1
     uint second;
+#endif
+#if LT_MAY_DECODE
+    float inverse;
+#endif
 } lt_map;
 
 /* A constant that the compiler does not know (the flag is never set), so that it has it in a
@@ -63,27 +70,35 @@ float4 lt_numbers4(uint bits, uint biased) {
 
 #endif
 
-/* The code of an element whose source code is `code`, as a number. */
-float lt_code_of(float code, float scale, float inverse) {
-    const float x = code * scale;
-#if LT_DST == LATHE_CL_I1
-    return x >= 0 ? 1.0f : -1.0f;
-#else
-    const float bound = inverse == 0 ? 0 : LT_BOUND;
-    return rint(fmin(fmax(x * inverse, -bound), bound));
-#endif
+/* The nearest whole number to x, from 0 to 2^22, and one as a float: additions, where devices
+ * convert few at a time. */
+uint lt_nearest_whole(float x) {
+    return as_uint(x + 0x1p23f) - LT_BIASED;
 }
 
-/* The least magnitude whose code is not 0, of those up to LT_SRC_TOP; twice that, if none is. Codes
- * do not fall where magnitudes rise. */
+float lt_number(uint whole) {
+    return as_float(whole | LT_BIASED) - 0x1p23f;
+}
+
+/* The low bytes of four words. */
+uint lt_bytes_of4(uint4 words) {
+    return lt_pick_bytes(lt_pick_bytes(words.x, words.y, 0x0040),
+                         lt_pick_bytes(words.z, words.w, 0x0040), 0x5410);
+}
+
+/* What four magnitudes become, in the low bytes: scales are plain, so that nothing is a NaN. */
+uint4 lt_codes_of4(float4 codes, float scale, float inverse) {
+    return lt_nearest(fmin(codes * scale * inverse, (float4)(LT_BOUND)));
+}
+
+/* The least magnitude whose code is not 0; any above LT_SRC_TOP, if that has none. Those that lie
+ * more than a rounding below or above what becomes a half are clear, so that there are three. */
 uint lt_least_coded(float scale, float inverse) {
-    uint below = 0;
-    for (uint step = LT_SRC_TOP; step > 0; step /= 2) {
-        if (lt_code_of((float)(below + step), scale, inverse) == 0) {
-            below += step;
-        }
-    }
-    return below + 1 > LT_SRC_TOP ? 2 * LT_SRC_TOP : below + 1;
+    const float half_code = fmin(0.5f / (scale * inverse), 2.0f * LT_SRC_TOP);
+    const uint least = lt_nearest_whole(fmax(half_code - 0.5f, 0.0f));
+    const float first = lt_number(least);
+    return least + (first * scale * inverse > 0.5f ? 0 : 1) +
+           ((first + 1) * scale * inverse > 0.5f ? 0 : 1);
 }
 
 #if LT_DST == LATHE_CL_I1
@@ -91,7 +106,7 @@ uint lt_least_coded(float scale, float inverse) {
 /* First: 1 in each bit where a source's scale of 0 makes all elements 0, which count as positive.
  */
 lt_map lt_map_of(float scale, float inverse, bool is_own) {
-    const lt_map map = {scale, inverse, scale == 0 ? 0xffffffffu : 0, 0};
+    const lt_map map = {scale, scale == 0 ? 0xffffffffu : 0};
     return map;
 }
 
@@ -103,7 +118,7 @@ lt_map lt_map_of(float scale, float inverse, bool is_own) {
 lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const uint least = lt_least_coded(scale, inverse);
     const uint some = min(least, LT_SRC_TOP);
-    const lt_map map = {scale, inverse, (LT_SRC_TOP - some) * LT_SRC_ONES,
+    const lt_map map = {scale, (LT_SRC_TOP - some) * LT_SRC_ONES,
                         least > LT_SRC_TOP ? LT_SRC_SIGNS : (some - 1) * LT_SRC_ONES};
     return map;
 }
@@ -113,34 +128,36 @@ lt_map lt_map_of(float scale, float inverse, bool is_own) {
 /* To I4: with a scale that m has given, the greatest magnitude, codes are those of 7 q / m
  * (docs/numerics.md), where halves fall either way: that is q = m / 2, if m is even and no multiple
  * of 14. So, plus 8, they are the upper four bits of 16 of first * (q + 128) + second, if first is
- * near enough to 7 * 4096 / m. Else, which is rare, first is 0, and elements are decoded. Second is
- * there for both halves of a word. */
-bool lt_is_factor(uint factor, uint greatest, bool is_up) {
-    bool is_near = true;
-#pragma unroll
-    for (uint odd = 1; odd < 14; odd += 2) {
-        const uint middle = odd * greatest; /* of a code: 14 q */
-        const uint below = middle / 14 - (is_up && middle % 14 == 0 ? 1 : 0);
-        is_near = is_near && below * factor < odd * 2048 && (below + 1) * factor > odd * 2048;
-    }
-    return is_near;
+ * near enough to 7 * 4096 / m: of an even m the next whole number above, where the half goes up, or
+ * below, of an odd one the nearest. Second is there for both halves of a word. For some m, and
+ * other scales, that does not do; then first is 0, and elements are decoded. */
+
+/* Those m: multiples of 14 and, by bits, 66, 68, ... 126 and 128, of which 128 is the lowest bit,
+ * or 67, 69, ... 127. Of even ones it matters where the half goes. */
+#define LT_NO_FACTOR_ODD 0x02090404u
+#define LT_NO_FACTOR_UP 0x64080001u
+#define LT_NO_FACTOR_DOWN 0x1a540001u
+
+bool lt_has_factor(uint greatest, bool is_up) {
+    const uint missing = greatest % 2 != 0 ? LT_NO_FACTOR_ODD
+                         : is_up           ? LT_NO_FACTOR_UP
+                                           : LT_NO_FACTOR_DOWN;
+    return greatest % 14 != 0 && (greatest < 66 || (missing >> (greatest / 2 & 31) & 1) == 0);
 }
 
 /* No magnitude may be beyond m, unless even LT_SRC_TOP is within the bound. */
 lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const float product = scale * inverse;
-    const float ratio = rint(LT_BOUND / product);
-    const bool is_ratio = fabs(product * ratio - LT_BOUND) < 0x1p-17f && ratio <= LT_SRC_TOP;
-    const uint greatest = is_ratio ? (uint)ratio : 1;
-    const bool is_up = lt_code_of((float)(greatest / 2), scale, inverse) > 3;
-    const uint above = 7 * 4096 / greatest + 1;
-    const uint below = (7 * 4096 - 1) / greatest;
-    lt_map map = {scale, inverse, 0, 0};
-    if (is_ratio && greatest % 14 != 0 && (is_own || LT_SRC_TOP * product < LT_BOUND + 0.5f)) {
-        map.first = lt_is_factor(above, greatest, is_up)   ? above
-                    : lt_is_factor(below, greatest, is_up) ? below
-                                                           : 0;
-    }
+    const uint greatest = lt_nearest_whole(fmin(LT_BOUND / product, 2.0f * LT_SRC_TOP));
+    const float number = lt_number(greatest);
+    const bool is_ratio = fabs(product * number - LT_BOUND) < 0x1p-17f && greatest - 1 < LT_SRC_TOP;
+    const bool is_up = 0.5f * number * scale * inverse >= LT_BOUND / 2;
+    const bool has_factor = is_ratio && lt_has_factor(greatest, is_up) &&
+                            (is_own || LT_SRC_TOP * product < LT_BOUND + 0.5f);
+    lt_map map = {scale, 0, 0, inverse};
+    /* To the next one, from what is off by less than a 128th. */
+    const float toward = greatest % 2 != 0 ? 0 : is_up ? 0.5f + 0x1p-7f : -0.5f - 0x1p-7f;
+    map.first = has_factor ? lt_nearest_whole(4096 * product + toward) : 0;
     map.second = (8 * 4096 + 2048 - LT_SRC_TOP * map.first) * 0x00010001u;
     return map;
 }
@@ -149,28 +166,27 @@ lt_map lt_map_of(float scale, float inverse, bool is_own) {
 
 /* To I8: the codes of 1 to 4 in bytes, and those of 5 to 8. */
 lt_map lt_map_of(float scale, float inverse, bool is_own) {
-    uint words[2] = {0, 0};
-#pragma unroll
-    for (uint i = 0; i < LT_SRC_TOP; i++) {
-        words[i / 4] |= (uint)lt_code_of((float)(i + 1), scale, inverse) << 8 * (i % 4);
-    }
-    const lt_map map = {scale, inverse, words[0], words[1]};
+    const lt_map map = {scale, lt_bytes_of4(lt_codes_of4((float4)(1, 2, 3, 4), scale, inverse)),
+                        lt_bytes_of4(lt_codes_of4((float4)(5, 6, 7, 8), scale, inverse))};
     return map;
 }
 
 #else
 
 /* A source of few codes: first is what 1 becomes, second what -1 does, and in the next field of
- * LT_DST_BITS bits what I2's -2 does. 0 stays 0. To I8: first has the codes of 0, 1, -2 and -1. */
+ * LT_DST_BITS bits what I2's -2 does; of BITNET158 the bits in which these two differ. 0 stays 0.
+ * To I8: first has the codes of 0, 1, -2 and -1. */
 lt_map lt_map_of(float scale, float inverse, bool is_own) {
     const uint mask = (1u << LT_DST_BITS) - 1;
-    const uint plus = (uint)(int)lt_code_of(1, scale, inverse) & mask;
-    const uint minus = (uint)(int)lt_code_of(-1, scale, inverse) & mask;
-    const uint twice = (uint)(int)lt_code_of(-2, scale, inverse) & mask;
+    const uint4 codes = lt_codes_of4((float4)(1, 2, 0, 0), scale, inverse);
+    const uint plus = codes.x & mask;
+    const uint minus = (0 - codes.x) & mask;
+    const uint twice = (0 - codes.y) & mask;
 #if LT_SRC != LATHE_CL_I1 && LT_DST == LATHE_CL_I8
-    const lt_map map = {scale, inverse, plus << 8 | twice << 16 | minus << 24, 0};
+    const lt_map map = {scale, plus << 8 | twice << 16 | minus << 24, 0};
 #else
-    const lt_map map = {scale, inverse, plus, minus | twice << LT_DST_BITS};
+    const lt_map map = {scale, plus,
+                        LT_SRC == LATHE_CL_BITNET158 ? plus ^ minus : minus | twice << LT_DST_BITS};
 #endif
     return map;
 }
@@ -285,9 +301,7 @@ uint lt_multiplied(uint word, lt_map map) {
  * the greatest magnitude of the scope or of all. */
 uint lt_decoded(uint word, lt_map map) {
     const uint4 codes = lt_nearest(lt_numbers4(word, LT_BIASED) * map.scale * map.inverse);
-    const uint bytes = lt_pick_bytes(lt_pick_bytes(codes.x, codes.y, 0x0040),
-                                     lt_pick_bytes(codes.z, codes.w, 0x0040), 0x5410);
-    return (bytes & 0x0f0f0f0f) * 0x0110;
+    return (lt_bytes_of4(codes) & 0x0f0f0f0f) * 0x0110;
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {
@@ -372,19 +386,18 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 uint lt_word_of_twos(uint bits, lt_map map) {
 #if LT_DST == LATHE_CL_I4
     const uint fields = lt_nibbles_of_twos(bits & 0xffff);
-    const uint fields_mask = 0xf;
 #else
     const uint fields = bits;
-    const uint fields_mask = 3;
 #endif
+    const uint fields_mask = (1u << LT_DST_BITS) - 1;
     const uint low = fields & LT_DST_ONES;
     const uint high = fields >> 1 & LT_DST_ONES;
-    const uint minus = map.second & fields_mask;
-    uint word = (low & ~high) * map.first | (low & high) * minus;
 #if LT_SRC == LATHE_CL_I2
-    word |= (high & ~low) * (map.second >> LT_DST_BITS & fields_mask);
+    return (low & ~high) * map.first | (low & high) * (map.second & fields_mask) |
+           (high & ~low) * (map.second >> LT_DST_BITS & fields_mask);
+#else
+    return low * map.first ^ high * map.second;
 #endif
-    return word;
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {

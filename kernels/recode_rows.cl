@@ -35,11 +35,11 @@ typedef struct lt_team_memory {
 } lt_team_memory;
 
 /* The team of a row. In `room`: codes, then what the target's are, or tops. */
-lt_team lt_team_of_row(const lathe_launch *launch, uint row, __local lt_team_memory *memory,
-                       __local uint4 *room) {
+lt_team lt_team_of_row(const lathe_launch *launch, uint row, uint n_items,
+                       __local lt_team_memory *memory, __local uint4 *room) {
     lt_team team;
     team.member = (uint)get_local_id(0);
-    team.n_members = (uint)get_local_size(0);
+    team.n_members = n_items;
     team.block = lt_part_at(launch, row);
     team.scope_elems = team.block.n_cols;
     team.is_whole = true;
@@ -130,68 +130,84 @@ float lt_scale_of_team(const lt_team *team, float scale, __local const lt_team_m
 }
 
 /* `room`: see lt_team_of_row. */
-__kernel void lathe_recode_rows(__global const uchar *restrict src,
-                                __global const float *restrict src_scales,
-                                __global uchar *restrict dst, __global float *dst_scales,
-                                __global uint *reports, lathe_launch launch, __local uint4 *room) {
-    __local lt_team_memory memory;
+void lt_recode_row(__global const uchar *restrict src, __global const float *restrict src_scales,
+                   __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
+                   const lathe_launch *launch, uint n_items, __local lt_team_memory *memory,
+                   __local uint4 *room) {
     const uint item = (uint)get_local_id(0);
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
-    lt_team team = lt_team_of_row(&launch, (uint)get_group_id(0), &memory, room);
-    __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
-    const lt_spot from = lt_spot_of(&launch.src, team.block.elem);
-    const lt_spot at = {team.block.row, (uint)launch.dst.first_col};
+    __global uint *report = reports + launch->report * LATHE_CL_REPORT_WORDS;
+    lt_team team = lt_team_of_row(launch, (uint)get_group_id(0), n_items, memory, room);
+    __global uchar *to = lt_block_out(dst, &team.block, launch, 0, 0);
+    const lt_spot from = lt_spot_of(&launch->src, team.block.elem);
+    const lt_spot at = {team.block.row, (uint)launch->dst.first_col};
 
-    lt_load_part(&team, &launch, src);
+    lt_load_part(&team, launch, src);
 #if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory.table, item, team.n_members);
+    lt_fill_codes(memory->table, item, team.n_members);
 #endif
-    const float scale = lt_source_scale(&launch.src, src_scales, from);
+    const float scale = lt_source_scale(&launch->src, src_scales, from);
     if (item == 0) {
-        memory.is_odd = lt_is_plain(scale) ? 0 : 1;
+        memory->is_odd = lt_is_plain(scale) ? 0 : 1;
 #if LT_DST == LATHE_CL_I1
-        memory.maps[0] = lt_map_of(scale, 0, false);
+        memory->maps[0] = lt_map_of(scale, 0, false);
 #endif
 #if LT_COUNTS
-        lt_fill_steps(memory.steps, LATHE_STAT_TILE / LATHE_STAT_LANES, scale);
+        lt_fill_steps(memory->steps, LATHE_STAT_TILE / LATHE_STAT_LANES, scale);
 #endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_stage_part(&team, &launch, src, &memory.is_odd, report);
+    lt_stage_part(&team, launch, src, &memory->is_odd, report);
     barrier(CLK_LOCAL_MEM_FENCE);
 #if LT_DST == LATHE_CL_I1
     /* Bits are signs, whatever the scale, and codes in registers are done with. */
-    lt_recode_part(&team, &launch, to);
+    lt_recode_part(&team, launch, to);
 #endif
 #if LT_IS_MEAN
-    lt_sum_row(&team, scale, &launch, &memory);
+    lt_sum_row(&team, scale, launch, memory);
     barrier(CLK_LOCAL_MEM_FENCE);
 #else
 #if LT_STAGES
     lt_leave_staged_tops(&team);
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
-    lt_fold_tops(&team, &memory);
+    lt_fold_tops(&team, memory);
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
     if (item == 0) {
-        const float target = lt_scale_of_team(&team, scale, &memory);
-        dst_scales[lt_scale_index(&launch.dst, at)] = target;
+        const float target = lt_scale_of_team(&team, scale, memory);
+        dst_scales[lt_scale_index(&launch->dst, at)] = target;
 #if LT_DST != LATHE_CL_I1
-        memory.maps[0] = lt_map_of(scale, lt_scale_of(target).inverse, true);
+        memory->maps[0] = lt_map_of(scale, lt_scale_of(target).inverse, true);
 #endif
-        if (memory.is_odd != 0) {
+        if (memory->is_odd != 0) {
             report[1] = 1;
         }
     }
 #if LT_DST != LATHE_CL_I1
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_recode_part(&team, &launch, to);
+    lt_recode_part(&team, launch, to);
 #endif
 #if LT_DST == LATHE_CL_BITNET158
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_pack_part(&team, to);
 #endif
 }
+
+/* Compilers want to know the size of groups of more than LT_GROUP. */
+#define LT_RECODE_ROWS_KERNEL(name, n_items, attribute)                                            \
+    __kernel attribute void name(                                                                  \
+        __global const uchar *restrict src, __global const float *restrict src_scales,             \
+        __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,          \
+        lathe_launch launch, __local uint4 *room) {                                                \
+        __local lt_team_memory memory;                                                             \
+        lt_recode_row(src, src_scales, dst, dst_scales, reports, &launch, n_items, &memory, room); \
+    }
+
+LT_RECODE_ROWS_KERNEL(lathe_recode_rows, (uint)get_local_size(0), )
+
+#if LATHE_CL_RECODES_MANY(LT_SRC, LT_DST) && !defined LT_SMALL
+LT_RECODE_ROWS_KERNEL(lathe_recode_many, LATHE_CL_ROW_MANY,
+                      __attribute__((reqd_work_group_size(LATHE_CL_ROW_MANY, 1, 1))))
+#endif
 
 #endif

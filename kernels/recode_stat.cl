@@ -11,6 +11,27 @@ bool lt_is_plain(float scale) {
     return scale == 0 || as_uint(scale) - 0x12800000u <= 0x5f000000u;
 }
 
+/* The scale of a scope from its statistic, as lt_scale_from_stat, and its inverse, as lt_inverse:
+ * with a plain source scale both are within what needs no other way. */
+float lt_plain_target(float stat, uint n_elems) {
+#if LT_DST == LATHE_CL_BITNET158
+    return fmax(lt_divide_fast(stat, (float)n_elems), LATHE_BITNET158_MIN_SCALE);
+#elif LT_IS_MEAN
+    return lt_divide_fast(stat, (float)n_elems);
+#else
+    return lt_divide_fast(stat, LT_BOUND);
+#endif
+}
+
+float lt_plain_inverse(float target) {
+    return target == 0 ? 0 : lt_inverse_fast(target);
+}
+
+/* Whether a scope is so short that one work-item goes through it in local memory. */
+bool lt_is_few(uint scope_elems) {
+    return scope_elems <= LT_FEW_ELEMS;
+}
+
 #if !LT_IS_MEAN
 
 /* ---- the greatest magnitude: of vectors in a word each, which are joined */
@@ -23,6 +44,10 @@ bool lt_is_plain(float scale) {
 
 uint lt_top_join(uint a, uint b) {
     return max(a, b);
+}
+
+void lt_top_gather(__local uint *top, uint more) {
+    (void)atomic_max(top, more);
 }
 
 /* Joins a word's signed halves: maxima and minima. */
@@ -65,13 +90,17 @@ uint lt_words_top(const uint *words, uint n) {
 }
 
 float lt_greatest_code(uint top) {
-    return (float)top;
+    return lt_number(top);
 }
 
 #else
 
 uint lt_top_join(uint a, uint b) {
     return a | b;
+}
+
+void lt_top_gather(__local uint *top, uint more) {
+    (void)atomic_or(top, more);
 }
 
 #if LT_SRC == LATHE_CL_I1
@@ -86,13 +115,15 @@ float lt_greatest_code(uint top) {
 
 #else
 
-/* 1 in a field's lower bit: an odd code. In its upper bit, and not the lower one: -2. */
+/* 1 in a field's lower bit: an odd code. In its upper bit, and not the lower one: I2's -2. */
 uint lt_words_top(const uint *words, uint n) {
     uint top = 0;
 #pragma unroll
     for (uint i = 0; i < LT_TOP_WORDS; i++) {
         const uint word = i < n ? words[i] : 0;
-        top |= (word & 0x55555555) | (word & ~(word << 1) & 0xaaaaaaaa);
+        top |= LT_SRC == LATHE_CL_BITNET158
+                   ? word & 0x55555555
+                   : (word & 0x55555555) | (word & ~(word << 1) & 0xaaaaaaaa);
     }
     return top;
 }
@@ -113,34 +144,35 @@ uint lt_join_tops(__local const uint *tops, uint n) {
     return top;
 }
 
-/* A word for each vector or, where they are of one scope, for each work-item of a team. */
-void lt_leave_tops(const lt_team *team, const lt_codes *codes) {
-    __local uint *tops = (__local uint *)team->shared;
-    if (team->is_whole) {
-        uint words[LT_VECTORS * LT_SRC_WORDS];
+/* The same of all vectors of a work-item. */
+uint lt_codes_top(const lt_codes *codes) {
+    uint words[LT_VECTORS * LT_SRC_WORDS];
 #pragma unroll
-        for (uint i = 0; i < LT_VECTORS * LT_SRC_WORDS; i++) {
-            words[i] = codes[i / LT_SRC_WORDS].words[i % LT_SRC_WORDS];
-        }
-        tops[team->member] = lt_words_top(words, LT_VECTORS * LT_SRC_WORDS);
+    for (uint i = 0; i < LT_VECTORS * LT_SRC_WORDS; i++) {
+        words[i] = codes[i / LT_SRC_WORDS].words[i % LT_SRC_WORDS];
+    }
+    return lt_words_top(words, LT_VECTORS * LT_SRC_WORDS);
+}
+
+/* Leaves that for each work-item of a team. */
+void lt_leave_tops(const lt_team *team, const lt_codes *codes) {
+    ((__local uint *)team->shared)[team->member] = lt_codes_top(codes);
+}
+
+/* Joins the vectors' words to those of their scopes, which maps have until they are made. */
+void lt_gather_tops(const lt_team *team, const lathe_launch *launch, const lt_codes *codes) {
+    if (team->is_whole) {
+        lt_top_gather(&team->maps[0].first, lt_codes_top(codes));
     } else {
 #pragma unroll
         for (uint i = 0; i < LT_VECTORS; i++) {
-            tops[i * LT_TEAM + team->member] = lt_words_top(codes[i].words, LT_SRC_WORDS);
+            const uint col = (i * LT_TEAM + team->member) * LT_VECTOR;
+            if (col < team->block.n_cols) {
+                lt_top_gather(&team->maps[lt_div_32(col, &launch->row_scopes)].first,
+                              lt_words_top(codes[i].words, LT_SRC_WORDS));
+            }
         }
     }
-}
-
-/* Joins a team's. */
-uint lt_team_top(__local const uint4 *tops) {
-    uint top = 0;
-#pragma unroll
-    for (uint i = 0; i < LT_TEAM / 4; i++) {
-        const uint4 four = tops[i];
-        top =
-            lt_top_join(lt_top_join(top, lt_top_join(four.x, four.y)), lt_top_join(four.z, four.w));
-    }
-    return top;
 }
 
 #elif LT_STAGES
@@ -291,7 +323,8 @@ float2 lt_sum2(__local const uint *words, uint pair, uint n_elems, float scale, 
     return sum;
 }
 
-/* A scope's lanes: 16 folded ones, by four work-items, or all 64 of a long scope. */
+/* A scope's lanes: 16 folded ones, by four work-items, or all 64 of a long scope; of few elements
+ * none. */
 void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uint *words,
                    __local const lt_map *maps, uint biased, __local float4 *lanes) {
     if (lt_is_long(scope_elems)) {
@@ -302,6 +335,9 @@ void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uin
                 lt_sum2(words + begin / LT_PAD_ELEMS * 36, task % 32,
                         min(scope_elems, n_cols - begin), maps[scope].scale, biased);
         }
+        return;
+    }
+    if (lt_is_few(scope_elems)) {
         return;
     }
     for (uint task = member; task / 4 * scope_elems < n_cols; task += LT_TEAM) {
@@ -319,11 +355,48 @@ void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uin
 
 #endif
 
-float lt_fold_16_lanes(const float4 *folded) {
-    const float4 four = (folded[0] + folded[2]) + (folded[1] + folded[3]);
+float lt_fold_4_lanes(float4 four) {
     const float2 two = four.lo + four.hi;
     return two.x + two.y;
 }
+
+float lt_fold_16_lanes(const float4 *folded) {
+    return lt_fold_4_lanes((folded[0] + folded[2]) + (folded[1] + folded[3]));
+}
+
+#if LT_SRC <= LATHE_CL_I4
+
+/* Four of the 16 lanes that those of a scope of few elements are folded to. */
+float4 lt_sum_some(__local const uint *words, uint four, uint n_elems, float scale, uint biased) {
+    float4 first = lt_share4(lt_staged_raw4(words, four), scale, biased);
+    float4 second = lt_share4(lt_staged_raw4(words, four + 4), scale, biased);
+    if (n_elems > LATHE_STAT_LANES / 2) {
+        float4 third = lt_share4(lt_staged_raw4(words, four + 8), scale, biased);
+        float4 fourth = lt_share4(lt_staged_raw4(words, four + 12), scale, biased);
+        if (n_elems > LATHE_STAT_LANES) {
+            first += lt_share4(lt_staged_raw4(words, four + 16), scale, biased);
+            second += lt_share4(lt_staged_raw4(words, four + 20), scale, biased);
+            third += lt_share4(lt_staged_raw4(words, four + 24), scale, biased);
+            fourth += lt_share4(lt_staged_raw4(words, four + 28), scale, biased);
+        }
+        first += third;
+        second += fourth;
+    }
+    return first + second;
+}
+
+/* The sum of such a scope, by one work-item. */
+float lt_sum_few(__local const uint *words, uint n_elems, float scale, uint biased) {
+    float4 four = (float4)(0.0f);
+#pragma unroll 1 /* for want of registers */
+    for (uint i = 0; i < 2; i++) {
+        four += lt_sum_some(words, i, n_elems, scale, biased) +
+                lt_sum_some(words, i + 2, n_elems, scale, biased);
+    }
+    return lt_fold_4_lanes(four);
+}
+
+#endif
 
 /* Folds all 64 lanes. */
 float lt_fold_64_lanes(__local const float4 *lanes) {

@@ -7,15 +7,17 @@
 
 #ifdef LT_SMALL
 #define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST, 1)
+#define LT_TEAM_SCOPES LATHE_CL_TEAM_SCOPES(1)
 #else
 #define LT_TEAM LATHE_CL_TEAM(LT_SRC, LT_DST, 0)
+#define LT_TEAM_SCOPES LATHE_CL_TEAM_SCOPES(0)
 #endif
 #define LT_TEAMS (LT_GROUP / LT_TEAM)
+#define LT_OWNED ((LT_TEAM_SCOPES + LT_TEAM - 1) / LT_TEAM) /* scopes of a work-item */
 
 /* Vectors of a work-item: one out of LT_TEAM each, so that memory is read side by side. */
 #define LT_TEAM_ELEMS LATHE_CL_TEAM_ELEMS
 #define LT_VECTORS (LT_TEAM_ELEMS / LT_TEAM / LT_VECTOR)
-#define LT_TEAM_SCOPES LATHE_CL_TEAM_SCOPES
 
 #define LT_STAGES LATHE_CL_RECODE_STAGES(LT_SRC, LT_DST)
 
@@ -24,13 +26,18 @@
 #define LT_COUNTS (LT_IS_MEAN && LT_STAGES && LT_SRC >= LATHE_CL_I2)
 #define LT_SHORT_ELEMS LATHE_CL_COUNTED_ELEMS
 
-/* Words of a part's codes there: padding keeps scopes on different banks. */
+/* Words of a part's codes there: padding keeps scopes and parts on different banks. */
 #define LT_CODE_WORDS (LT_TEAM_ELEMS * LT_SRC_BITS / 32)
-#define LT_CODE_ROOM (LT_CODE_WORDS / 32 * 36)
+#define LT_CODE_ROOM (LT_CODE_WORDS / 32 * 36 + 4)
 
-/* 16 lanes of a scope are kept so many words apart; all 64 of a long one side by side. */
+/* 16 lanes of a scope are kept so many words apart; all 64 of a long one side by side, which takes
+ * the most words where long ones are the shortest. Scopes of up to LT_FEW_ELEMS elements have none,
+ * as one work-item adds them up. */
 #define LT_TEAM_LANES 20
+#define LT_LANED_WORDS ((LT_TEAM_ELEMS / (LT_FEW_ELEMS + LATHE_STAT_LANES) + 1) * LT_TEAM_LANES)
+#define LT_FEW_ELEMS (2 * LATHE_STAT_LANES)
 #define LT_LONG_ROWS (LATHE_CL_LONG_ELEMS / LATHE_STAT_LANES) /* of lanes */
+#define LT_LONG_WORDS (LT_TEAM_ELEMS / LT_LONG_ROWS)
 
 /* Words for what work-items hand each other: a vector's statistic, counts and lanes, or the
  * target's codes before they become digits. */
@@ -39,16 +46,21 @@
 #elif LT_COUNTS
 #define LT_SHARED_WORDS (4 * LT_TEAM + LATHE_STAT_LANES + 4)
 #elif LT_IS_MEAN
-#define LT_SHARED_WORDS (LT_TEAM_SCOPES * LT_TEAM_LANES)
+#define LT_SHARED_WORDS (LT_LONG_WORDS > LT_LANED_WORDS ? LT_LONG_WORDS : LT_LANED_WORDS)
 #else
-#define LT_SHARED_WORDS (LT_TEAM_ELEMS / LT_VECTOR)
+#define LT_SHARED_WORDS 0
 #endif
+
+/* The greatest magnitudes of scopes are gathered in their maps. */
+#define LT_GATHERS (!LT_IS_MEAN && LT_SRC != LATHE_CL_I1)
 
 typedef struct lt_recode_memory {
 #if LT_STAGES
     uint4 codes[LT_TEAMS][LT_CODE_ROOM / 4];
 #endif
+#if LT_SHARED_WORDS > 0
     uint4 shared[LT_TEAMS][LT_SHARED_WORDS / 4];
+#endif
     lt_map maps[LT_TEAMS][LT_TEAM_SCOPES];
 #if LT_COUNTS
     float steps[LT_TEAMS][LT_TEAM_ELEMS / LATHE_STAT_LANES + 1];

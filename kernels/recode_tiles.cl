@@ -455,8 +455,8 @@ lathe_recode_stats(__global const uchar *restrict src, __global const float *res
     }
     if ((launch.flags & LATHE_CL_GATHER) != 0) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (item == 0) {
-            lt_gather(reports + launch.sums, memory.firsts, memory.seconds, LT_RECODE_TILES);
+        if (item < LATHE_CL_SUM_PARTS) {
+            lt_gather(reports + launch.sums, memory.firsts, memory.seconds, LT_RECODE_TILES, item);
         }
         if (get_group_id(0) == 0) {
             for (uint i = item; i < LATHE_CL_SUM_WORDS; i += LT_GROUP) {

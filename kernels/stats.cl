@@ -45,7 +45,7 @@ lt_tile lt_tile_of(const lathe_launch *launch, uint index) {
 typedef uint2 lt_pair;
 #define LT_FLOAT_BYTES 4
 #else
-typedef ushort2 lt_pair;
+typedef uint lt_pair;
 #define LT_FLOAT_BYTES 2
 #endif
 
@@ -55,7 +55,26 @@ float2 lt_pair_floats(lt_pair pair) {
 #elif LT_SRC == LATHE_CL_F16
     return vload_half2(0, (const half *)&pair);
 #else
-    return as_float2(convert_uint2(pair) << 16);
+    return as_float2((uint2)(pair << 16, pair & 0xffff0000u));
+#endif
+}
+
+/* Magnitudes order like their bits in every float type. Those of 16 bits are compared in the upper
+ * bits of words, where what lies below them decides nothing: the second lane's has the first one's
+ * there. */
+uint2 lt_top_words(lt_pair pair) {
+#if LT_SRC == LATHE_CL_F32
+    return pair & LT_MAGNITUDE;
+#else
+    return (uint2)(pair << 17, pair << 1);
+#endif
+}
+
+float2 lt_tops_of_words(uint2 words) {
+#if LT_SRC == LATHE_CL_F32
+    return as_float2(words);
+#else
+    return lt_pair_floats(words.x >> 17 | words.y >> 17 << 16);
 #endif
 }
 
@@ -65,9 +84,9 @@ void lt_whole_tile(uint *stats, __global const uchar *src, __global const float 
         (__global const lt_pair *)(src + launch->src.data_offset +
                                    (launch->src.first_col + tile.elem + lane) * LT_FLOAT_BYTES);
 #if LT_IS_MEAN
-    float2 found = (float2)(0.0f);
+    float2 floats = (float2)(0.0f);
 #else
-    lt_pair found = (lt_pair)(0); /* magnitudes order like their bits in every float type */
+    uint2 words = (uint2)(0);
 #endif
     for (uint i = 0; i < LATHE_STAT_TILE / LATHE_STAT_LANES; i += LT_STAT_STEPS) {
         lt_pair raw[LT_STAT_STEPS];
@@ -78,18 +97,14 @@ void lt_whole_tile(uint *stats, __global const uchar *src, __global const float 
 #pragma unroll
         for (uint step = 0; step < LT_STAT_STEPS; step++) {
 #if LT_IS_MEAN
-            found += fabs(lt_pair_floats(raw[step]));
-#elif LT_SRC == LATHE_CL_F32
-            found = max(found, raw[step] & LT_MAGNITUDE);
+            floats += fabs(lt_pair_floats(raw[step]));
 #else
-            found = max(found, raw[step] & (ushort)0x7fff);
+            words = max(words, lt_top_words(raw[step]));
 #endif
         }
     }
-#if LT_IS_MEAN
-    const float2 floats = found;
-#else
-    const float2 floats = lt_pair_floats(found);
+#if !LT_IS_MEAN
+    const float2 floats = lt_tops_of_words(words);
 #endif
     stats[0] = as_uint(floats.x) & LT_MAGNITUDE;
     stats[1] = as_uint(floats.y) & LT_MAGNITUDE;
@@ -236,9 +251,9 @@ void lt_take_tiles(__global const uchar *src, __global const float *src_scales,
             memory->lanes[LT_GROUP_TILES + item] = words.y;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (item == 0) {
+        if (item < LATHE_CL_SUM_PARTS) {
             lt_gather(reports + launch->sums, memory->lanes, memory->lanes + LT_GROUP_TILES,
-                      LT_GROUP_TILES);
+                      LT_GROUP_TILES, item);
         }
         if (group == 0) {
             for (uint i = item; i < LATHE_CL_SUM_WORDS; i += LT_GROUP) {

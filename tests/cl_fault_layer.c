@@ -443,6 +443,20 @@ static cl_int CL_API_CALL fault_clGetKernelWorkGroupInfo(cl_kernel kernel, cl_de
                : driver->clGetKernelWorkGroupInfo(kernel, id, info, n, value, size);
 }
 
+/* Whether the kernel's source says how large its work-groups are, which a driver must heed. */
+static bool says_size(cl_kernel kernel) {
+    size_t sizes[3] = {0, 0, 0};
+    cl_device_id id = NULL;
+    cl_program program = NULL;
+    return driver->clGetKernelInfo(kernel, CL_KERNEL_PROGRAM, sizeof program, &program, NULL) ==
+               CL_SUCCESS &&
+           driver->clGetProgramInfo(program, CL_PROGRAM_DEVICES, sizeof id, &id, NULL) ==
+               CL_SUCCESS &&
+           driver->clGetKernelWorkGroupInfo(kernel, id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE,
+                                            sizeof sizes, sizes, NULL) == CL_SUCCESS &&
+           sizes[0] != 0;
+}
+
 static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_kernel kernel,
                                                        cl_uint dims, const size_t *offset,
                                                        const size_t *global, const size_t *local,
@@ -453,7 +467,7 @@ static cl_int CL_API_CALL fault_clEnqueueNDRangeKernel(cl_command_queue q, cl_ke
     if (error != CL_SUCCESS) {
         return error;
     }
-    if (local != NULL && kernel_items() != 0 && local[0] > kernel_items()) {
+    if (local != NULL && kernel_items() != 0 && local[0] > kernel_items() && !says_size(kernel)) {
         return CL_INVALID_WORK_GROUP_SIZE;
     }
     error = given(

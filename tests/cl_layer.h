@@ -46,7 +46,7 @@ typedef struct test_cl_device {
     bool has_own_memory;        /* a GPU that does not share the host's memory, nor has doubles */
     const char *driver_version; /* a literal */
     uint64_t memory_bytes;      /* what fits into all live buffers; more fails to allocate */
-    uint64_t kernel_items;      /* of a kernel's work-groups, and no launch has more */
+    uint64_t kernel_items;      /* of work-groups of kernels that do not say their size */
 } test_cl_device;
 
 typedef struct test_cl_layer {

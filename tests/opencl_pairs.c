@@ -3,22 +3,32 @@
  * compares the bytes with the CPU's. Small enough for simulators, on one thread for those that
  * allow no more; it also fills the program cache for the other tests. Exits 77 where there is no
  * such device. */
+#include "lathe_constants.h"
 #include "opencl_support.h"
 
-enum { N_LAYOUTS = 6 };
+enum { N_LAYOUTS = 8 };
 
 /* The first ones are used in turns. */
-enum { N_MIXED = 4, ROWS = 1, GROUPS_OF_128 = 4, GROUPS_OF_256 = 5 };
+enum {
+    N_MIXED = 4,
+    ROWS = 1,
+    GROUPS_OF_32 = 2,
+    GROUPS_OF_96 = 3,
+    GROUPS_OF_128 = 4,
+    GROUPS_OF_256 = 5,
+    GROUPS_OF_64,
+    GROUPS_OF_512
+};
 
 static lathe_engine *cpu;
 static lathe_engine *device;
 static int n_failures;
 
 static lathe_target target_of(lathe_dtype dtype, size_t layout) {
-    static const lathe_granularity granularities[N_LAYOUTS] = {LATHE_PER_TENSOR, LATHE_PER_ROW,
-                                                               LATHE_PER_GROUP,  LATHE_PER_GROUP,
-                                                               LATHE_PER_GROUP,  LATHE_PER_GROUP};
-    static const uint64_t group_sizes[N_LAYOUTS] = {0, 0, 32, 96, 128, 256};
+    static const lathe_granularity granularities[N_LAYOUTS] = {
+        LATHE_PER_TENSOR, LATHE_PER_ROW,   LATHE_PER_GROUP, LATHE_PER_GROUP,
+        LATHE_PER_GROUP,  LATHE_PER_GROUP, LATHE_PER_GROUP, LATHE_PER_GROUP};
+    static const uint64_t group_sizes[N_LAYOUTS] = {0, 0, 32, 96, 128, 256, 64, 512};
     return (lathe_target){.struct_size = sizeof(lathe_target),
                           .dtype = dtype,
                           .granularity = granularities[layout],
@@ -70,11 +80,18 @@ static void compare_alike(test_rng *rng, lathe_dtype from, lathe_dtype to, bool 
     } cases[] = {{{3, 448}, ROWS, ROWS},
                  {{5, 4096}, ROWS, ROWS},
                  {{3, 11008}, ROWS, ROWS},
+                 {{2, 28672}, ROWS, ROWS},
                  {{3, 4096}, 0, 0},
                  {{2, 4480}, 0, GROUPS_OF_128},
                  {{2, 5120}, GROUPS_OF_128, GROUPS_OF_128},
                  {{2, 4096}, GROUPS_OF_256, GROUPS_OF_128},
-                 {{1, 33024}, ROWS, GROUPS_OF_128}};
+                 {{1, 33024}, ROWS, GROUPS_OF_128},
+                 {{3, 4096}, GROUPS_OF_32, GROUPS_OF_32},
+                 {{2, 4480}, 0, GROUPS_OF_32},
+                 {{2, 4160}, GROUPS_OF_32, ROWS},
+                 {{3, 4096}, GROUPS_OF_64, GROUPS_OF_64},
+                 {{2, 9600}, GROUPS_OF_64, GROUPS_OF_32},
+                 {{3, 4096}, GROUPS_OF_512, GROUPS_OF_512}};
     static const test_data kinds[] = {TEST_DATA_SPECIAL, TEST_DATA_HUGE, TEST_DATA_TINY,
                                       TEST_DATA_ZERO};
     for (size_t i = 0; i < (is_tiny ? 1 : sizeof cases / sizeof cases[0]); i++) {
@@ -85,6 +102,75 @@ static void compare_alike(test_rng *rng, lathe_dtype from, lathe_dtype to, bool 
             lathe_tensor_release(source);
         }
     }
+}
+
+/* Codes that are 0, but for one in each group, at another place in each. */
+static void compare_sparse(test_rng *rng, lathe_dtype to) {
+    enum { N_COLS = 1920, GROUP = 96 };
+    const uint64_t shape[2] = {2, N_COLS};
+    lathe_tensor *source = source_of(rng, LATHE_BITNET158, shape, ROWS, TEST_DATA_NORMAL);
+    uint8_t *bytes = lathe_tensor_mutable_data(source);
+    const size_t n_bytes = (size_t)lathe_tensor_n_elems(source) / 5;
+    memset(bytes, LATHE_BITNET158_BYTE_ZERO, n_bytes);
+    for (size_t group = 0; group < 2 * N_COLS / GROUP; group++) {
+        const size_t elem = group * GROUP + (group * 37 + GROUP - 1) % GROUP;
+        bytes[elem / 5] = LATHE_BITNET158_BYTE_ZERO + 1;
+    }
+    const lathe_target target = target_of(to, GROUPS_OF_96);
+    compare(source, &target);
+    lathe_tensor_release(source);
+}
+
+/* Rows, some of which begin with what is no number, behind others that are ordinary. */
+static void compare_saturated(test_rng *rng, lathe_dtype from, lathe_dtype to) {
+    enum { N_ROWS = 7, N_COLS = 224 };
+    const uint64_t shape[2] = {N_ROWS, N_COLS};
+    lathe_tensor *source = source_of(rng, from, shape, 0, TEST_DATA_NORMAL);
+    uint8_t *bytes = lathe_tensor_mutable_data(source);
+    const size_t row_bytes = from == LATHE_F32 ? 4 * N_COLS : 2 * N_COLS;
+    for (size_t row = 2; row < N_ROWS; row += 3) {
+        memset(bytes + row * row_bytes, 0xff, row_bytes / 8);
+    }
+    lathe_target target = target_of(to, ROWS);
+    target.nonfinite = LATHE_NONFINITE_SATURATE;
+    compare(source, &target);
+    lathe_tensor_release(source);
+}
+
+/* Rows with a scale each that kernels hold, and such as they read twice. */
+static void compare_long(test_rng *rng, lathe_dtype from, lathe_dtype to) {
+    static const struct {
+        uint64_t shape[2];
+        test_data data;
+    } cases[] = {{{3, 11008}, TEST_DATA_NORMAL},
+                 {{2, 28672}, TEST_DATA_NORMAL},
+                 {{3, 45088}, TEST_DATA_NORMAL},
+                 {{2, 53248}, TEST_DATA_EXACT},
+                 {{2, 36896}, TEST_DATA_SPECIAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        lathe_tensor *source = source_of(rng, from, cases[i].shape, 0, cases[i].data);
+        const lathe_target target = target_of(to, ROWS);
+        compare(source, &target);
+        lathe_tensor_release(source);
+    }
+}
+
+/* Rows of codes of I8 that are all of those up to the row's greatest, which is 1 to 128, with
+ * scales of any kind. */
+static void compare_maxima(test_rng *rng, lathe_dtype to) {
+    const uint64_t shape[2] = {128, 320};
+    lathe_tensor *source = source_of(rng, LATHE_I8, shape, ROWS, TEST_DATA_SPECIAL);
+    int8_t *codes = lathe_tensor_mutable_data(source);
+    for (int row = 0; row < 128; row++) {
+        const int greatest = row + 1;
+        for (int col = 0; col < 320; col++) {
+            const int code = col % (2 * greatest + 1) - greatest;
+            codes[row * 320 + col] = (int8_t)(code < 128 ? code : 0);
+        }
+    }
+    const lathe_target target = target_of(to, ROWS);
+    compare(source, &target);
+    lathe_tensor_release(source);
 }
 
 int main(int argc, char **argv) {
@@ -116,6 +202,19 @@ int main(int argc, char **argv) {
             if (lathe_dtype_is_quantized((lathe_dtype)from) &&
                 lathe_dtype_is_quantized((lathe_dtype)to) && from != to) {
                 compare_alike(&rng, (lathe_dtype)from, (lathe_dtype)to, is_tiny);
+            }
+            if (from == LATHE_BITNET158 && (to == LATHE_I8 || to == LATHE_I4)) {
+                compare_sparse(&rng, (lathe_dtype)to);
+            }
+            if (!is_tiny && !lathe_dtype_is_quantized((lathe_dtype)from) &&
+                lathe_dtype_is_quantized((lathe_dtype)to)) {
+                compare_saturated(&rng, (lathe_dtype)from, (lathe_dtype)to);
+                compare_long(&rng, (lathe_dtype)from, (lathe_dtype)to);
+            }
+            for (int i = 0; from == LATHE_I8 && lathe_dtype_is_quantized((lathe_dtype)to) &&
+                            !is_tiny && i < 16;
+                 i++) {
+                compare_maxima(&rng, (lathe_dtype)to);
             }
         }
     }

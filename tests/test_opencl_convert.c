@@ -272,20 +272,16 @@ Test(opencl_convert, a_device_of_little_memory) {
     lathe_tensor_release(source);
 }
 
-/* A driver that has compiled kernels for smaller work-groups than the device's: long rows take two
- * passes. */
-Test(opencl_convert, kernels_of_small_work_groups) {
-    static const shape_option shape = {2, {2, 20480}};
+/* A driver that has compiled kernels for smaller work-groups than rows want, where these do not say
+ * their size: long rows take two passes, short ones another kernel. */
+static void check_small_kernels(const test_cl_layer *layer, lathe_dtype from, lathe_dtype to,
+                                const shape_option *shape) {
     static const layout_option rows = {LATHE_PER_ROW, 0};
-    const test_cl_layer *layer = test_cl_layer_find();
-    const test_cl_device small = {.kernel_items = LATHE_CL_GROUP};
-    if (layer == NULL) {
-        return;
-    }
+    const test_cl_device small = {.kernel_items = 96};
     const lathe_config config = test_opencl_config();
     test_rng rng = {37};
-    lathe_tensor_desc desc = desc_of(LATHE_I8, &shape, &rows, 0);
-    const lathe_target target = target_of(LATHE_I4, &rows, 0);
+    lathe_tensor_desc desc = desc_of(from, shape, &rows, 0);
+    const lathe_target target = target_of(to, &rows, 0);
     lathe_engine *engine = NULL;
     lathe_tensor *source = NULL;
     lathe_tensor *results[2] = {NULL, NULL};
@@ -306,6 +302,16 @@ Test(opencl_convert, kernels_of_small_work_groups) {
     lathe_tensor_release(results[1]);
     lathe_tensor_release(source);
     lathe_engine_free(engine);
+}
+
+Test(opencl_convert, kernels_of_small_work_groups) {
+    static const shape_option shapes[] = {{2, {2, 8192}}, {2, {2, 5120}}, {2, {3, 4064}}};
+    const test_cl_layer *layer = test_cl_layer_find();
+    if (layer != NULL) {
+        check_small_kernels(layer, LATHE_I8, LATHE_I4, &shapes[0]);
+        check_small_kernels(layer, LATHE_F32, LATHE_I8, &shapes[1]);
+        check_small_kernels(layer, LATHE_F16, LATHE_BITNET158, &shapes[2]);
+    }
 }
 
 /* ---- a device that computes other bits */

@@ -13,7 +13,8 @@ typedef struct plain_shape {
 
 /* Rows of a block, shorter and odd ones, several in a block, and rows that are cut; groups of every
  * kind of sum, and such as end with a row before they are full; scales that are found before; rows
- * that a work-group holds, whose bytes begin anywhere. */
+ * that a work-group holds, whose bytes begin anywhere; short ones whose bytes are not joined; and
+ * rows that no work-group holds. */
 static const plain_shape shapes[] = {
     {{2, {3, 4096}}, {LATHE_PER_ROW, 0}},      {{2, {3, 4064}}, {LATHE_PER_ROW, 0}},
     {{2, {5, 992}}, {LATHE_PER_ROW, 0}},       {{2, {37, 160}}, {LATHE_PER_ROW, 0}},
@@ -27,7 +28,9 @@ static const plain_shape shapes[] = {
     {{2, {3, 4500}}, {LATHE_PER_ROW, 0}},      {{1, {9004}}, {LATHE_PER_TENSOR, 0}},
     {{2, {5, 1056}}, {LATHE_PER_ROW, 0}},      {{2, {3, 5120}}, {LATHE_PER_ROW, 0}},
     {{2, {2, 11008}}, {LATHE_PER_ROW, 0}},     {{2, {2, 28672}}, {LATHE_PER_ROW, 0}},
-    {{2, {3, 11008}}, {LATHE_PER_GROUP, 128}},
+    {{2, {3, 11008}}, {LATHE_PER_GROUP, 128}}, {{2, {7, 1184}}, {LATHE_PER_ROW, 0}},
+    {{2, {5, 2016}}, {LATHE_PER_ROW, 0}},      {{2, {3, 36896}}, {LATHE_PER_ROW, 0}},
+    {{2, {2, 53248}}, {LATHE_PER_ROW, 0}},     {{2, {1, 81920}}, {LATHE_PER_ROW, 0}},
 };
 
 static const lathe_dtype sources[] = {LATHE_F32, LATHE_F16, LATHE_BF16};
@@ -99,12 +102,13 @@ Test(opencl_plain, ends_of_the_range) {
 
 /* One block or row among others, in two ways: the element is named, or it counts as 0. */
 Test(opencl_plain, one_odd_element) {
-    const plain_shape *among[] = {&shapes[5], &shapes[21], &shapes[20]};
+    const plain_shape *among[] = {&shapes[5], &shapes[21], &shapes[20], &shapes[25], &shapes[27]};
+    const size_t n_among = sizeof among / sizeof among[0];
     test_rng rng = {42};
     for (size_t v = 0; v < sizeof odd_values / sizeof odd_values[0]; v++) {
         const size_t n = sizeof sources / sizeof sources[0];
         const lathe_dtype from = sources[v % n];
-        const plain_shape *shape = among[(v + v / n) % n];
+        const plain_shape *shape = among[2 * v % n_among];
         convert_case c = new_case(&rng, from, shape, TEST_DATA_NORMAL);
         put(&c, 1056 + test_random_below(&rng, 4000), odd_values[v]);
         check_targets(&c, shape, LATHE_NONFINITE_ERROR);

@@ -16,10 +16,10 @@ lathe_status lt_cl_submit_chain(lt_backend *backend, lt_queue *queue, const lt_c
 lathe_status lt_cl_submit_chain_stats(lt_backend *backend, lt_queue *queue,
                                       const lt_chain_work *work);
 
-/* The same for works with own_scales (scaled_chain.c). NOT_SUPPORTED: a source that has scales; a
- * step that is strict, or is not BALANCED, or has a mean for a scale; scopes that are not the same
- * for all, or neither all elements, as many as launches take statistics of at once, nor powers of
- * two from LATHE_CL_CHAIN_LEAST to LATHE_CL_CHAIN_BLOCK. */
+/* The same for works with own_scales (scaled_chain.c). NOT_SUPPORTED: work-groups of fewer than
+ * LATHE_CL_GROUP; a source that has scales; a step that is strict, or is not BALANCED, or has a
+ * mean for a scale; scopes that are not the same for all, or neither all elements, as many as
+ * launches take statistics of at once, nor powers of two from LATHE_CL_CHAIN_LEAST to a block. */
 bool lt_cl_takes_scaled_chain(const lt_backend *backend, const lt_chain_work *work);
 lathe_status lt_cl_submit_scaled_chain(lt_queue *queue, const lt_chain_work *work);
 

@@ -30,6 +30,7 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_RECODE] = "lathe_recode_parts",
         [LT_CL_RECODE_ODD] = "lathe_recode_odd",
         [LT_CL_RECODE_ROWS] = "lathe_recode_rows",
+        [LT_CL_RECODE_MANY] = "lathe_recode_many",
         [LT_CL_RECODE_STATS] = "lathe_recode_stats",
         [LT_CL_PLAIN] = "lathe_plain",
         [LT_CL_AGAIN] = "lathe_again",
@@ -39,6 +40,7 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_ROWS_FEW] = "lathe_rows_few",
         [LT_CL_ROWS_MANY] = "lathe_rows_many",
         [LT_CL_ROWS_MOST] = "lathe_rows_most",
+        [LT_CL_ROWS_LONG] = "lathe_rows_long",
     };
     return names[kernel];
 }

@@ -18,6 +18,7 @@ typedef enum lt_cl_kernel {
     LT_CL_RECODE, /* convert between quantized types whose scopes lie alike. No other has it */
     LT_CL_RECODE_ODD,   /* behind it: what it has left out */
     LT_CL_RECODE_ROWS,  /* the same for long rows, with scales of their own */
+    LT_CL_RECODE_MANY,  /* the same for the longest. Only some pairs have it */
     LT_CL_RECODE_STATS, /* tile statistics of the same */
     LT_CL_PLAIN, /* what LINEAR does, of floats without anything odd. Only some pairs have it */
     LT_CL_AGAIN, /* behind it: the rest */
@@ -26,7 +27,8 @@ typedef enum lt_cl_kernel {
     LT_CL_TRITS,      /* convert: rows or a tensor with a given scale, faster than STREAM */
     LT_CL_ROWS_FEW,   /* PLAIN for whole rows. Only pairs from floats have it and the next */
     LT_CL_ROWS_MANY,  /* the same for longer ones */
-    LT_CL_ROWS_MOST,  /* and for the longest */
+    LT_CL_ROWS_MOST,  /* and for the longest that are held */
+    LT_CL_ROWS_LONG,  /* and for those that are not, but read twice */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 

@@ -54,6 +54,15 @@ static uint64_t run_of(const lt_cl_side *s, uint64_t n_cols) {
     return run == 0 || elems_before(s, run) + n_cols <= run ? NO_END : run;
 }
 
+/* True if kernels take scopes of so many elements: a vector has those of one, and a mean's lanes
+ * are rows of LATHE_STAT_LANES, or one half of a row. */
+static bool is_scope(const lt_pass *pass, uint64_t n_elems) {
+    const uint64_t vector = LATHE_CL_RECODE_VECTOR((int)pass->src.dtype, (int)pass->dst.dtype);
+    const uint64_t half = LATHE_STAT_LANES / 2;
+    return n_elems % LATHE_STAT_LANES == 0 ||
+           (n_elems % half == 0 && half % vector == 0 && (n_elems == half || !finds_means(pass)));
+}
+
 /* Cuts the rows: n_rows of n_cols, in which scales change every `run` elements on one side or the
  * other. Returns false if that makes no whole parts. */
 static bool cut_parts(const lt_pass *pass, uint64_t run, const lt_cl_device *device,
@@ -63,7 +72,7 @@ static bool cut_parts(const lt_pass *pass, uint64_t run, const lt_cl_device *dev
     uint64_t quantum = has_trits ? LATHE_CL_TRIT_COLS : LATHE_CL_RECODE_COLS;
     uint64_t most = (uint64_t)LATHE_CL_TEAM_ELEMS;
     if (run < most) {
-        most = lt_min(most, run * LATHE_CL_TEAM_SCOPES);
+        most = lt_min(most, run * LATHE_CL_TEAM_SCOPES(device->is_small));
         quantum = least_common_multiple(quantum, run);
     }
     args->block_rows = 1;
@@ -126,7 +135,7 @@ static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t 
     uint64_t run = lt_min(source_run, target_run);
     uint64_t longer = lt_max(source_run, target_run);
     bool has_end = run != NO_END;
-    if (has_end && (run % LATHE_CL_RECODE_COLS != 0 || (longer != NO_END && longer % run != 0) ||
+    if (has_end && (!is_scope(pass, run) || (longer != NO_END && longer % run != 0) ||
                     (source_run != NO_END && elems_before(&src, run) != 0) ||
                     (target_run != NO_END && elems_before(&dst, run) != 0))) {
         return false;
@@ -200,14 +209,16 @@ bool lt_cl_launch_recode_rows(const lt_work *work, uint64_t row, uint64_t n_rows
     const uint64_t n_cols = pass->dst.row_elems;
     const uint64_t elem = row * n_cols;
     const uint64_t share = item_elems(pass, device);
-    const uint64_t n_items = lt_ceil_div(n_cols, share * ITEM_QUANTUM) * ITEM_QUANTUM;
+    const uint64_t n_least = lt_ceil_div(n_cols, share * ITEM_QUANTUM) * ITEM_QUANTUM;
+    const bool is_many = n_least > LATHE_CL_GROUP;
+    const uint64_t n_items = is_many ? LATHE_CL_ROW_MANY : n_least;
     lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, elem, n_rows * n_cols, false);
     lt_cl_side dst = lt_cl_side_of(&pass->dst, &work->dst, elem, n_rows * n_cols, false);
     if (!shape_sides(pass, &src, &dst, n_rows, n_cols)) {
         return false;
     }
     *launch = (lt_cl_launch){
-        .kernel = LT_CL_RECODE_ROWS,
+        .kernel = is_many ? LT_CL_RECODE_MANY : LT_CL_RECODE_ROWS,
         .args = launch_args(pass, elem),
         .n_groups = n_rows,
         .n_items = (uint32_t)n_items,

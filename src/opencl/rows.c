@@ -25,15 +25,18 @@ static uint64_t most_elems(lt_cl_kernel kernel, lathe_dtype src, lathe_dtype dst
         return LATHE_CL_GROUP * share * (is_mean ? 3 : 2) / 2;
     case LT_CL_ROWS_MANY:
         return is_mean ? room : LATHE_CL_ROW_MANY * share;
+    case LT_CL_ROWS_MOST:
+        return is_mean ? 0 : 2 * LATHE_CL_ROW_MANY * share;
     default:
-        return 2 * LATHE_CL_ROW_MANY * share;
+        return LATHE_CL_ROW_LONGEST;
     }
 }
 
 static lt_cl_kernel kernel_of(lathe_dtype src, lathe_dtype dst, uint64_t row_elems) {
     return row_elems <= most_elems(LT_CL_ROWS_FEW, src, dst)    ? LT_CL_ROWS_FEW
            : row_elems <= most_elems(LT_CL_ROWS_MANY, src, dst) ? LT_CL_ROWS_MANY
-                                                                : LT_CL_ROWS_MOST;
+           : row_elems <= most_elems(LT_CL_ROWS_MOST, src, dst) ? LT_CL_ROWS_MOST
+                                                                : LT_CL_ROWS_LONG;
 }
 
 /* As many as are full, once or twice. */
@@ -43,16 +46,43 @@ static uint32_t few_items(lathe_dtype src, uint64_t row_elems) {
     return (uint32_t)(lt_ceil_div(n_items, ITEM_QUANTUM) * ITEM_QUANTUM);
 }
 
+/* How many rows share a block of the plain kernel: from F32 two are as quick with a group each. */
+static uint64_t rows_together(lathe_dtype src, uint64_t row_elems) {
+    const uint64_t n_rows = LATHE_CL_BLOCK_ELEMS / row_elems;
+    return src == LATHE_F32 && n_rows == 2 ? 1 : n_rows;
+}
+
+static void set_together(lt_cl_launch *launch, const lt_pass *pass, uint64_t n_rows) {
+    const uint64_t unit = LATHE_CL_UNIT((int)pass->src.dtype, (int)pass->dst.dtype);
+    lathe_launch *args = &launch->args;
+    launch->kernel = LT_CL_PLAIN;
+    launch->n_groups = lt_ceil_div(launch->n_groups, n_rows);
+    args->block_cols *= n_rows;
+    args->block_bytes *= n_rows;
+    args->block_scopes = n_rows;
+    args->row_outputs = lt_cl_div_by(lt_ceil_div(pass->dst.row_elems, unit));
+}
+
+static size_t local_bytes(lt_cl_kernel kernel, lathe_dtype src, const lt_layout *dst) {
+    const uint64_t row_bytes = dst->row_elems * lt_dtype_traits_of(src)->unit_bytes;
+    return kernel == LT_CL_ROWS_LONG
+               ? LATHE_CL_FAR_ROOM((int)dst->dtype)
+               : (size_t)lt_min(row_bytes, LATHE_CL_ROW_ROOM((int)dst->dtype)) +
+                     LATHE_CL_ROW_MARGIN;
+}
+
 void lt_cl_set_rows(lt_cl_launch *launch, const lt_pass *pass) {
     const lathe_dtype src = pass->src.dtype;
-    const lathe_dtype dst = pass->dst.dtype;
     const uint64_t row_elems = pass->dst.row_elems;
-    launch->kernel = kernel_of(src, dst, row_elems);
+    const uint64_t n_together = rows_together(src, row_elems);
+    if (n_together > 1) {
+        set_together(launch, pass, n_together);
+        return;
+    }
+    launch->kernel = kernel_of(src, pass->dst.dtype, row_elems);
     launch->n_items =
         launch->kernel == LT_CL_ROWS_FEW ? few_items(src, row_elems) : LATHE_CL_ROW_MANY;
-    launch->local_bytes = (size_t)lt_min(row_elems * lt_dtype_traits_of(src)->unit_bytes,
-                                         LATHE_CL_ROW_ROOM((int)dst)) +
-                          LATHE_CL_ROW_MARGIN;
+    launch->local_bytes = local_bytes(launch->kernel, src, &pass->dst);
 }
 
 bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
@@ -65,7 +95,7 @@ bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
            pass->quality == LATHE_BALANCED && !pass->strict && dst->scales_per_row == 1 &&
            dst->row_elems % COLUMN_QUANTUM == 0 &&
            dst->row_elems <= (device->is_small ? LATHE_CL_GROUP * share_of(src)
-                                               : most_elems(LT_CL_ROWS_MOST, src, dst->dtype));
+                                               : most_elems(LT_CL_ROWS_LONG, src, dst->dtype));
 }
 
 bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,

@@ -52,7 +52,7 @@ static cl_int set_args(cl_kernel kernel, const kernel_args *args, const lt_cl_la
 static bool is_plain(lt_cl_kernel kernel) {
     return kernel == LT_CL_PLAIN || kernel == LT_CL_OWN_GROUPS || kernel == LT_CL_OWN_WHOLE ||
            kernel == LT_CL_TRITS || kernel == LT_CL_ROWS_FEW || kernel == LT_CL_ROWS_MANY ||
-           kernel == LT_CL_ROWS_MOST;
+           kernel == LT_CL_ROWS_MOST || kernel == LT_CL_ROWS_LONG;
 }
 
 /* False for launches that meet nothing to report: fetching a report takes longer than converting a
@@ -138,7 +138,26 @@ static lathe_status enqueue_recode(lt_queue *queue, const lt_work *work, const l
     return status == LATHE_OK ? enqueue_launch(queue, work, &odd, args) : status;
 }
 
-/* The same for such a kernel, which rows that are blocks spare a division. */
+/* NOT_SUPPORTED where the driver has compiled the launch's kernel for fewer work-items, as it may
+ * those that do not say how many they are for. Of the others drivers tell what they like. */
+static lathe_status check_items(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch) {
+    if (launch->kernel != LT_CL_ROWS_FEW && launch->kernel != LT_CL_RECODE_ROWS) {
+        return LATHE_OK;
+    }
+    cl_kernel kernel = NULL;
+    size_t most = 0;
+    lathe_status status = get_kernel(queue, work, launch->kernel, &kernel);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    const cl_int error = clGetKernelWorkGroupInfo(
+        kernel, queue->backend->device.id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    return error != CL_SUCCESS || launch->n_items <= most
+               ? LATHE_OK
+               : lt_fail(LATHE_NOT_SUPPORTED, "the kernel's work-groups are too small for a row");
+}
+
+/* The same launch for a plain kernel, which rows that are blocks spare a division. */
 static lt_cl_launch plain_launch(const lt_cl_launch *launch, lt_cl_kernel kernel) {
     lt_cl_launch plain = *launch;
     plain.kernel = kernel;
@@ -168,13 +187,18 @@ static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
     lt_cl_launch plain = plain_launch(launch, (flags & LATHE_CL_WHOLE) != 0 ? LT_CL_OWN_WHOLE
                                               : (flags & LATHE_CL_OWN) != 0 ? LT_CL_OWN_GROUPS
                                                                             : LT_CL_PLAIN);
+    lathe_status status = LATHE_OK;
     if ((flags & LATHE_CL_ROWS) != 0) {
         lt_cl_set_rows(&plain, work->pass);
+        status = check_items(queue, work, &plain);
+        if (status == LATHE_NOT_SUPPORTED) {
+            return enqueue_launch(queue, work, launch, args);
+        }
     }
     lt_cl_launch again = *launch;
     again.kernel = LT_CL_AGAIN;
     again.n_groups = lt_ceil_div(launch->n_groups, group_size);
-    lathe_status status = enqueue_launch(queue, work, &plain, args);
+    status = status == LATHE_OK ? enqueue_launch(queue, work, &plain, args) : status;
     return status == LATHE_OK ? enqueue_launch(queue, work, &again, args) : status;
 }
 
@@ -251,25 +275,6 @@ lathe_status lt_cl_submit_convert(lt_backend *backend, lt_queue *queue, const lt
         status = convert_range(queue, work, &range);
     }
     return status == LATHE_OK ? lt_cl_queue_flush(queue) : status;
-}
-
-/* NOT_SUPPORTED where the driver has compiled the launch's kernel for fewer work-items, as it may
- * those that do not say how many they are for. Of the others drivers tell what they like. */
-static lathe_status check_items(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch) {
-    if (launch->kernel != LT_CL_ROWS_FEW && launch->kernel != LT_CL_RECODE_ROWS) {
-        return LATHE_OK;
-    }
-    cl_kernel kernel = NULL;
-    size_t most = 0;
-    lathe_status status = get_kernel(queue, work, launch->kernel, &kernel);
-    if (status != LATHE_OK) {
-        return status;
-    }
-    const cl_int error = clGetKernelWorkGroupInfo(
-        kernel, queue->backend->device.id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
-    return error != CL_SUCCESS || launch->n_items <= most
-               ? LATHE_OK
-               : lt_fail(LATHE_NOT_SUPPORTED, "the kernel's work-groups are too small for a row");
 }
 
 /* All rows, without a look at what that leads to. */

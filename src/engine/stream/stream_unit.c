@@ -102,9 +102,30 @@ static lathe_status read_in_order(lt_stream_job *j, uint64_t first, uint8_t *out
     return status;
 }
 
-static lathe_status read_data(lt_stream_job *j, uint64_t first, uint8_t *out, uint64_t n_bytes) {
-    return j->source->in_order ? read_in_order(j, first, out, n_bytes)
-                               : j->source->read(j->source->ctx, first, out, (size_t)n_bytes);
+/* True if a side's data is copied between memory of the host's and staging for a device that has
+ * memory of its own. */
+static bool is_staged(const lt_unit *u, const uint8_t *data) {
+    return u->backend->is_remote && u->backend->staged_cost > 1 && data != NULL;
+}
+
+/* Copies such data, of large tensors past the caches: the processor does not look at it again. */
+static void copy_staged(const lt_stream_job *j, const uint8_t *from, uint8_t *to,
+                        uint64_t n_bytes) {
+    lt_backend *cpu = j->streamer->engine->cpu;
+    const lt_buffer src = {.host = (void *)(uintptr_t)from, .n_bytes = j->plan.pass.src.n_bytes};
+    const lt_buffer dst = {.host = to, .n_bytes = j->plan.pass.dst.n_bytes};
+    (void)cpu->ops->copy(cpu, NULL, &src, 0, &dst, 0, n_bytes); /* which does not fail */
+}
+
+static lathe_status read_data(lt_stream_job *j, const lt_unit *u, uint64_t first, uint8_t *out,
+                              uint64_t n_bytes) {
+    const lt_source *source = j->source;
+    if (is_staged(u, source->data)) {
+        copy_staged(j, source->data + first, out, n_bytes);
+        return LATHE_OK;
+    }
+    return source->in_order ? read_in_order(j, first, out, n_bytes)
+                            : source->read(source->ctx, first, out, (size_t)n_bytes);
 }
 
 static lathe_status read_scales(const lt_stream_job *j, const lt_slot *slot,
@@ -124,7 +145,8 @@ static lathe_status read_source(lt_stream_job *j, lt_slot *slot, bool with_data)
     for (uint32_t i = 0; status == LATHE_OK && i < u->n_pieces; i++) {
         const lt_piece *piece = &u->pieces[i];
         if (with_data && piece->src.n_bytes > 0) {
-            status = read_data(j, piece->src.first_byte, host + piece->data_at, piece->src.n_bytes);
+            status =
+                read_data(j, u, piece->src.first_byte, host + piece->data_at, piece->src.n_bytes);
         }
         if (status == LATHE_OK && piece->src.n_scales > 0) {
             status = read_scales(j, slot, piece);
@@ -199,7 +221,9 @@ static lathe_status write_sink(lt_stream_job *j, lt_slot *slot, const uint8_t *b
     if (!lt_stream_await_turn(j, u)) {
         return LATHE_OK;
     }
-    if (bytes != NULL) {
+    if (bytes != NULL && is_staged(u, sink->data)) {
+        copy_staged(j, bytes, sink->data + u->dst.first_byte, u->dst.n_bytes);
+    } else if (bytes != NULL) {
         status = sink->write(sink->ctx, u->dst.first_byte, bytes, (size_t)u->dst.n_bytes);
     }
     if (status == LATHE_OK && u->dst.n_scales > 0) {

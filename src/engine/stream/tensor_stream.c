@@ -28,7 +28,7 @@ lt_source lt_tensor_source(const lathe_tensor *tensor) {
         .ctx = (void *)(uintptr_t)tensor,
         .read = read,
         .read_scales = read_scales,
-        .data = is_pinned ? tensor->data : NULL,
+        .data = tensor->memory != LATHE_MEMORY_DEVICE ? tensor->data : NULL,
         .is_pinned = is_pinned,
     };
 }
@@ -39,7 +39,7 @@ lt_sink lt_tensor_sink(lathe_tensor *tensor) {
         .ctx = tensor,
         .write = write,
         .write_scales = write_scales,
-        .data = is_pinned ? tensor->data : NULL,
+        .data = tensor->memory != LATHE_MEMORY_DEVICE ? tensor->data : NULL,
         .is_pinned = is_pinned,
     };
 }
