@@ -202,7 +202,8 @@ typedef struct lt_backend_ops {
     bool (*takes_chain)(const lt_backend *backend, const lt_chain_work *work);
 
     /* Starts convert passes of whole small tensors, each by one range: on the CPU one after another
-     * on this thread. On a device, in as few launches as can be: all have the same two dtypes, and
+     * on this thread, and a pass may be that of several tensors which lie one after another, each
+     * with a range. On a device, in as few launches as can be: all have the same two dtypes, and
      * fewer than LT_MANY_HOMES times one lies in other buffers than the one before it. There also
      * stats passes, all of them, of all tiles; their stats follow each other. */
     lathe_status (*submit_many)(lt_backend *backend, lt_queue *queue, const lt_work *works,

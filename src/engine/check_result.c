@@ -52,13 +52,15 @@ lathe_status lt_check_result(const lathe_tensor *source, const lathe_target *tar
     if (status == LATHE_OK) {
         status = lt_layout_of(&desc, &layout);
     }
-    if (status != LATHE_OK) {
-        return status;
-    }
+    return status == LATHE_OK ? lt_check_result_is(source, &desc, &layout, result) : status;
+}
+
+lathe_status lt_check_result_is(const lathe_tensor *source, const lathe_tensor_desc *desc,
+                                const lt_layout *layout, const lathe_tensor *result) {
     bool same_shape =
         source->n_dims == result->n_dims &&
         memcmp(source->shape, result->shape, source->n_dims * sizeof source->shape[0]) == 0;
-    if (!same_shape || !lt_tensor_is(result, &desc, &layout)) {
+    if (!same_shape || !lt_tensor_is(result, desc, layout)) {
         return lt_fail(LATHE_INCOMPATIBLE_TYPES,
                        "the result's shape, dtype or granularity is not that of the target");
     }

@@ -11,4 +11,8 @@
 lathe_status lt_check_result(const lathe_tensor *source, const lathe_target *target,
                              const lathe_tensor *result);
 
+/* The same where the target's description and its layout are known. */
+lathe_status lt_check_result_is(const lathe_tensor *source, const lathe_tensor_desc *desc,
+                                const lt_layout *layout, const lathe_tensor *result);
+
 #endif

@@ -96,7 +96,8 @@ static kind kind_of(const run *r, const lt_batch_item *item) {
 
 static uint64_t slot_need(const lt_batch *b, const lt_batch_item *item) {
     const lt_batch_group *group = lt_batch_group_of(b, item);
-    return lt_slab_bytes(&group->like->layout) + lt_slab_bytes(&group->made.layout);
+    const lt_layout *from = &group->like->layout;
+    return lt_slab_data_bytes(from) + lt_slab_scale_bytes(from) + group->n_bytes;
 }
 
 static bool go_together(const run *r, const lt_batch_item *a, const lt_batch_item *b, kind k) {

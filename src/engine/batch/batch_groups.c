@@ -92,6 +92,56 @@ static uint64_t key_of(const lt_batch *b, const lt_batch_group *group) {
     return key << 63 | kernel << 40 | rest;
 }
 
+/* ---- tensors that lie one after another */
+
+/* Makes a small tensor's layout that of n of them. What has one scale becomes a row, so that each
+ * keeps its own: false where its rows do not follow each other. */
+static bool stack_layout(lt_layout *layout, uint64_t n) {
+    if (layout->n_scales > 0 && layout->scale_elems == 0) {
+        if (!lt_layout_is_dense(layout)) {
+            return false;
+        }
+        layout->n_rows = 1;
+        layout->row_elems = layout->scale_elems = layout->n_elems;
+        layout->row_bytes = layout->n_bytes;
+        layout->scales_per_row = 1;
+    }
+    layout->n_rows *= n;
+    layout->n_elems *= n;
+    layout->n_bytes *= n;
+    layout->n_scales *= n;
+    return true;
+}
+
+/* Plans for as many tensors as a turn takes, with a range for each, unless something of each is
+ * wanted that a conversion finds for all of its elements, or scales need a pass before. */
+static void plan_stack(const lt_batch *b, lt_batch_group *group) {
+    const lt_backend *cpu = b->engine->cpu;
+    const lathe_target *target = group->target;
+    const bool counts = target->quality == LATHE_FAST && lathe_dtype_is_quantized(target->dtype);
+    lt_layout from = group->like->layout;
+    lt_layout to = group->made.layout;
+    if (b->reports != NULL || counts || !stack_layout(&from, LT_BATCH_TURN) ||
+        !stack_layout(&to, LT_BATCH_TURN)) {
+        return;
+    }
+    const lt_plan plan = lt_plan_make(cpu, &from, &to, target, cpu->max_own_scope_elems);
+    if (plan.stats_first || plan.is_copy) { /* a row's scale would be kept, a tensor's is not */
+        return;
+    }
+    const lt_layout *rows = &plan.pass.dst;
+    const bool is_row = rows->n_rows == 1; /* all of them: what has no scales */
+    group->plan = plan;
+    group->ranges = (lt_ranges){
+        .n_rows = rows->n_rows,
+        .row_elems = rows->row_elems,
+        .rows_per_range = is_row ? 1 : rows->n_rows / LT_BATCH_TURN,
+        .cols_per_range = is_row ? rows->row_elems / LT_BATCH_TURN : rows->row_elems,
+        .ranges_per_row = is_row ? LT_BATCH_TURN : 1,
+        .n_ranges = LT_BATCH_TURN,
+    };
+}
+
 static void plan_group(const lt_batch *b, lt_batch_group *group) {
     lt_backend *cpu = b->engine->cpu;
     const lathe_tensor *like = group->like;
@@ -113,11 +163,15 @@ static void plan_group(const lt_batch *b, lt_batch_group *group) {
         group->way = LT_BATCH_SHARED;
         return;
     }
-    group->n_bytes = lt_slab_bytes(&to);
+    group->scale_bytes = lt_slab_scale_bytes(&to);
+    group->n_bytes = lt_slab_data_bytes(&to) + group->scale_bytes;
     group->plan = lt_plan_make(cpu, &like->layout, &to, group->target, cpu->max_own_scope_elems);
     group->ranges = lt_ranges_cut(&group->plan.pass.dst, cpu->elems_per_range,
                                   group->plan.pass.own_scales ? to.scale_elems : 0);
     group->way = way_of(b, group);
+    if (group->way == LT_BATCH_MANY) {
+        plan_stack(b, group);
+    }
     group->key = key_of(b, group);
 }
 

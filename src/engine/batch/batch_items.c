@@ -19,7 +19,7 @@ void lt_batch_fail(lt_batch *b, lt_batch_item *item) {
     }
     item->result = NULL;
     item->n_saturated = 0;
-    item->status = error.status;
+    item->status = (uint8_t)error.status;
     item->error = lt_pool_new(b->engine->pool, sizeof error);
     if (item->error != NULL) {
         *item->error = error;
@@ -33,11 +33,13 @@ void lt_batch_begin_item(lt_batch *b, lt_batch_item *item) {
     }
     lathe_status status = LATHE_OK;
     if (item->slab != NULL) {
-        item->result = lt_slab_take(item->slab, item->place, &group->made, item->offset);
+        item->result =
+            lt_slab_take(item->slab, item->place, &group->made, item->offset, item->scale_offset);
     } else if (item->result == NULL) {
         status = lt_fail(LATHE_INVALID_ARGUMENT, "the result is NULL");
     } else {
-        status = lt_check_result(item->source, group->target, item->result);
+        const lathe_tensor_desc desc = lt_tensor_desc_of(&group->made);
+        status = lt_check_result_is(item->source, &desc, &group->made.layout, item->result);
     }
     item->is_begun = status == LATHE_OK;
     if (!item->is_begun) {
@@ -59,7 +61,7 @@ void lt_batch_end_items(lt_batch *b, const lt_batch_item *items, size_t n, uint6
         .dst_bytes = to->n_bytes + to->n_scales * sizeof(float),
         .n_saturated = items->n_saturated,
         .ns = ns,
-        .status = items->status,
+        .status = (lathe_status)items->status,
     };
     lt_metrics_record_alike(b->engine->metrics, &metric, n, end_ns);
 }
@@ -71,28 +73,33 @@ static lathe_memory result_memory(const lt_batch *b, const lt_batch_item *item) 
                                                                            : LATHE_MEMORY_HOST;
 }
 
-/* How many of the items from `first` on, at most `most`, fit one slab; and what they take of it. */
-static size_t count_slab(const lt_batch *b, size_t first, size_t most, uint64_t *n_bytes) {
+/* How many of the items from `first` on, at most `most`, fit one slab; what they take of it, and
+ * what their data does. */
+static size_t count_slab(const lt_batch *b, size_t first, size_t most, uint64_t *n_bytes,
+                         uint64_t *data_bytes) {
     lathe_memory memory = result_memory(b, &b->items[first]);
     bool on_host = memory == LATHE_MEMORY_HOST;
     size_t count = 0;
     *n_bytes = 0;
+    *data_bytes = 0;
     while (count < most && result_memory(b, &b->items[first + count]) == memory) {
-        uint64_t bytes = lt_batch_group_of(b, &b->items[first + count])->n_bytes;
-        if (count > 0 && lt_slab_is_too_large(on_host, count + 1, *n_bytes + bytes)) {
+        const lt_batch_group *group = lt_batch_group_of(b, &b->items[first + count]);
+        if (count > 0 && lt_slab_is_too_large(on_host, count + 1, *n_bytes + group->n_bytes)) {
             break;
         }
-        *n_bytes += bytes;
+        *n_bytes += group->n_bytes;
+        *data_bytes += group->n_bytes - group->scale_bytes;
         count++;
     }
     return count;
 }
 
 /* Where memory is short, a smaller slab may still be had: in the end one for a single tensor. */
-static size_t make_slab(lt_batch *b, size_t first, size_t most, lt_slab **slab) {
+static size_t make_slab(lt_batch *b, size_t first, size_t most, lt_slab **slab,
+                        uint64_t *data_bytes) {
     while (most > 0) {
         uint64_t n_bytes;
-        size_t count = count_slab(b, first, most, &n_bytes);
+        size_t count = count_slab(b, first, most, &n_bytes, data_bytes);
         if (lt_slab_create(b->engine, result_memory(b, &b->items[first]), count, n_bytes, slab) ==
             LATHE_OK) {
             return count;
@@ -106,17 +113,21 @@ void lt_batch_make_slabs(lt_batch *b, size_t first, size_t end) {
     while (first < end) {
         lt_slab *slab = NULL;
         uint64_t offset = 0;
-        size_t count = make_slab(b, first, end - first, &slab);
+        uint64_t scale_offset = 0; /* the scales lie behind all data */
+        size_t count = make_slab(b, first, end - first, &slab, &scale_offset);
         if (count == 0) {
             lt_batch_fail(b, &b->items[first]);
             count = 1;
         }
         for (size_t i = 0; slab != NULL && i < count; i++) {
             lt_batch_item *item = &b->items[first + i];
+            const lt_batch_group *group = lt_batch_group_of(b, item);
             item->slab = slab;
             item->place = (uint32_t)i;
             item->offset = (uint32_t)offset;
-            offset += lt_batch_group_of(b, item)->n_bytes;
+            item->scale_offset = (uint32_t)scale_offset;
+            offset += group->n_bytes - group->scale_bytes;
+            scale_offset += group->scale_bytes;
         }
         first += count;
     }

@@ -24,28 +24,30 @@ typedef struct lt_batch_group {
     const lathe_target *target;
     lathe_tensor made; /* what the results are, but for their memory */
     lt_batch_way way;
-    lt_plan plan;     /* MANY: on the CPU */
-    lt_ranges ranges; /* likewise */
+    lt_plan plan;     /* MANY: on the CPU, of as many tensors as `ranges` has, one after another */
+    lt_ranges ranges; /* likewise: one for each of them */
     bool has_table;   /* likewise: it has been planned for a device, as follows */
     lt_plan table_plan;
     lt_ranges table_ranges;
-    uint64_t n_bytes; /* of a result in a slab */
-    uint64_t key;     /* in whose ascending order tensors are worked on */
-    uint32_t next;    /* group of the same hash, plus 1 */
+    uint64_t n_bytes;     /* of a result in a slab */
+    uint64_t scale_bytes; /* of those, what its scales take */
+    uint64_t key;         /* in whose ascending order tensors are worked on */
+    uint32_t next;        /* group of the same hash, plus 1 */
 } lt_batch_group;
 
 /* One tensor of a round: a line of the cache, as there may be many. */
 typedef struct lt_batch_item {
     const lathe_tensor *source;
-    lathe_tensor *result; /* NULL: not made */
-    lt_slab *slab;        /* in which the result is to be made; NULL: it is there, or cannot be */
-    uint32_t offset;      /* likewise: slabs are small */
-    uint32_t place;       /* likewise: which of its tensors */
+    lathe_tensor *result;  /* NULL: not made */
+    lt_slab *slab;         /* in which the result is to be made; NULL: it is there, or cannot be */
+    uint32_t offset;       /* likewise, of its data: slabs are small */
+    uint32_t scale_offset; /* likewise, of its scales */
     uint64_t n_saturated;
     lathe_error *error; /* a block of the pool; NULL: none, or no memory for it */
     uint32_t group;
     uint32_t index; /* in the caller's order */
-    lathe_status status;
+    uint32_t place; /* in the slab: which of its tensors */
+    uint8_t status; /* a lathe_status */
     bool is_begun;  /* the result is there */
     bool on_device; /* an OpenCL device did all of it */
     bool fell_back; /* the CPU did it in the device's place */
@@ -100,7 +102,7 @@ typedef struct lt_batch_receiver {
 #define LT_BATCH_NO_GROUP UINT32_MAX
 
 /* So many small tensors are converted at a time by a thread, at most. */
-enum { LT_BATCH_TURN = 32 };
+enum { LT_BATCH_TURN = 64 };
 
 /* ---- batch_groups.c */
 

@@ -16,13 +16,14 @@ static bool is_on_device(const lathe_tensor *tensor) {
     return tensor->memory == LATHE_MEMORY_DEVICE;
 }
 
-/* A tensor on its way: its memory as the CPU sees it, and what is found in it. What changes from
- * tensor to tensor where there are no scales is in the first two lines. */
+/* Tensors on their way that lie one after another, mostly one: their memory as the CPU sees it, and
+ * what is found in them. What changes from work to work where there are no scales is in the first
+ * two lines. */
 typedef struct slot {
     lt_buffer src_data;
     lt_outcome outcome;
     lt_buffer dst_data;
-    lt_batch_item *item;
+    lt_batch_item *items; /* as many as the work has ranges */
     lt_buffer src_scales;
     lt_buffer dst_scales;
 } slot;
@@ -33,7 +34,11 @@ typedef struct slot {
 typedef struct turn {
     _Alignas(LT_TENSOR_LINE_BYTES) slot slots[LT_BATCH_TURN];
     lt_work works[LT_BATCH_TURN];
+    size_t n_works;
     lt_quality_sums *quality; /* as many as slots; NULL: nobody asks for reports */
+    /* Of tensors with one scale that may be converted as one, each at its place in the turn. */
+    float src_scales[LT_BATCH_TURN];
+    float dst_scales[LT_BATCH_TURN];
 } turn;
 
 static void open_turn(turn *t, lt_quality_sums *quality) {
@@ -59,44 +64,138 @@ lathe_status lt_batch_find_scales(lt_batch *b, const lathe_tensor *source, const
 static void point_to_group(lt_work *work, const lt_batch_group *group, const slot *s) {
     work->pass = &group->plan.pass;
     work->ranges = &group->ranges;
-    work->n_ranges = group->ranges.n_ranges;
     work->src.scales = work->pass->src.n_scales > 0 ? &s->src_scales : NULL;
     work->dst.scales = work->pass->dst.n_scales > 0 ? &s->dst_scales : NULL;
 }
 
-/* Gets a tensor of the host's ready for its convert pass. */
-static lathe_status open_slot(lt_batch *b, lt_batch_item *item, slot *s, lt_work *work) {
+/* Whether tensors of the group may be converted as one. */
+static bool is_stacked(const lt_batch_group *group) {
+    return group->ranges.n_ranges > 1;
+}
+
+/* Whether a side's scales go through the turn's, because each tensor has one. */
+static bool through_turn(const lt_batch_group *group, const lt_layout *layout) {
+    return layout->n_scales == 1 && is_stacked(group);
+}
+
+/* Gets a tensor of the host's ready for its convert pass: the item at that place in the turn. */
+static lathe_status open_slot(lt_batch *b, turn *t, size_t place, lt_batch_item *item, slot *s,
+                              lt_work *work) {
     const lt_batch_group *group = lt_batch_group_of(b, item);
+    const lathe_tensor *source = item->source;
+    const lathe_tensor *result = item->result;
     if (work->pass != &group->plan.pass) {
         point_to_group(work, group, s);
     }
-    s->item = item;
-    s->src_data.host = item->source->data;
-    s->dst_data.host = item->result->data;
+    work->n_ranges = 1;
+    s->items = item;
+    s->src_data.host = source->data;
+    s->dst_data.host = result->data;
     lt_outcome_init(&s->outcome);
+    if (t->quality != NULL) {
+        lt_quality_sums *sums = &t->quality[s - t->slots];
+        *sums = (lt_quality_sums){0};
+        s->outcome.quality = sums;
+    }
     if (work->dst.scales != NULL) {
-        s->dst_scales.host = item->result->scales;
+        s->dst_scales.host =
+            through_turn(group, &group->made.layout) ? &t->dst_scales[place] : result->scales;
     }
     if (work->src.scales != NULL) {
-        s->src_scales.host = item->source->scales;
-        lathe_status status = lt_scales_check(item->source->scales, work->pass->src.n_scales, 0);
+        const lt_layout *from = &group->like->layout;
+        const bool copies = through_turn(group, from);
+        t->src_scales[place] = source->scales[0];
+        s->src_scales.host = copies ? &t->src_scales[place] : source->scales;
+        lathe_status status = lt_scales_check(source->scales, from->n_scales, 0);
         if (status != LATHE_OK) {
             return status;
         }
     }
-    return group->plan.stats_first
-               ? lt_batch_find_scales(b, item->source, work->pass, item->result->scales)
-               : LATHE_OK;
+    return group->plan.stats_first ? lt_batch_find_scales(b, source, work->pass, result->scales)
+                                   : LATHE_OK;
 }
 
-/* Takes what the convert pass has found. */
+/* Whether b's data and scales begin where a's, of that layout, end; one scale of each may lie
+ * anywhere. */
+static bool follows(const lathe_tensor *a, const lathe_tensor *b, const lt_layout *layout) {
+    return (const uint8_t *)b->data == (const uint8_t *)a->data + layout->n_bytes &&
+           (layout->n_scales <= 1 || b->scales == a->scales + layout->n_scales);
+}
+
+/* Lets the last work take one more tensor, the item at that place in the turn, if that lies where
+ * the work's last one ends. False: it is to have a work of its own, which looks at its scales. */
+static bool join(const lt_batch *b, turn *t, size_t place, const lt_batch_item *item) {
+    if (t->n_works == 0) {
+        return false;
+    }
+    lt_work *work = &t->works[t->n_works - 1];
+    const lt_batch_item *last = &t->slots[t->n_works - 1].items[work->n_ranges - 1];
+    const lt_batch_group *group = lt_batch_group_of(b, item);
+    const lathe_tensor *source = item->source;
+    if (item != last + 1 || item->group != last->group || !is_stacked(group) ||
+        !follows(last->source, source, &group->like->layout) ||
+        !follows(last->result, item->result, &group->made.layout)) {
+        return false;
+    }
+    if (work->src.scales != NULL) {
+        if (lt_scales_check(source->scales, group->like->layout.n_scales, 0) != LATHE_OK) {
+            return false;
+        }
+        t->src_scales[place] = source->scales[0];
+    }
+    work->n_ranges++;
+    return true;
+}
+
+/* Takes what the convert pass of one tensor has found. */
 static void close_slot(lt_batch *b, const slot *s, const lt_work *work) {
     const lt_pass *pass = work->pass;
-    s->item->n_saturated = atomic_load_explicit(&s->outcome.n_saturated, memory_order_relaxed);
+    lt_batch_item *item = s->items;
+    item->n_saturated = atomic_load_explicit(&s->outcome.n_saturated, memory_order_relaxed);
     if (lt_outcome_status(&s->outcome, pass->src.dtype, pass->dst.dtype) != LATHE_OK) {
-        lt_batch_fail(b, s->item);
+        lt_batch_fail(b, item);
     } else if (s->outcome.quality != NULL) {
-        lt_quality_fill(s->outcome.quality, lt_batch_report_of(b, s->item));
+        lt_quality_fill(s->outcome.quality, lt_batch_report_of(b, item));
+    }
+}
+
+/* Whether something was found that is to be known of each tensor. */
+static bool is_in_doubt(const lt_outcome *outcome) {
+    return lt_outcome_element(outcome) != LATHE_NO_ELEMENT ||
+           atomic_load_explicit(&outcome->n_saturated, memory_order_relaxed) > 0;
+}
+
+/* Gives each tensor of a work its scale. */
+static void hand_out_scales(const lt_batch *b, const slot *s, const lt_work *work) {
+    const lt_batch_group *group = lt_batch_group_of(b, s->items);
+    if (through_turn(group, &group->made.layout)) {
+        const float *scales = s->dst_scales.host;
+        for (uint64_t i = 0; i < work->n_ranges; i++) {
+            s->items[i].result->scales[0] = scales[i];
+        }
+    }
+}
+
+/* Ends a work, whose first tensor is at that place in the turn. Where something was found in
+ * several, they are converted again one by one. */
+static void close_work(lt_batch *b, turn *t, size_t i, size_t place) {
+    lt_backend *cpu = b->engine->cpu;
+    slot *s = &t->slots[i];
+    lt_work *work = &t->works[i];
+    lt_batch_item *items = s->items;
+    const uint64_t n = work->n_ranges;
+    if (n > 1 && is_in_doubt(&s->outcome)) {
+        for (uint64_t k = 0; k < n; k++) {
+            (void)open_slot(b, t, place + k, &items[k], s, work); /* as it could be before */
+            (void)cpu->ops->submit_many(cpu, NULL, work, 1);
+            hand_out_scales(b, s, work);
+            close_slot(b, s, work);
+        }
+        return;
+    }
+    hand_out_scales(b, s, work);
+    if (n == 1) {
+        close_slot(b, s, work);
     }
 }
 
@@ -110,34 +209,36 @@ static void convert_through_copies(lt_batch *b, lt_batch_item *item) {
 }
 
 static uint64_t bytes_of(const lt_batch *b, const lt_batch_item *item) {
-    const lt_pass *pass = &lt_batch_group_of(b, item)->plan.pass;
-    return pass->src.n_bytes + pass->dst.n_bytes;
+    const lt_batch_group *group = lt_batch_group_of(b, item);
+    return group->like->layout.n_bytes + group->made.layout.n_bytes;
+}
+
+/* Gets the item at that place in the turn converted, or ready for it. */
+static void take_item(lt_batch *b, turn *t, size_t place, lt_batch_item *item) {
+    if (is_on_device(item->source) || is_on_device(item->result)) {
+        convert_through_copies(b, item);
+    } else if (!join(b, t, place, item)) {
+        const size_t i = t->n_works;
+        if (open_slot(b, t, place, item, &t->slots[i], &t->works[i]) == LATHE_OK) {
+            t->n_works++;
+        } else {
+            lt_batch_fail(b, item);
+        }
+    }
 }
 
 /* The same for at most LT_BATCH_TURN items. */
 static void convert_some(lt_batch *b, turn *t, size_t first, size_t end) {
     lt_backend *cpu = b->engine->cpu;
-    size_t n_works = 0;
+    t->n_works = 0;
     for (size_t i = first; i < end; i++) {
-        lt_batch_item *item = &b->items[i];
-        if (!item->is_begun || item->status != LATHE_OK) {
-            continue;
-        }
-        if (is_on_device(item->source) || is_on_device(item->result)) {
-            convert_through_copies(b, item);
-        } else if (open_slot(b, item, &t->slots[n_works], &t->works[n_works]) == LATHE_OK) {
-            if (t->quality != NULL) {
-                t->quality[n_works] = (lt_quality_sums){0};
-                t->slots[n_works].outcome.quality = &t->quality[n_works];
-            }
-            n_works++;
-        } else {
-            lt_batch_fail(b, item);
+        if (lt_batch_is_waiting(&b->items[i])) {
+            take_item(b, t, i - first, &b->items[i]);
         }
     }
-    (void)cpu->ops->submit_many(cpu, NULL, t->works, n_works); /* the CPU does not fail */
-    for (size_t i = 0; i < n_works; i++) {
-        close_slot(b, &t->slots[i], &t->works[i]);
+    (void)cpu->ops->submit_many(cpu, NULL, t->works, t->n_works); /* the CPU does not fail */
+    for (size_t i = 0; i < t->n_works; i++) {
+        close_work(b, t, i, (size_t)(t->slots[i].items - &b->items[first]));
     }
 }
 
@@ -186,9 +287,10 @@ static void fetch_structs(const lt_batch *b, size_t i) {
     size_t distance = b->n_at_work * b->at_once;
     if (i + distance < b->end) {
         const lt_batch_item *item = &b->items[i + distance];
+        const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place)
+                                               : (const char *)item->result;
         __builtin_prefetch(item->source, 0);
-        if (item->slab != NULL) {
-            const char *place = lt_slab_place(item->slab, item->place);
+        if (place != NULL) {
             for (size_t k = 0; k < WRITTEN_BYTES; k += LT_TENSOR_LINE_BYTES) {
                 __builtin_prefetch(place + k, 1);
             }
@@ -200,11 +302,27 @@ static void fetch_structs(const lt_batch *b, size_t i) {
     }
 }
 
+/* The beginning of a tensor's data is fetched while the structs of a turn are made, as memory would
+ * be idle then: about as much as it delivers in the time that one takes. To the second cache, since
+ * a turn's are more than the first one holds. */
+static void fetch_data(const lt_batch *b, const lt_batch_item *item) {
+    enum { FETCHED_BYTES = 768, TO_SECOND_CACHE = 2 };
+    const uint64_t n_bytes = lt_batch_group_of(b, item)->like->layout.n_bytes;
+    const char *data = item->source->data;
+    if (is_on_device(item->source)) {
+        return;
+    }
+    for (uint64_t k = 0; k < lt_min(n_bytes, FETCHED_BYTES); k += LT_TENSOR_LINE_BYTES) {
+        __builtin_prefetch(data + k, 0, TO_SECOND_CACHE);
+    }
+}
+
 /* Converts items [first, end), at most LT_BATCH_TURN, and returns when it has. What is not
  * conversion is done for all of them before and after, so that memory is not left idle between two
  * tensors. */
 static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_t start_ns) {
     for (size_t i = first; i < end; i++) {
+        fetch_data(b, &b->items[i]);
         lt_batch_begin_item(b, &b->items[i]);
         fetch_structs(b, i);
     }

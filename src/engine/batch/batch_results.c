@@ -19,7 +19,7 @@ static void restore_order(lt_batch *b, size_t first) {
 static lathe_error error_of(const lt_batch_item *item) {
     return item->error != NULL ? *item->error
                                : (lathe_error){
-                                     .status = item->status,
+                                     .status = (lathe_status)item->status,
                                      .element = LATHE_NO_ELEMENT,
                                      .stage = "convert",
                                      .message = "there is no memory for the details",

@@ -43,13 +43,12 @@ bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes) {
                    : n_bytes > device_bytes;
 }
 
-/* Where a tensor's scales begin, from where its data does. */
-static uint64_t scales_at(const lt_layout *layout) {
+uint64_t lt_slab_data_bytes(const lt_layout *layout) {
     return rounded(layout->n_bytes);
 }
 
-uint64_t lt_slab_bytes(const lt_layout *layout) {
-    return rounded(layout->n_bytes) + rounded(layout->n_scales * sizeof(float));
+uint64_t lt_slab_scale_bytes(const lt_layout *layout) {
+    return rounded(layout->n_scales * sizeof(float));
 }
 
 void lt_slab_drop(lt_slab *slab) {
@@ -127,7 +126,8 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
 
 /* Gives a tensor of a device's slab its part of the buffer. Buffers of the device's are mapped
  * through a copy: a mapping would be that of the whole slab. */
-static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, uint64_t offset) {
+static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, uint64_t offset,
+                            uint64_t scale_offset) {
     part *own = &slab->parts[index];
     *own = (part){
         .memory =
@@ -136,7 +136,7 @@ static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, u
                 .backend = slab->backend,
                 .data = slab->buffer,
                 .data_offset = offset,
-                .scale_offset = (offset + scales_at(&tensor->layout)) / sizeof(float),
+                .scale_offset = scale_offset / sizeof(float),
             },
         .slab = slab,
     };
@@ -166,7 +166,8 @@ static void copy_struct(lathe_tensor *to, const lathe_tensor *from) {
     }
 }
 
-lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset) {
+lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset,
+                           uint64_t scale_offset) {
     lathe_tensor *tensor = &slab->tensors[index];
     copy_struct(tensor, like);
     atomic_init(&tensor->n_references, 1);
@@ -178,7 +179,7 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
     tensor->memory = slab->memory;
     tensor->is_part = true;
     if (slab->data != NULL) {
-        void *scales = slab->data + offset + scales_at(&tensor->layout);
+        void *scales = slab->data + scale_offset;
         tensor->data = slab->data + offset;
         tensor->scales = tensor->layout.n_scales > 0 ? scales : NULL;
     }
@@ -186,17 +187,20 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
         tensor->free_fn = free_host_part;
         tensor->free_ctx = slab;
     } else {
-        place_on_device(slab, index, tensor, offset);
+        place_on_device(slab, index, tensor, offset, scale_offset);
     }
     return tensor;
 }
 
 /* ---- making many */
 
-/* The memory of tensors [first, ...) that go into one slab, and how many those are. */
+/* The memory of tensors [first, ...) that go into one slab, that of their data, and how many those
+ * are. */
 static lathe_status count_slab(const lathe_tensor_desc *descs, size_t first, size_t end,
-                               bool on_host, uint64_t *n_bytes, size_t *count) {
+                               bool on_host, uint64_t *n_bytes, uint64_t *data_bytes,
+                               size_t *count) {
     *n_bytes = 0;
+    *data_bytes = 0;
     *count = 0;
     for (size_t i = first; i < end; i++) {
         lt_layout layout;
@@ -209,18 +213,20 @@ static lathe_status count_slab(const lathe_tensor_desc *descs, size_t first, siz
         if (status != LATHE_OK) {
             return status;
         }
-        if (!lt_add(*n_bytes, lt_slab_bytes(&layout), &total) ||
+        const uint64_t own_bytes = lt_slab_data_bytes(&layout);
+        if (!lt_add(*n_bytes, own_bytes + lt_slab_scale_bytes(&layout), &total) ||
             (*count > 0 && lt_slab_is_too_large(on_host, *count + 1, total))) {
             break;
         }
         *n_bytes = total;
+        *data_bytes += own_bytes;
         (*count)++;
     }
     return LATHE_OK;
 }
 
 static lathe_status fill_slab(lt_slab *slab, const lathe_tensor_desc *descs, size_t count,
-                              lathe_tensor **tensors) {
+                              uint64_t scale_offset, lathe_tensor **tensors) {
     uint64_t offset = 0;
     lathe_status status = LATHE_OK;
     for (size_t i = 0; i < count; i++) {
@@ -229,8 +235,9 @@ static lathe_status fill_slab(lt_slab *slab, const lathe_tensor_desc *descs, siz
         status = status == LATHE_OK ? lt_layout_of(&descs[i], &layout) : status;
         if (status == LATHE_OK) {
             lt_tensor_init(&like, slab->pool, &descs[i], &layout);
-            tensors[i] = lt_slab_take(slab, i, &like, offset);
-            offset += lt_slab_bytes(&layout);
+            tensors[i] = lt_slab_take(slab, i, &like, offset, scale_offset);
+            offset += lt_slab_data_bytes(&layout);
+            scale_offset += lt_slab_scale_bytes(&layout);
         } else {
             lt_slab_drop(slab);
         }
@@ -255,13 +262,14 @@ lathe_status lathe_engine_tensors_create(lathe_engine *engine, lathe_memory memo
     for (size_t first = 0; status == LATHE_OK && first < n_tensors;) {
         lt_slab *slab = NULL;
         uint64_t n_bytes;
+        uint64_t data_bytes;
         size_t count;
-        status = count_slab(descs, first, n_tensors, on_host, &n_bytes, &count);
+        status = count_slab(descs, first, n_tensors, on_host, &n_bytes, &data_bytes, &count);
         if (status == LATHE_OK) {
             status = lt_slab_create(engine, memory, count, n_bytes, &slab);
         }
         if (status == LATHE_OK) {
-            status = fill_slab(slab, descs + first, count, made + first);
+            status = fill_slab(slab, descs + first, count, data_bytes, made + first);
         }
         first += count;
     }

@@ -15,8 +15,11 @@ enum { LT_SLAB_ALIGNMENT = 128 };
  * slab for one tensor never is.) */
 bool lt_slab_is_too_large(bool on_host, uint64_t n_tensors, uint64_t n_bytes);
 
-/* Bytes that a tensor of that layout takes of a slab's memory. */
-uint64_t lt_slab_bytes(const lt_layout *layout);
+/* Bytes that the data, and the scales, of a tensor of that layout take of a slab's memory. Where
+ * the data of all its tensors comes first, what is alike and of a round size follows each other
+ * without gaps, so that it can be converted as one. */
+uint64_t lt_slab_data_bytes(const lt_layout *layout);
+uint64_t lt_slab_scale_bytes(const lt_layout *layout);
 
 /* A slab for n_tensors tensors (at least 1) with n_bytes of memory: of the host, or of the engine's
  * device if it has one. The caller owns n_tensors references: each tensor that is taken takes over
@@ -25,9 +28,10 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
                             uint64_t n_bytes, lt_slab **slab);
 
 /* Tensor number `index` of the slab, with one reference: as `like`, which was made by
- * lt_tensor_init, with its memory `offset` bytes into the slab's. Once for each index; of different
- * ones, by any threads at once. */
-lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset);
+ * lt_tensor_init, with its data and its scales so many bytes into the slab's memory. Once for each
+ * index; of different ones, by any threads at once. */
+lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset,
+                           uint64_t scale_offset);
 
 /* Where that tensor will be. */
 const void *lt_slab_place(const lt_slab *slab, size_t index);
