@@ -12,14 +12,15 @@ bool lt_is_plain(float scale) {
 }
 
 /* The scale of a scope from its statistic, as lt_scale_from_stat, and its inverse, as lt_inverse:
- * with a plain source scale both are within what needs no other way. */
+ * with a plain source scale both are within what needs no other way. Of 0 the quotient would be
+ * -0 on some devices. */
 float lt_plain_target(float stat, uint n_elems) {
 #if LT_DST == LATHE_CL_BITNET158
     return fmax(lt_divide_fast(stat, (float)n_elems), LATHE_BITNET158_MIN_SCALE);
 #elif LT_IS_MEAN
-    return lt_divide_fast(stat, (float)n_elems);
+    return stat == 0 ? 0 : lt_divide_fast(stat, (float)n_elems);
 #else
-    return lt_divide_fast(stat, LT_BOUND);
+    return stat == 0 ? 0 : lt_divide_fast(stat, LT_BOUND);
 #endif
 }
 
