@@ -67,7 +67,8 @@ typedef struct prefetches {
 
 /* Far: the segment after next, the halves one after the other. Near: every other line, beginning
  * with an even one, as the processor fetches lines in pairs; where the segment is long both passes
- * do so a little ahead, else they take turns. All this was measured. */
+ * do so a little ahead, else they take turns, or, of 16 bits, do the same: what the first pass asks
+ * for at once is too much for some of it to come. All this was measured. */
 static prefetches prefetches_of(const lt_group_encoder *e, const lt_segment *at) {
     const size_t pair = 2 * (size_t)CACHE_LINE;
     const uint8_t *src = at->src;
@@ -84,6 +85,9 @@ static prefetches prefetches_of(const lt_group_encoder *e, const lt_segment *at)
         return (prefetches){{first, pair}, {first + n_bytes, pair}};
     }
     const uint8_t *first = src + n_bytes + NEAR_BYTES;
+    if (e->elem_bytes < sizeof(float)) {
+        return (prefetches){{first, pair}, {first, pair}};
+    }
     return (prefetches){{first, 2 * pair}, {first + pair, 2 * pair}};
 }
 

@@ -106,14 +106,16 @@ LT_INLINE void store_own_i2(uint8_t *dst, vf x[4], lt_store store) {
     v_store_crumbs(dst, v_to_near_bytes(x), store);
 }
 
-#define GROUP_KERNEL(from, from_bytes, to, to_bits, load, store_own)                               \
+#define OWN_HALVES(from, to, load, store_own)                                                      \
     LT_INLINE void from##_to_##to##_halves(const uint8_t *src, uint8_t *dst, float first,          \
                                            float second, lt_store store) {                         \
         vf x[4];                                                                                   \
         load(src, x);                                                                              \
         divide_by_scales(x, first, second);                                                        \
         store_own(dst, x, store);                                                                  \
-    }                                                                                              \
+    }
+
+#define OWN_KERNEL(from, from_bytes, to, to_bits)                                                  \
     LT_INLINE void from##_to_##to##_own_step(const uint8_t *src, uint8_t *dst,                     \
                                              const lt_kernel_params *params, lt_store store) {     \
         from##_to_##to##_halves(src, dst, params->inv_scale, params->inv_scale, store);            \
@@ -125,13 +127,30 @@ LT_INLINE void store_own_i2(uint8_t *dst, vf x[4], lt_store store) {
                              .dst_bytes = STEP_ELEMS * to_bits / 8}),                              \
                     from##_to_##to##_halves, (1 << (to_bits - 1)) - 1)
 
+#define GROUP_KERNEL(from, from_bytes, to, to_bits, load, store_own)                               \
+    OWN_HALVES(from, to, load, store_own)                                                          \
+    OWN_KERNEL(from, from_bytes, to, to_bits)
+
 GROUP_KERNEL(f32, 4, i8, 8, load_f32, store_own_i8)
 GROUP_KERNEL(f32, 4, i4, 4, load_f32, store_own_i4)
 GROUP_KERNEL(f32, 4, i2, 2, load_f32, store_own_i2)
-GROUP_KERNEL(f16, 2, i8, 8, load_f16, store_own_i8)
-GROUP_KERNEL(f16, 2, i4, 4, load_f16, store_own_i4)
 
 #if LT_V_BYTES == 64
+
+LT_INLINE void f16_to_i8_halves(const uint8_t *src, uint8_t *dst, float first, float second,
+                                lt_store store) {
+    v_store_f16_bytes(dst, v_codes_of_f16(src, first), v_codes_of_f16(src + V_BYTES, second),
+                      store);
+}
+
+LT_INLINE void f16_to_i4_halves(const uint8_t *src, uint8_t *dst, float first, float second,
+                                lt_store store) {
+    v_store_f16_nibbles(dst, v_codes_of_f16(src, first), v_codes_of_f16(src + V_BYTES, second),
+                        store);
+}
+
+OWN_KERNEL(f16, 2, i8, 8)
+OWN_KERNEL(f16, 2, i4, 4)
 
 LT_INLINE void load_bf16_apart(const uint8_t *src, vf x[4]) {
     LT_UNROLL
@@ -147,6 +166,8 @@ GROUP_KERNEL(bf16, 2, i4, 4, load_bf16_apart, v_store_apart_nibbles)
 
 #else
 
+GROUP_KERNEL(f16, 2, i8, 8, load_f16, store_own_i8)
+GROUP_KERNEL(f16, 2, i4, 4, load_f16, store_own_i4)
 GROUP_KERNEL(bf16, 2, i8, 8, load_bf16, store_own_i8)
 GROUP_KERNEL(bf16, 2, i4, 4, load_bf16, store_own_i4)
 GROUP_KERNEL(bf16, 2, i2, 2, load_bf16, store_own_i2)

@@ -251,6 +251,37 @@ LT_INLINE void v_store_apart_nibbles(void *dst, const vf x[4], lt_store store) {
     v_store_half(dst, _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), store);
 }
 
+/* Of F16, by half vectors, as a conversion that fills a whole one needs a unit more: codes of 32
+ * elements, none beyond 2^31 or NaN, in bytes, or their low 4 bits, packed. Four and four of them
+ * lie where packing leaves them. */
+
+LT_INLINE __m256i v_codes_of_f16(const uint8_t *src, float inv_scale) {
+    __m256i code[4];
+    LT_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m256 x = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)src + i));
+        code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(inv_scale)));
+    }
+    return _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]),
+                              _mm256_packs_epi32(code[2], code[3]));
+}
+
+LT_INLINE void v_store_f16_bytes(void *dst, __m256i first, __m256i second, lt_store store) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    v_store_half(dst, _mm256_permutevar8x32_epi32(first, order), store);
+    v_store_half((__m256i *)dst + 1, _mm256_permutevar8x32_epi32(second, order), store);
+}
+
+LT_INLINE void v_store_f16_nibbles(void *dst, __m256i first, __m256i second, lt_store store) {
+    const __m256i low = _mm256_set1_epi8(0xf);
+    const __m256i pairs = _mm256_set1_epi16(0x1001); /* low + 16 * high */
+    const __m256i order = _mm256_setr_epi16(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    const __m256i bytes =
+        _mm256_packus_epi16(_mm256_maddubs_epi16(_mm256_and_si256(first, low), pairs),
+                            _mm256_maddubs_epi16(_mm256_and_si256(second, low), pairs));
+    v_store_half(dst, _mm256_permutexvar_epi16(order, bytes), store);
+}
+
 /* One bit an element: 1 unless x < 0. */
 LT_INLINE void v_store_signs(void *dst, const vf x[4], lt_store store) {
     uint64_t bits = 0;

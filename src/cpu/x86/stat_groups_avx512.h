@@ -83,20 +83,51 @@ FOLD_MAX(absmax_f16, join_max_16, absmax_f16_add(v_zero(), in),
 FOLD_MAX(absmax_bf16, join_max_16, absmax_bf16_add(v_zero(), in),
          _mm_castsi128_ps(_mm_slli_epi32(max_of_words(most), 16)))
 
-#define FOLD_SUM(name, load, vector_bytes)                                                         \
-    LT_INLINE void name##_keep(name##_sums *sums, four_groups *kept, int i) {                      \
-        kept->of[i] = _mm512_castps_si512(join_lanes(sums->of));                                   \
-    }                                                                                              \
-    LT_INLINE void name##_keep_half(const uint8_t *in, four_groups *kept, int i) {                 \
-        kept->of[i] =                                                                              \
-            _mm512_castps_si512(v_add(v_abs(load(in)), v_abs(load(in + (vector_bytes)))));         \
-    }                                                                                              \
-    LT_INLINE __m128 name##_fold(const four_groups *kept) {                                        \
-        return _mm_castsi128_ps(fold_four(join_sums, kept->of));                                   \
-    }
+LT_INLINE void abssum_f32_keep(abssum_f32_sums *sums, four_groups *kept, int i) {
+    kept->of[i] = _mm512_castps_si512(join_lanes(sums->of));
+}
 
-FOLD_SUM(abssum_f32, v_load_f32, V_BYTES)
-FOLD_SUM(abssum_f16, v_load_f16, V_BYTES / 2)
+LT_INLINE void abssum_f32_keep_half(const uint8_t *in, four_groups *kept, int i) {
+    kept->of[i] =
+        _mm512_castps_si512(v_add(v_abs(v_load_f32(in)), v_abs(v_load_f32(in + V_BYTES))));
+}
+
+LT_INLINE __m128 abssum_f32_fold(const four_groups *kept) {
+    return _mm_castsi128_ps(fold_four(join_sums, kept->of));
+}
+
+/* Of half vectors, in the lower halves of these. */
+LT_INLINE vi keep_256(__m256 x) {
+    return _mm512_castps_si512(_mm512_castps256_ps512(x));
+}
+
+LT_INLINE void abssum_f16_keep(const abssum_f16_sums *sums, four_groups *kept, int i) {
+    kept->of[i] = keep_256(join_halves(sums->of));
+}
+
+LT_INLINE void abssum_f16_keep_half(const uint8_t *in, four_groups *kept, int i) {
+    __m256 x[4];
+    LT_UNROLL
+    for (int k = 0; k < 4; k++)
+        x[k] = magnitudes_of_f16(in + 2 * HALF_FLOATS * k);
+    kept->of[i] = keep_256(_mm256_add_ps(_mm256_add_ps(x[0], x[2]), _mm256_add_ps(x[1], x[3])));
+}
+
+LT_INLINE __m128 abssum_f16_fold(const four_groups *kept) {
+    __m256 x[FOLDED_GROUPS];
+    LT_UNROLL
+    for (int i = 0; i < FOLDED_GROUPS; i++)
+        x[i] = _mm512_castps512_ps256(_mm512_castsi512_ps(kept->of[i]));
+    const __m256 ab =
+        _mm256_add_ps(_mm256_blend_ps(x[0], x[1], 0xf0), _mm256_permute2f128_ps(x[0], x[1], 0x21));
+    const __m256 cd =
+        _mm256_add_ps(_mm256_blend_ps(x[2], x[3], 0xf0), _mm256_permute2f128_ps(x[2], x[3], 0x21));
+    const __m256 all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(1, 0, 1, 0)),
+                                     _mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(3, 2, 3, 2)));
+    const __m256 sums = _mm256_add_ps(all, _mm256_permute_ps(all, _MM_SHUFFLE(2, 3, 0, 1)));
+    const __m256i firsts = _mm256_setr_epi32(0, 4, 2, 6, 0, 0, 0, 0);
+    return _mm256_castps256_ps128(_mm256_permutevar8x32_ps(sums, firsts));
+}
 
 LT_INLINE void abssum_bf16_keep(const abssum_bf16_sums *sums, four_groups *kept, int i) {
     vf joined[2];
@@ -114,6 +145,40 @@ LT_INLINE void abssum_bf16_keep_half(const uint8_t *in, four_groups *kept, int i
 LT_INLINE __m128 abssum_bf16_fold(const four_groups *kept) {
     return _mm_add_ps(_mm_castsi128_ps(fold_four(join_sums, kept->of)),
                       _mm_castsi128_ps(fold_four(join_sums, kept->odd)));
+}
+
+/* NAME_first begins a group, sums of 16 bits with its first block, which is not added to anything;
+ * NAME_TAKES_FIRST says so. Others begin with zeros: they wait for memory, and out of cache that
+ * was faster. */
+#define FIRST_ZEROS(name)                                                                          \
+    enum { name##_TAKES_FIRST = 0 };                                                               \
+    LT_INLINE void name##_first(name##_sums *sums, const uint8_t *in) {                            \
+        (void)in;                                                                                  \
+        name##_begin(sums);                                                                        \
+    }
+#define FIRST_BLOCK(name, magnitudes, vector_bytes)                                                \
+    enum { name##_TAKES_FIRST = 1 };                                                               \
+    LT_INLINE void name##_first(name##_sums *sums, const uint8_t *in) {                            \
+        LT_UNROLL                                                                                  \
+        for (size_t i = 0; i < sizeof sums->of / sizeof sums->of[0]; i++)                          \
+            sums->of[i] = magnitudes(in + i * (vector_bytes));                                     \
+    }
+
+FIRST_ZEROS(absmax_f32)
+FIRST_ZEROS(absmax_f16)
+FIRST_ZEROS(absmax_bf16)
+FIRST_ZEROS(abssum_f32)
+FIRST_BLOCK(abssum_f16, magnitudes_of_f16, V_BYTES / 4)
+
+enum { abssum_bf16_TAKES_FIRST = 1 };
+
+LT_INLINE void abssum_bf16_first(abssum_bf16_sums *sums, const uint8_t *in) {
+    LT_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const vi words = v_load(in + i * V_BYTES);
+        sums->of[2 * i] = v_abs(v_even_bf16(words));
+        sums->of[2 * i + 1] = v_abs(v_odd_bf16(words));
+    }
 }
 
 /* Of what a group is made: of blocks, of half a block, or of blocks and a half. */
@@ -138,8 +203,13 @@ typedef enum makeup { BLOCKS, ONE_HALF, BLOCKS_AND_HALF } makeup;
                     in += BLOCK_BYTES / 2;                                                         \
                     continue;                                                                      \
                 }                                                                                  \
-                name##_begin(&sums);                                                               \
-                for (size_t k = BLOCK_ELEMS; k <= group_elems; k += BLOCK_ELEMS) {                 \
+                name##_first(&sums, in);                                                           \
+                if (name##_TAKES_FIRST) {                                                          \
+                    prefetch_block(which, ahead, in, BLOCK_BYTES);                                 \
+                    in += BLOCK_BYTES;                                                             \
+                }                                                                                  \
+                for (size_t k = (1 + name##_TAKES_FIRST) * BLOCK_ELEMS; k <= group_elems;          \
+                     k += BLOCK_ELEMS) {                                                           \
                     prefetch_block(which, ahead, in, BLOCK_BYTES);                                 \
                     name##_block(&sums, in);                                                       \
                     in += BLOCK_BYTES;                                                             \
@@ -157,6 +227,8 @@ typedef enum makeup { BLOCKS, ONE_HALF, BLOCKS_AND_HALF } makeup;
     }                                                                                              \
     LT_INLINE size_t name##_many(const uint8_t *in, size_t n_elems, size_t group_elems,            \
                                  float *stats, lines which, lt_prefetch *ahead) {                  \
+        if (name##_TAKES_FIRST && group_elems == 2 * BLOCK_ELEMS) /* without a loop for each */    \
+            return name##_fours(in, n_elems, 2 * BLOCK_ELEMS, BLOCKS, stats, which, ahead);        \
         if (group_elems % BLOCK_ELEMS == 0)                                                        \
             return name##_fours(in, n_elems, group_elems, BLOCKS, stats, which, ahead);            \
         if (group_elems == BLOCK_ELEMS / 2)                                                        \

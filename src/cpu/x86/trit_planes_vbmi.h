@@ -250,11 +250,34 @@ LT_INLINE void make_planes_by_halves(trit_source from, bool any, fetch *f, trit_
     }
 }
 
+/* Groups of two blocks, the most frequent ones: returns how many elements they have. */
+LT_INLINE size_t make_planes_of_pairs(trit_source from, bool any, fetch *f, trit_sums *sums,
+                                      const uint8_t *src, const uint8_t *dst, size_t n_elems,
+                                      const float *of_each, planes *p) {
+    size_t done = 0;
+    for (; n_elems - done >= 2 * BLOCK; of_each++) {
+        const block_rules rules = {{*of_each, *of_each}};
+        LT_UNROLL
+        for (int i = 0; i < 2; i++, done += BLOCK, src += BLOCK * from.elem_bytes) {
+            fetch_block(from, f, sums, src, dst + done / LATHE_BITNET158_PER_BYTE);
+            from.block(src, rules, any, p->used + done / 8, p->negative + done / 8);
+        }
+    }
+    return done;
+}
+
 /* The same where each group but the last one is whole blocks. */
 LT_INLINE void make_planes(trit_source from, bool any, fetch *f, trit_sums *sums,
                            const uint8_t *src, const uint8_t *dst, size_t n_elems, group_walk walk,
                            planes *p) {
-    for (size_t done = 0; done < n_elems;) {
+    size_t done = 0;
+    /* A chunk begins with whole ones. Those of F32 wait for memory. */
+    if (from.elem_bytes == sizeof(uint16_t) && walk.group_elems == 2 * BLOCK) {
+        done = make_planes_of_pairs(from, any, f, sums, src, dst, n_elems, walk.of_each, p);
+        src += done * from.elem_bytes;
+        walk.of_each += done / (2 * BLOCK);
+    }
+    while (done < n_elems) {
         const block_rules rules = {{*walk.of_each, *walk.of_each}};
         const size_t left = n_elems - done;
         const size_t end = done + (left < walk.left ? left : walk.left);
