@@ -10,11 +10,13 @@
 #include "core/scale.h"
 #include "metrics/counters.h"
 #include <lathe/device.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 typedef struct lt_backend lt_backend;
 
 struct lt_scan;
+struct lt_slab;
 
 /* What the host can do with a buffer. */
 typedef enum lt_memory {
@@ -230,6 +232,21 @@ typedef struct lt_backend_ops {
                          void *ctx);
 } lt_backend_ops;
 
+/* Slabs whose places have one size; the greatest place of all bins has 256 KiB. */
+typedef struct lt_bin {
+    struct lt_slab *open; /* those that have places left */
+    uint64_t n_places;    /* of all of its slabs */
+} lt_bin;
+
+/* By size class. */
+enum { LT_BIN_COUNT = 80 };
+
+/* Where small tensors in a device's memory lie: engine/batch/bins.h. */
+typedef struct lt_bins {
+    pthread_mutex_t mutex; /* guards the rest, and the slabs' places */
+    lt_bin bins[LT_BIN_COUNT];
+} lt_bins;
+
 /* A backend begins with this. Tensors in its memory hold a reference, so that it outlives them. */
 struct lt_backend {
     const lt_backend_ops *ops;
@@ -247,6 +264,7 @@ struct lt_backend {
     uint64_t stats_window;          /* tiles of a stats work, at most; LT_STATS_WINDOW or more */
     uint32_t staged_cost;           /* bytes of the budget for a byte of LT_MEMORY_STAGED */
     bool is_remote;                 /* host memory reaches it by transfers, or wrapped */
+    lt_bins bins;                   /* where that is so */
 };
 
 static inline lt_backend *lt_backend_retain(lt_backend *backend) {

@@ -175,6 +175,7 @@ if(LATHE_POCL_ICD AND LATHE_TEST_DEVICE STREQUAL "opencl")
 endif()
 
 lathe_opencl_test(test_device_tensors test_device_tensors.c)
+lathe_opencl_test(test_device_small test_device_small.c)
 lathe_opencl_test(test_zero_copy test_zero_copy.c)
 lathe_opencl_test(test_opencl_convert test_opencl_convert.c)
 lathe_opencl_test(test_opencl_batch test_batch.c)
@@ -185,8 +186,9 @@ lathe_opencl_test(test_opencl_interop test_opencl_interop.c)
 lathe_opencl_test(test_opencl_plain test_opencl_plain.c)
 lathe_opencl_test(test_opencl_interop_faults test_opencl_interop_faults.c)
 # The tests of the CPU once more.
-foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline pipeline_cache pipeline_cost pipeline_optimize precise quality stream_api stream_ends
-        stream_memory dlpack views)
+set(lathe_again convert convert_faults convert_large convert_modes dlpack pipeline pipeline_cache
+    pipeline_cost pipeline_optimize precise quality stream_api stream_ends stream_memory views)
+foreach(name IN LISTS lathe_again)
     lathe_opencl_test(test_opencl_${name}_again test_${name}.c)
 endforeach()
 lathe_opencl_test(test_opencl_in_place_again test_in_place.c INTERNAL)
@@ -195,12 +197,10 @@ lathe_opencl_test(test_opencl_in_place test_in_place_device.c INTERNAL)
 if(lathe_tsan)
     return()
 endif()
-foreach(name IN ITEMS convert convert_faults convert_large convert_modes pipeline pipeline_cache
-        pipeline_cost pipeline_optimize precise quality stream_api stream_ends stream_memory dlpack
-        views in_place)
+foreach(name IN LISTS lathe_again ITEMS in_place)
     lathe_opencl_once(test_opencl_${name}_again)
 endforeach()
-lathe_opencl_once(test_opencl_batch test_opencl_batch_limits test_opencl_in_place)
+lathe_opencl_once(test_opencl_batch test_opencl_batch_limits test_opencl_convert test_opencl_in_place)
 
 # ---- an example
 

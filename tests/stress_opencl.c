@@ -60,6 +60,41 @@ static lathe_status convert_there(lathe_engine *engine, lathe_tensor *source,
     return status;
 }
 
+/* Small device tensors, which take places that those of other threads have left. */
+static void use_places(lathe_engine *engine, uint32_t seed) {
+    enum { N = 12, N_ELEMS = 64 };
+    static const uint64_t shape[] = {N_ELEMS};
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 1, .shape = shape};
+    lathe_tensor *there[N] = {NULL};
+    lathe_tensor *host = NULL;
+    lathe_status status = lathe_tensor_create(lathe_engine_pool(cpu), &desc, &host);
+    for (uint32_t i = 0; i < N && status == LATHE_OK; i++) {
+        uint32_t *words = lathe_tensor_mutable_data(host);
+        for (uint32_t k = 0; k < N_ELEMS; k++) {
+            words[k] = seed + i;
+        }
+        status = lathe_engine_tensor_create(engine, LATHE_MEMORY_DEVICE, &desc, &there[i]);
+        status = status == LATHE_OK ? lathe_tensor_copy(engine, host, there[i]) : status;
+    }
+    for (uint32_t i = 0; i < N && status == LATHE_OK; i++) {
+        const uint32_t *words = lathe_tensor_data(host);
+        status = lathe_tensor_copy(engine, there[i], host);
+        for (uint32_t k = 0; k < N_ELEMS && status == LATHE_OK; k++) {
+            if (words[k] != seed + i) {
+                fail("a small tensor holds another's bytes");
+            }
+        }
+    }
+    if (status != LATHE_OK) {
+        fail("small tensors");
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        lathe_tensor_release(there[i]);
+    }
+    lathe_tensor_release(host);
+}
+
 static void *call(void *ctx) {
     test_rng rng = {(uint64_t)(uintptr_t)ctx};
     for (int round = 0; round < ROUNDS; round++) {
@@ -85,6 +120,7 @@ static void *call(void *ctx) {
         judge(&tensors, s, t, status, result);
         lathe_event_release(event);
         lathe_tensor_release(result);
+        use_places(engine, (uint32_t)test_random_below(&rng, UINT32_MAX));
     }
     return NULL;
 }

@@ -248,6 +248,25 @@ Test(metrics, the_last_conversions_come_newest_first) {
     tear_down(f);
 }
 
+/* What was alike is recorded once, and listed as often as it was. */
+Test(metrics, the_last_conversions_may_be_alike) {
+    fixture *f = set_up(0);
+    lathe_recent_conversion recent[N_RECENT];
+    const uint64_t n_alike[] = {1, 2, N_RECENT - 1, N_RECENT, 3 * N_RECENT};
+    uint64_t end_ns = lt_now_ns();
+    for (size_t k = 0; k < sizeof n_alike / sizeof n_alike[0]; k++) {
+        const lt_metric older = {.from = LATHE_F32, .to = LATHE_F16, .src_bytes = 1};
+        const lt_metric newer = {.from = LATHE_F32, .to = LATHE_F16, .src_bytes = 2};
+        lt_metrics_record_alike(f->metrics, &older, N_RECENT, ++end_ns);
+        lt_metrics_record_alike(f->metrics, &newer, n_alike[k], ++end_ns);
+        CHECK(lt_metrics_recent(f->metrics, recent, N_RECENT) == N_RECENT, "how many");
+        for (uint64_t i = 0; i < N_RECENT; i++) {
+            CHECK(recent[i].src_bytes == (i < n_alike[k] ? 2 : 1), "entry %d", (int)i);
+        }
+    }
+    tear_down(f);
+}
+
 static void *record_one(void *ctx) {
     const lt_metric metric = {
         .strategy = LATHE_STRATEGY_DIRECT, .from = LATHE_F32, .to = LATHE_F16, .src_bytes = 1000};

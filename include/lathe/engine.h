@@ -65,8 +65,10 @@ LATHE_API lathe_status lathe_engine_get_stats(lathe_engine *engine, lathe_engine
 
 /* Makes a tensor as lathe_tensor_create does, in the memory named: HOST is that; PINNED is host
  * memory that the device reads and writes without staging; DEVICE is the device's own. On the CPU
- * all are HOST. They are blocks of the engine's pool, under its budget.
- * Errors: as lathe_tensor_create, and DEVICE; *tensor is then left alone. Thread-safe. */
+ * all are HOST. They are blocks of the engine's pool, under its budget. Tensors of at most 256 KiB
+ * in a device's own memory share blocks: one lives as long as any of its tensors, is charged as a
+ * whole, and has room for as many as were there before it, at most 1,024 or 16 MiB. Errors: as
+ * lathe_tensor_create, and DEVICE; *tensor is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memory,
                                                   const lathe_tensor_desc *desc,
                                                   lathe_tensor **tensor);

@@ -13,8 +13,8 @@ typedef enum lt_scale_rule {
 
 typedef struct lt_dtype_traits {
     const char *name;
-    uint32_t unit_elems; /* elements that share the least addressable unit: 1, 2, 4, 8 or 5 */
-    uint32_t unit_bytes; /* bytes of that unit: 4, 2 or 1 */
+    uint16_t unit_elems; /* elements that share the least addressable unit: 1, 2, 4, 8 or 5 */
+    uint16_t unit_bytes; /* bytes of that unit: 4, 2 or 1 */
     lt_scale_rule rule;
     float max_code;      /* clamp bound of the codes; 0 if there is none (floats, I1) */
     float min_scale;     /* LT_RULE_MEAN */

@@ -8,9 +8,6 @@
 /* Sizes are checked when the layout is made, so arithmetic with elements inside it cannot overflow.
  */
 typedef struct lt_layout {
-    lathe_dtype dtype;
-    uint32_t unit_elems; /* as in lt_dtype_traits */
-    uint32_t unit_bytes;
     uint64_t n_rows;
     uint64_t row_elems;
     uint64_t row_bytes;
@@ -20,6 +17,9 @@ typedef struct lt_layout {
     uint64_t n_elems;
     uint64_t n_bytes;
     uint64_t n_scales;
+    lathe_dtype dtype;
+    uint16_t unit_elems; /* as in lt_dtype_traits */
+    uint16_t unit_bytes;
 } lt_layout;
 
 /* Checks a description and works out its layout. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW. */

@@ -179,7 +179,7 @@ static lathe_status corrupt_element(const lathe_tensor *tensor, uint64_t row, ui
  * it. */
 static bool padding_is_valid(lathe_dtype dtype, uint8_t byte, uint64_t used) {
     if (dtype != LATHE_BITNET158) {
-        uint64_t bits = used * (8 / lt_dtype_traits_of(dtype)->unit_elems);
+        uint64_t bits = used * (8U / lt_dtype_traits_of(dtype)->unit_elems);
         return byte >> bits == 0;
     }
     unsigned rest = byte;

@@ -6,41 +6,46 @@
 #include "core/layout.h"
 #include <lathe/tensor.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 struct lt_device_memory;
 
-/* What is touched when a tensor is read, written or released comes first, in one line of the cache;
- * then what tells tensors apart. Whole lines, so that of many in a row each begins one. */
+enum { LT_TENSOR_LINE_BYTES = 64 };
+
+/* Whole lines of the cache, so that of many in a row each begins one. What is touched when a tensor
+ * is read, written or released is in the first line; its layout's numbers are the second; and what
+ * tells it from others, up to two dimensions, is the third, the layout's dtype included. */
 struct lathe_tensor {
-    atomic_size_t n_references;
-    lathe_pool *pool;       /* that this struct is a block of */
-    void *data;             /* DEVICE: while it is mapped */
-    float *scales;          /* likewise */
-    lathe_free_fn *free_fn; /* NULL: nothing to free */
-    void *free_ctx;
-    lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
-    lathe_memory memory;
+    _Alignas(LT_TENSOR_LINE_BYTES) atomic_uint n_references;
     bool is_part; /* this struct lies in a block with others', which free_fn looks after */
     bool read_only;
     bool mapped_read_only;
     bool owns_memory; /* data and scales are blocks or buffers of its own, which free_fn frees */
+    lathe_pool *pool; /* that this struct is a block of */
+    void *data;       /* DEVICE: while it is mapped */
+    float *scales;    /* likewise */
+    lathe_free_fn *free_fn; /* NULL: nothing to free */
+    void *free_ctx;
+    lathe_tensor *root; /* of a view: whose memory it shows, and of which it is a reference */
+    struct lt_device_memory
+        *on_device; /* PINNED and DEVICE: engine/device/device_tensor.h; else NULL */
     lt_layout layout;
-    uint16_t n_dims;
-    uint16_t row_dims; /* at least 1 */
-    lathe_granularity granularity;
+    uint8_t memory;      /* a lathe_memory */
+    uint8_t granularity; /* a lathe_granularity */
+    uint8_t n_dims;
+    uint8_t row_dims; /* at least 1 */
     uint64_t group_size;
-    uint64_t shape[LATHE_MAX_DIMS];
     uint64_t id;                  /* no other tensor of the process has it, now or later */
     atomic_uint_fast64_t version; /* of the contents: how often they have been open to change */
     uint64_t capacity;            /* bytes from the data's beginning on that are the tensor's */
-    struct lt_device_memory
-        *on_device; /* PINNED and DEVICE: engine/device/device_tensor.h; else NULL */
+    uint64_t shape[LATHE_MAX_DIMS];
 };
 
-enum { LT_TENSOR_LINE_BYTES = 64 };
-
-_Static_assert(sizeof(struct lathe_tensor) % LT_TENSOR_LINE_BYTES == 0,
-               "a tensor's struct is whole lines");
+/* The bytes of a struct, whole lines, that a tensor of so many dimensions uses. */
+static inline size_t lt_tensor_used_bytes(uint32_t n_dims) {
+    const size_t n_bytes = offsetof(lathe_tensor, shape) + n_dims * sizeof(uint64_t);
+    return (n_bytes + LT_TENSOR_LINE_BYTES - 1) / LT_TENSOR_LINE_BYTES * LT_TENSOR_LINE_BYTES;
+}
 
 /* A tensor of that description and layout, with one reference and no memory yet. NULL if there is
  * none for it. */

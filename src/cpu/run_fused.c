@@ -126,7 +126,7 @@ static bool set_kernel(lt_fusion *f, const lt_cpu_backend *cpu, const lt_chain *
     f->group_stat = kernels->group_stat[heat][LT_STAT_ABSMAX][from];
     f->row_elems = dst->row_elems;
     f->elem_bytes = chain->src.unit_bytes;
-    f->code_bits = f->to_result ? 8 * dst->unit_bytes / dst->unit_elems : 8;
+    f->code_bits = f->to_result ? 8U * dst->unit_bytes / dst->unit_elems : 8;
     f->how.streams = is_cold && f->to_result && cpu->features.stream_stores;
     f->how.ahead = is_cold ? PREFETCH_BYTES : 0;
     f->own_scales = first->pass.own_scales;

@@ -27,16 +27,18 @@ typedef struct group {
     atomic_uint_least64_t fields[N_FIELDS];
 } group;
 
+/* Conversions that were alike and over at the same time. */
 typedef struct event {
     uint64_t end_ns;
+    uint64_t n;
     lt_metric metric;
 } event;
 
 typedef struct shard {
     atomic_uint is_taken;
-    bool is_shared; /* belongs to all: never taken */
-    uint64_t n_events;
-    event *events; /* the last n_recent, event i at i % n_recent; NULL if shared */
+    bool is_shared;    /* belongs to all: never taken */
+    uint64_t n_events; /* those that went into `events` */
+    event *events;     /* the last n_recent, event i at i % n_recent; NULL if shared */
     group by_strategy[LATHE_METRICS_STRATEGIES];
     group by_processor[LATHE_METRICS_PROCESSORS];
     group by_dtypes[LATHE_METRICS_DTYPES][LATHE_METRICS_DTYPES];
@@ -171,18 +173,6 @@ static size_t dtype_index(lathe_dtype dtype) {
     return lathe_dtype_is_valid(dtype) ? (size_t)dtype : 0;
 }
 
-/* Of n events the last ones are kept. */
-static void remember(const lt_metrics *metrics, shard *s, const lt_metric *metric, uint64_t n,
-                     uint64_t end_ns) {
-    uint64_t skipped = n - lt_min(n, metrics->n_recent);
-    uint64_t at = (s->n_events + skipped) % metrics->n_recent;
-    for (uint64_t i = skipped; i < n; i++) {
-        s->events[at] = (event){end_ns, *metric};
-        at = at + 1 < metrics->n_recent ? at + 1 : 0;
-    }
-    s->n_events += n;
-}
-
 void lt_metrics_record_alike(lt_metrics *metrics, const lt_metric *metric, uint64_t n,
                              uint64_t end_ns) {
     shard *s = take_any(metrics);
@@ -195,7 +185,8 @@ void lt_metrics_record_alike(lt_metrics *metrics, const lt_metric *metric, uint6
         add(s, &s->failed_by_status[metric->status], n);
     }
     if (s->events != NULL) {
-        remember(metrics, s, metric, n, end_ns);
+        s->events[s->n_events % metrics->n_recent] = (event){end_ns, n, *metric};
+        s->n_events++;
     }
     give_back(s);
 }
@@ -352,32 +343,46 @@ static lathe_recent_conversion recent_of(const event *e) {
     };
 }
 
+/* The conversions that are over last, as far as there is room for them. */
+typedef struct latest {
+    lathe_recent_conversion *heap;
+    size_t n;
+    size_t room;
+} latest;
+
+static void add_event(latest *l, const event *e) {
+    const lathe_recent_conversion one = recent_of(e);
+    for (uint64_t i = 0; i < e->n; i++) {
+        if (l->n < l->room) {
+            l->heap[l->n] = one;
+            rise(l->heap, l->n++);
+        } else if (one.age_ns > l->heap[0].age_ns) {
+            l->heap[0] = one;
+            sink(l->heap, l->n, 0);
+        } else {
+            return;
+        }
+    }
+}
+
 size_t lt_metrics_recent(lt_metrics *metrics, lathe_recent_conversion *recent, size_t capacity) {
-    size_t most = (size_t)lt_min(capacity, metrics->n_recent);
-    size_t n = 0;
-    for (uint32_t i = 0; most > 0 && i < metrics->n_shards; i++) {
+    latest l = {.heap = recent, .room = (size_t)lt_min(capacity, metrics->n_recent)};
+    for (uint32_t i = 0; l.room > 0 && i < metrics->n_shards; i++) {
         shard *s = shard_at(metrics, i);
         take(s);
         uint64_t n_events = lt_min(s->n_events, metrics->n_recent);
         for (uint64_t e = 0; e < n_events; e++) {
-            const lathe_recent_conversion one = recent_of(&s->events[e]);
-            if (n < most) {
-                recent[n] = one;
-                rise(recent, n++);
-            } else if (one.age_ns > recent[0].age_ns) {
-                recent[0] = one;
-                sink(recent, n, 0);
-            }
+            add_event(&l, &s->events[e]);
         }
         give_back(s);
     }
-    for (size_t left = n; left > 1; left--) { /* the oldest goes last */
+    for (size_t left = l.n; left > 1; left--) { /* the oldest goes last */
         swap(&recent[0], &recent[left - 1]);
         sink(recent, left - 1, 0);
     }
     const uint64_t now = lt_now_ns();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < l.n; i++) {
         recent[i].age_ns = now - recent[i].age_ns;
     }
-    return n;
+    return l.n;
 }

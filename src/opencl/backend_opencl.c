@@ -43,6 +43,7 @@ static void destroy(lt_backend *base) {
         lt_threads_destroy(&backend->threads);
     }
     lt_backend_release(backend->host);
+    (void)pthread_mutex_destroy(&backend->base.bins.mutex);
     (void)pthread_cond_destroy(&backend->checked);
     (void)pthread_mutex_destroy(&backend->mutex);
     lt_pool_delete(backend->pool, backend);
@@ -163,6 +164,7 @@ static void set_base(lt_cl_backend *backend) {
         .is_remote = true,
     };
     atomic_init(&backend->base.n_references, 1);
+    (void)pthread_mutex_init(&backend->base.bins.mutex, NULL);
 }
 
 /* Opens the device and what is needed around it. On failure nothing is left open. */

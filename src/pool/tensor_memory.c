@@ -24,10 +24,10 @@ void lt_tensor_init(lathe_tensor *tensor, lathe_pool *pool, const lathe_tensor_d
     tensor->pool = pool; /* which this block keeps alive */
     tensor->layout = *layout;
     tensor->capacity = layout->n_bytes;
-    tensor->n_dims = (uint16_t)desc->n_dims; /* at most LATHE_MAX_DIMS, as the layout says */
-    tensor->row_dims = (uint16_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
+    tensor->n_dims = (uint8_t)desc->n_dims; /* at most LATHE_MAX_DIMS, as the layout says */
+    tensor->row_dims = (uint8_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
     if (lathe_dtype_is_quantized(desc->dtype)) {
-        tensor->granularity = desc->granularity;
+        tensor->granularity = (uint8_t)desc->granularity;
         tensor->group_size = desc->granularity == LATHE_PER_GROUP ? desc->group_size : 0;
     }
     if (desc->n_dims > 0) {
@@ -122,7 +122,7 @@ lathe_tensor *lathe_tensor_retain(lathe_tensor *tensor) {
 }
 
 void lathe_tensor_release(lathe_tensor *tensor) {
-    enum { AHEAD = 4 };
+    enum { AHEAD = 16 };
     if (tensor == NULL) {
         return;
     }

@@ -46,6 +46,9 @@ static void run_round(lt_batch *b, size_t first, size_t end) {
     if (many == b->n_items) {
         return;
     }
+    if (b->engine->device != NULL) {
+        lt_batch_gather_homes(b, many, b->n_items);
+    }
     if (b->into == NULL) {
         lt_batch_make_slabs(b, many, b->n_items);
     }

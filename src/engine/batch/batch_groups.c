@@ -10,12 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* COMPARED_BYTES: as much of a tensor as same_source looks at, up to four dimensions. */
-enum {
-    FIRST_GROUPS = 8,
-    FETCH_AHEAD = 8,
-    COMPARED_BYTES = offsetof(lathe_tensor, shape) + 4 * sizeof(uint64_t),
-};
+enum { FIRST_GROUPS = 8, FETCH_AHEAD = 16 };
 
 /* ---- what is alike */
 
@@ -38,19 +33,20 @@ static bool same_shape(const lathe_tensor *a, const lathe_tensor *b) {
     return true;
 }
 
+/* Whether the tensors have the same layout, which follows from what is compared. */
 static bool same_source(const lathe_tensor *a, const lathe_tensor *b) {
-    return a == b ||
-           (a->layout.dtype == b->layout.dtype && a->layout.n_elems == b->layout.n_elems &&
-            a->row_dims == b->row_dims && a->memory == b->memory &&
-            a->granularity == b->granularity && a->group_size == b->group_size &&
-            a->layout.scale_elems == b->layout.scale_elems && same_shape(a, b));
+    return a == b || (a->layout.dtype == b->layout.dtype && a->memory == b->memory &&
+                      a->granularity == b->granularity && a->row_dims == b->row_dims &&
+                      a->group_size == b->group_size && same_shape(a, b));
 }
 
 static size_t hash(const lt_batch *b, const lathe_tensor *source, const lathe_target *target) {
     const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15); /* 2^64 over the golden ratio */
-    uint64_t mixed = source->layout.n_elems * odd + source->layout.row_elems;
-    mixed =
-        (mixed ^ mixed >> 29) * odd + (uint64_t)source->layout.dtype * 16 + (uint64_t)target->dtype;
+    uint64_t mixed = (uint64_t)source->layout.dtype * 16 + (uint64_t)target->dtype;
+    for (uint32_t i = 0; i < source->n_dims; i++) {
+        mixed = (mixed ^ mixed >> 29) * odd + source->shape[i];
+    }
+    mixed = (mixed ^ mixed >> 29) * odd;
     return (size_t)(mixed >> 32 ^ mixed) & (b->n_buckets - 1);
 }
 
@@ -236,13 +232,11 @@ static lathe_status find_group(lt_batch *b, const lathe_tensor *source, const la
     return LATHE_OK;
 }
 
-/* Tensors' structs are in memory, not in a cache: they are fetched before their turn. */
+/* Tensors' structs are in memory, not in a cache: the line that tells them apart is fetched before
+ * their turn. */
 static void fetch_struct(const lt_batch *b, size_t i) {
     if (i < b->n_tensors && b->sources[i] != NULL) {
-        const char *source = (const char *)b->sources[i];
-        for (size_t k = 0; k < COMPARED_BYTES; k += LT_TENSOR_LINE_BYTES) {
-            __builtin_prefetch(source + k);
-        }
+        __builtin_prefetch(&b->sources[i]->layout.dtype);
     }
 }
 

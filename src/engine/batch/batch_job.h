@@ -198,6 +198,12 @@ lathe_status lt_batch_find_on_device(lt_batch *b, size_t first, size_t end, lt_q
 /* Once the queue is finished. */
 void lt_batch_drop_found(lt_batch *b, lt_batch_found *found);
 
+/* ---- batch_homes.c */
+
+/* Puts those of items [first, end) that are of one group and follow each other in another order, if
+ * they are scattered over a device's buffers: by these. */
+void lt_batch_gather_homes(lt_batch *b, size_t first, size_t end);
+
 /* ---- batch_device.c */
 
 /* Converts them on the engine's device, as many in one launch as can be; what it fails at, the CPU

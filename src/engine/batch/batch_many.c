@@ -12,10 +12,6 @@
 /* A thread takes as many tensors at a time as leaves it so many turns. */
 enum { TURNS = 8 };
 
-static bool is_on_device(const lathe_tensor *tensor) {
-    return tensor->memory == LATHE_MEMORY_DEVICE;
-}
-
 /* Tensors on their way that lie one after another, mostly one: their memory as the CPU sees it, and
  * what is found in them. What changes from work to work where there are no scales is in the first
  * two lines. */
@@ -215,7 +211,8 @@ static uint64_t bytes_of(const lt_batch *b, const lt_batch_item *item) {
 
 /* Gets the item at that place in the turn converted, or ready for it. */
 static void take_item(lt_batch *b, turn *t, size_t place, lt_batch_item *item) {
-    if (is_on_device(item->source) || is_on_device(item->result)) {
+    if (lt_batch_group_of(b, item)->like->memory == LATHE_MEMORY_DEVICE ||
+        item->result->memory == LATHE_MEMORY_DEVICE) {
         convert_through_copies(b, item);
     } else if (!join(b, t, place, item)) {
         const size_t i = t->n_works;
@@ -227,26 +224,27 @@ static void take_item(lt_batch *b, turn *t, size_t place, lt_batch_item *item) {
     }
 }
 
-/* The same for at most LT_BATCH_TURN items. */
-static void convert_some(lt_batch *b, turn *t, size_t first, size_t end) {
+/* Converts what has been taken of a turn that begins with that item. */
+static void convert_taken(lt_batch *b, turn *t, size_t first) {
     lt_backend *cpu = b->engine->cpu;
-    t->n_works = 0;
-    for (size_t i = first; i < end; i++) {
-        if (lt_batch_is_waiting(&b->items[i])) {
-            take_item(b, t, i - first, &b->items[i]);
-        }
-    }
     (void)cpu->ops->submit_many(cpu, NULL, t->works, t->n_works); /* the CPU does not fail */
     for (size_t i = 0; i < t->n_works; i++) {
         close_work(b, t, i, (size_t)(t->slots[i].items - &b->items[first]));
     }
+    t->n_works = 0;
 }
 
 void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end) {
     turn t;
     open_turn(&t, NULL);
     for (size_t i = first; i < end; i += LT_BATCH_TURN) {
-        convert_some(b, &t, i, lt_min(i + LT_BATCH_TURN, end));
+        const size_t turn_end = lt_min(i + LT_BATCH_TURN, end);
+        for (size_t k = i; k < turn_end; k++) {
+            if (lt_batch_is_waiting(&b->items[k])) {
+                take_item(b, &t, k - i, &b->items[k]);
+            }
+        }
+        convert_taken(b, &t, i);
     }
 }
 
@@ -280,21 +278,18 @@ void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns
 }
 
 /* What a turn begins with is in memory, not in a cache: its structs are fetched a turn before (of a
- * source what comes first in it, and where results will be what a result of few dimensions is
- * written to), and its items another turn before. */
+ * source what comes first in it, and where results will be what is written to), and its items
+ * another turn before. */
 static void fetch_structs(const lt_batch *b, size_t i) {
-    enum { WRITTEN_BYTES = offsetof(lathe_tensor, shape) + 4 * sizeof(uint64_t) };
     size_t distance = b->n_at_work * b->at_once;
     if (i + distance < b->end) {
         const lt_batch_item *item = &b->items[i + distance];
         const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place)
                                                : (const char *)item->result;
+        const size_t n_bytes = lt_tensor_used_bytes(lt_batch_group_of(b, item)->made.n_dims);
         __builtin_prefetch(item->source, 0);
-        if (place != NULL) {
-            for (size_t k = 0; k < WRITTEN_BYTES; k += LT_TENSOR_LINE_BYTES) {
-                __builtin_prefetch(place + k, 1);
-            }
-            __builtin_prefetch(place + offsetof(lathe_tensor, id), 1); /* behind the shape */
+        for (size_t k = 0; place != NULL && k < n_bytes; k += LT_TENSOR_LINE_BYTES) {
+            __builtin_prefetch(place + k, 1);
         }
     }
     if (i + 2 * distance < b->end) {
@@ -307,12 +302,13 @@ static void fetch_structs(const lt_batch *b, size_t i) {
  * a turn's are more than the first one holds. */
 static void fetch_data(const lt_batch *b, const lt_batch_item *item) {
     enum { FETCHED_BYTES = 768, TO_SECOND_CACHE = 2 };
-    const uint64_t n_bytes = lt_batch_group_of(b, item)->like->layout.n_bytes;
-    const char *data = item->source->data;
-    if (is_on_device(item->source)) {
+    const lathe_tensor *like = lt_batch_group_of(b, item)->like;
+    const uint64_t n_bytes = lt_min(like->layout.n_bytes, FETCHED_BYTES);
+    if (like->memory == LATHE_MEMORY_DEVICE) {
         return;
     }
-    for (uint64_t k = 0; k < lt_min(n_bytes, FETCHED_BYTES); k += LT_TENSOR_LINE_BYTES) {
+    const char *data = item->source->data;
+    for (uint64_t k = 0; k < n_bytes; k += LT_TENSOR_LINE_BYTES) {
         __builtin_prefetch(data + k, 0, TO_SECOND_CACHE);
     }
 }
@@ -322,11 +318,15 @@ static void fetch_data(const lt_batch *b, const lt_batch_item *item) {
  * tensors. */
 static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_t start_ns) {
     for (size_t i = first; i < end; i++) {
-        fetch_data(b, &b->items[i]);
-        lt_batch_begin_item(b, &b->items[i]);
+        lt_batch_item *item = &b->items[i];
+        fetch_data(b, item);
+        lt_batch_begin_item(b, item);
+        if (lt_batch_is_waiting(item)) {
+            take_item(b, t, i - first, item);
+        }
         fetch_structs(b, i);
     }
-    convert_some(b, t, first, end);
+    convert_taken(b, t, first);
     uint64_t end_ns = lt_now_ns();
     lt_batch_end_begun(b, first, end, start_ns, end_ns);
     return end_ns;
@@ -355,9 +355,11 @@ static void set_heat(lt_batch *b, size_t first, size_t end) {
     for (size_t i = first; i < end; i++) {
         n_bytes += bytes_of(b, &b->items[i]);
     }
-    for (size_t i = first; i < end; i++) {
-        lt_batch_group_of(b, &b->items[i])->plan.pass.beyond_cache =
-            n_bytes > b->engine->cpu->cache_bytes;
+    for (size_t i = first; i < end; i++) { /* a group's items mostly follow each other */
+        if (i == first || b->items[i].group != b->items[i - 1].group) {
+            lt_batch_group_of(b, &b->items[i])->plan.pass.beyond_cache =
+                n_bytes > b->engine->cpu->cache_bytes;
+        }
     }
 }
 

@@ -97,6 +97,8 @@ void lt_batch_hand_over_round(lt_batch_receiver *to, lt_batch *b, size_t first) 
         if (!b->items[i].is_begun) {
             lt_slab_drop(b->items[i].slab);
         }
-        lt_pool_delete(b->engine->pool, b->items[i].error);
+        if (b->items[i].error != NULL) {
+            lt_pool_delete(b->engine->pool, b->items[i].error);
+        }
     }
 }

@@ -1,33 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Slabs of tensors. */
-#include "engine/batch/slab.h"
+#include "engine/batch/slab_state.h"
 
 #include "core/checked.h"
 #include "core/error.h"
-#include "engine/device/device_tensor.h"
 #include "pool/pool.h"
 #include <lathe/batch.h>
 #include <stddef.h>
 #include <string.h>
-
-/* A device tensor's memory as a part of the slab's. */
-typedef struct part {
-    lt_device_memory memory;
-    lt_slab *slab;
-} part;
-
-struct lt_slab {
-    atomic_size_t n_references;
-    lathe_pool *pool;
-    void *block;         /* in which the slab itself lies */
-    lathe_memory memory; /* of the tensors */
-    uint8_t *data;       /* NULL where the host does not see it */
-    lt_backend *backend; /* PINNED and DEVICE: a reference */
-    lt_buffer buffer;    /* likewise */
-    part *parts;         /* likewise, one for each tensor */
-    lathe_tensor *tensors;
-    uint64_t first_id; /* of the tensors' */
-};
 
 static uint64_t rounded(uint64_t n_bytes) {
     return (n_bytes + LT_SLAB_ALIGNMENT - 1) / LT_SLAB_ALIGNMENT * LT_SLAB_ALIGNMENT;
@@ -71,12 +51,16 @@ static void free_host_part(void *ctx, void *data, float *scales) {
     lt_slab_drop(ctx);
 }
 
-static void free_device_part(void *ctx, void *data, float *scales) {
-    part *own = ctx;
-    (void)data;
-    (void)scales;
+void lt_slab_end_part(lt_slab_part *own) {
     lt_pool_delete(own->memory.pool, own->memory.mapped);
     own->memory.backend->ops->queue_close(own->memory.backend, own->memory.map_queue);
+}
+
+static void free_device_part(void *ctx, void *data, float *scales) {
+    lt_slab_part *own = ctx;
+    (void)data;
+    (void)scales;
+    lt_slab_end_part(own);
     lt_slab_drop(own->slab);
 }
 
@@ -85,7 +69,7 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
                             uint64_t n_bytes, lt_slab **slab) {
     lt_backend *backend = memory == LATHE_MEMORY_HOST ? NULL : engine->device;
     uint64_t data_bytes = backend == NULL ? rounded(n_bytes) : 0;
-    uint64_t part_bytes = sizeof(lathe_tensor) + (backend == NULL ? 0 : sizeof(part));
+    uint64_t part_bytes = sizeof(lathe_tensor) + (backend == NULL ? 0 : sizeof(lt_slab_part));
     uint64_t head_bytes = rounded(sizeof(lt_slab));
     uint64_t total = 0;
     void *block = NULL;
@@ -110,7 +94,7 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
     atomic_init(&made->n_references, 1);
     if (backend != NULL) {
         lt_memory kind = memory == LATHE_MEMORY_PINNED ? LT_MEMORY_PINNED : LT_MEMORY_DEVICE;
-        made->parts = (part *)(void *)(made->tensors + n_tensors);
+        made->parts = (lt_slab_part *)(void *)(made->tensors + n_tensors);
         made->backend = lt_backend_retain(backend);
         status = backend->ops->buffer_create(backend, kind, lt_max(n_bytes, 1), &made->buffer);
         made->data = made->buffer.host;
@@ -128,8 +112,8 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
  * through a copy: a mapping would be that of the whole slab. */
 static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, uint64_t offset,
                             uint64_t scale_offset) {
-    part *own = &slab->parts[index];
-    *own = (part){
+    lt_slab_part *own = &slab->parts[index];
+    *own = (lt_slab_part){
         .memory =
             {
                 .pool = slab->pool,
@@ -143,7 +127,9 @@ static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, u
     own->memory.data.host = NULL;
     own->memory.data.staging = NULL;
     own->memory.data.is_owned = false;
-    own->memory.scales = own->memory.data;
+    if (tensor->layout.n_scales > 0) {
+        own->memory.scales = own->memory.data;
+    }
     tensor->on_device = &own->memory;
     tensor->free_fn = free_device_part;
     tensor->free_ctx = own;
@@ -156,13 +142,9 @@ const void *lt_slab_place(const lt_slab *slab, size_t index) {
 /* Copies a tensor's struct, its shape as far as it has dimensions. In lines: for a copy of so many
  * bytes at once compilers take an instruction that takes long to start. */
 static void copy_struct(lathe_tensor *to, const lathe_tensor *from) {
-    const size_t n_bytes = offsetof(lathe_tensor, shape) + from->n_dims * sizeof from->shape[0];
-    size_t at = 0;
-    for (; at + LT_TENSOR_LINE_BYTES <= n_bytes; at += LT_TENSOR_LINE_BYTES) {
+    const size_t n_bytes = lt_tensor_used_bytes(from->n_dims);
+    for (size_t at = 0; at < n_bytes; at += LT_TENSOR_LINE_BYTES) {
         memcpy((uint8_t *)to + at, (const uint8_t *)from + at, LT_TENSOR_LINE_BYTES);
-    }
-    for (; at < n_bytes; at += sizeof from->shape[0]) {
-        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, sizeof from->shape[0]);
     }
 }
 
@@ -173,15 +155,13 @@ lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like
     atomic_init(&tensor->n_references, 1);
     tensor->id = slab->first_id + index;
     atomic_init(&tensor->version, 0);
-    tensor->capacity = like->capacity;
-    tensor->on_device = NULL;
     tensor->pool = slab->pool;
-    tensor->memory = slab->memory;
+    tensor->memory = (uint8_t)slab->memory;
     tensor->is_part = true;
     if (slab->data != NULL) {
         void *scales = slab->data + scale_offset;
         tensor->data = slab->data + offset;
-        tensor->scales = tensor->layout.n_scales > 0 ? scales : NULL;
+        tensor->scales = like->layout.n_scales > 0 ? scales : NULL;
     }
     if (slab->backend == NULL) {
         tensor->free_fn = free_host_part;

@@ -3,6 +3,7 @@
 #include "engine/device/device_tensor.h"
 
 #include "core/error.h"
+#include "engine/batch/bins.h"
 #include "engine/device/staged_copy.h"
 #include "engine/engine.h"
 #include "pool/pool.h"
@@ -38,7 +39,7 @@ lathe_status lt_device_tensor_new(lt_backend *backend, lathe_pool *pool, lathe_m
     }
     on_device->pool = pool;
     on_device->backend = lt_backend_retain(backend);
-    made->memory = memory;
+    made->memory = (uint8_t)memory;
     made->on_device = on_device;
     made->free_fn = free_device_memory;
     made->free_ctx = on_device;
@@ -54,16 +55,10 @@ lt_memory lt_device_memory_kind(const lt_backend *backend, lathe_memory memory) 
     return backend->staged_cost == 1 ? LT_MEMORY_STAGED : LT_MEMORY_DEVICE;
 }
 
-lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memory,
-                                        const lathe_tensor_desc *desc, lathe_tensor **tensor) {
-    if (engine == NULL || tensor == NULL || (int)memory < LATHE_MEMORY_HOST ||
-        (int)memory > LATHE_MEMORY_DEVICE) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "engine or tensor is NULL, or memory is none");
-    }
+/* A tensor with buffers of its own. */
+static lathe_status create_alone(lathe_engine *engine, lathe_memory memory,
+                                 const lathe_tensor_desc *desc, lathe_tensor **tensor) {
     lt_backend *backend = engine->device;
-    if (memory == LATHE_MEMORY_HOST || backend == NULL) {
-        return lathe_tensor_create(engine->pool, desc, tensor);
-    }
     lathe_tensor *made = NULL;
     lathe_status status = lt_device_tensor_new(backend, engine->pool, memory, desc, &made);
     if (status != LATHE_OK) {
@@ -89,6 +84,27 @@ lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memor
     }
     *tensor = made;
     return LATHE_OK;
+}
+
+lathe_status lathe_engine_tensor_create(lathe_engine *engine, lathe_memory memory,
+                                        const lathe_tensor_desc *desc, lathe_tensor **tensor) {
+    if (engine == NULL || tensor == NULL || (int)memory < LATHE_MEMORY_HOST ||
+        (int)memory > LATHE_MEMORY_DEVICE) {
+        return lt_fail(LATHE_INVALID_ARGUMENT, "engine or tensor is NULL, or memory is none");
+    }
+    lt_backend *backend = engine->device;
+    if (memory == LATHE_MEMORY_HOST || backend == NULL) {
+        return lathe_tensor_create(engine->pool, desc, tensor);
+    }
+    lt_layout layout;
+    lathe_status status = lt_layout_of(desc, &layout);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    bool in_bin =
+        lt_device_memory_kind(backend, memory) == LT_MEMORY_DEVICE && lt_bins_suit(&layout);
+    return in_bin ? lt_bins_make(engine, desc, &layout, tensor)
+                  : create_alone(engine, memory, desc, tensor);
 }
 
 lt_span lt_device_tensor_span(const lathe_tensor *tensor) {

@@ -140,8 +140,8 @@ static void take_scales(lathe_tensor *tensor, new_scales *made) {
 
 static void describe(lathe_tensor *tensor, const lathe_tensor_desc *desc, const lt_layout *layout) {
     tensor->layout = *layout;
-    tensor->row_dims = (uint16_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
-    tensor->granularity = desc->granularity;
+    tensor->row_dims = (uint8_t)(desc->row_dims == 0 ? 1 : desc->row_dims);
+    tensor->granularity = (uint8_t)desc->granularity;
     tensor->group_size = desc->group_size;
 }
 
