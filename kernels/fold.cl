@@ -4,7 +4,7 @@
  * src/core/scale.h says why the canonical sum can be had from it. A maximum is the first word. For
  * a sum there is a bucket for each exponent: whole numbers that count units of 2^exponent are added
  * to it, in parts of LATHE_CL_SUM_BITS bits, a word for each part. */
-#include "again.cl"
+#include "flat.cl"
 
 /* A tile's sum as a whole number times 2^(bucket + LATHE_CL_SUM_LOWEST). */
 typedef struct lt_whole {

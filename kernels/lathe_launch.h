@@ -57,13 +57,16 @@ typedef struct lathe_side {
 #define LATHE_CL_SRC_VECTOR 64     /* block, stats: vectors of elements can be loaded at once */
 #define LATHE_CL_DST_VECTOR 128    /* whole units of the target can be stored at once */
 #define LATHE_CL_LINEAR 256        /* block: for the linear kernel */
-#define LATHE_CL_REGULAR 512       /* stream: rows of whole units; neither STRICT nor SURVEY */
+/* stream: rows of whole units; neither STRICT nor SURVEY. recode: parts are rows, and scopes have a
+ * scale each, or one for all */
+#define LATHE_CL_REGULAR 512
 #define LATHE_CL_GATHER 1024 /* stats: the tiles are of one scope, and added up, see fold.cl */
 #define LATHE_CL_PLAIN 2048  /* block, with LINEAR: the plain kernel can go first */
 #define LATHE_CL_OWN 4096    /* with PLAIN: an own kernel in its place */
 #define LATHE_CL_ROWS 8192   /* with PLAIN: the rows kernel in its place */
 #define LATHE_CL_LONG 16384  /* rows: an odd one is reported, as no kernel comes behind */
 #define LATHE_CL_WHOLE 32768 /* with OWN: all groups are whole and LATHE_CL_OWN_SCOPE elements */
+#define LATHE_CL_FLAT 65536  /* block: for the flat kernel */
 
 /* NaNs and infinities are met by what takes statistics, and by a survey. */
 
@@ -87,7 +90,10 @@ typedef struct lathe_launch {
     lathe_div row_scopes;   /* the same: scales of a row */
     lathe_u64 block_bytes;  /* plain: a full block's on the target's side */
     lathe_u64 block_scopes; /* plain: a full block's scales */
+    lathe_u64 flat_blocks;  /* flat: blocks of the block kernel that one of its own takes */
+    lathe_div flat_bytes;   /* and a row's bytes on the target's side; by 0: no bits are unused */
     lathe_u64 n_tiles;
+    lathe_u64 n_elems;     /* recode, REGULAR: of all rows, of which the last one may be short */
     lathe_u64 scope_elems; /* recode: elements with one map, what row_scopes divides by */
     lathe_u64 tiling_row;  /* elements of a row that begins its own scopes */
     lathe_u64 tile_origin; /* what lies before the launch in the first tile's row */
@@ -157,6 +163,9 @@ typedef struct lathe_entry {
 #define LATHE_CL_BLOCK_ELEMS 4096
 #define LATHE_CL_BLOCK_SCOPES 128
 
+/* The most scales of a block of the flat kernel. */
+#define LATHE_CL_FLAT_SCOPES 1024
+
 /* Work-items of a group of the plain kernel, which takes a block; 0: the pair has none. */
 #define LATHE_CL_PLAIN_ITEMS(src, dst)                                                             \
     ((dst) < LATHE_CL_I8 || (src) > LATHE_CL_BF16 ||                                               \
@@ -168,15 +177,17 @@ typedef struct lathe_entry {
  * elements, or a half or a quarter of that; and whether it has the trits kernel, and an own kernel
  * for whole groups of that size. */
 #define LATHE_CL_HAS_OWN(src, dst) ((src) <= LATHE_CL_BF16 && (dst) == LATHE_CL_BITNET158)
-#define LATHE_CL_OWN_SCOPE(src) (2048 / LATHE_CL_BITS(src))
+#define LATHE_CL_OWN_SCOPE 128
 #define LATHE_CL_HAS_TRITS(src, dst) (LATHE_CL_HAS_OWN(src, dst) && (src) != LATHE_CL_F32)
 
-/* Whether a pair has the rows kernels: rows_few, of which a work-item holds so many elements and
- * there are as many as a row needs, LATHE_CL_GROUP at most; rows_many, which has LATHE_CL_ROW_MANY;
- * and, where the scale is no mean, rows_most, of which as many hold twice as much. And the bytes of
- * local memory that they have for elements at most, where rows whose scale is a mean are kept, any
- * number for each work-item, and for what lies around. */
+/* Whether a pair has the rows kernels. Where the scale is no mean, work-items hold a row: in
+ * rows_few LATHE_CL_ROW_SHARE elements each, in rows_many twice as many, with as many work-items as
+ * a row needs, LATHE_CL_GROUP at most; in rows_most, twice as many with LATHE_CL_ROW_MANY. Where it
+ * is one, LATHE_CL_ROW_ROOM bytes of local memory do, and what lies around, any number of elements
+ * for each work-item, of which rows_few has LATHE_CL_GROUP at most, rows_many LATHE_CL_ROW_MANY;
+ * rows_most holds longer ones, if there is one: of 16 bits, its groups are too few. */
 #define LATHE_CL_HAS_ROWS(src, dst) ((src) <= LATHE_CL_BF16 && (dst) >= LATHE_CL_I8)
+#define LATHE_CL_HAS_MOST(src, dst) ((src) == LATHE_CL_F32 || (dst) <= LATHE_CL_I2)
 #define LATHE_CL_ROW_SHARE(src) (512 / LATHE_CL_BITS(src))
 #define LATHE_CL_ROW_MANY 512
 #define LATHE_CL_ROW_ROOM(dst) ((dst) == LATHE_CL_BITNET158 ? 45056u : 32768u)
@@ -186,13 +197,11 @@ typedef struct lathe_entry {
  * LATHE_CL_ROW_MANY work-items, too, each of which loads so many sixteens of bytes at once: many,
  * so that registers do for few work-groups, whose rows are in the cache then. An H200's 132
  * multiprocessors are at 30 MB with one group each of 53,248 F32, or two of 28,672. And its bytes
- * of local memory: digits or bits and, before them, the lanes of all tiles, or a word for each
- * work-item. */
+ * of local memory, for a mean: digits or bits and, before them, the lanes of all tiles. */
 #define LATHE_CL_ROW_LONGEST (20 * LATHE_STAT_TILE)
 #define LATHE_CL_FAR_QUADS(src, dst)                                                               \
     ((src) == LATHE_CL_F32 ? ((dst) >= LATHE_CL_I1 ? 10 : 14) : ((dst) >= LATHE_CL_I1 ? 5 : 7))
-#define LATHE_CL_FAR_ROOM(dst)                                                                     \
-    ((dst) >= LATHE_CL_I1 ? LATHE_CL_ROW_LONGEST / 4 + LATHE_CL_ROW_MARGIN : 4u * LATHE_CL_ROW_MANY)
+#define LATHE_CL_FAR_ROOM (LATHE_CL_ROW_LONGEST / 4 + LATHE_CL_ROW_MARGIN)
 
 /* Elements of a unit: what one work-item stores at once, whole bytes. 16 bytes at most on either
  * side, because wider ones are taken apart into accesses that do not lie side by side. */

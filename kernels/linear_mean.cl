@@ -76,8 +76,8 @@ void lt_stage(const lt_block *block, __global const uchar *src, __global const f
     }
 }
 
-/* Adds up the lanes of short scopes, which begin at multiples of 32. Lanes without elements are 0,
- * which changes no sum. */
+/* Adds up the lanes of short scopes, which begin at multiples of 32, or of 16 where there is no
+ * padding. Lanes without elements are 0, which changes no sum. */
 void lt_add_short(const lt_block *block, const lt_regular *regular, uint item,
                   __local const float *x, __local float *lanes) {
     for (uint task = item; task < 4 * regular->n_scopes; task += LT_GROUP) {

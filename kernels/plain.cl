@@ -19,8 +19,6 @@
 
 #if LT_HAS_ROWS
 
-#define LT_MARK 0x7fffffffu /* no scale has these bits */
-
 /* Elements of sixteen bytes of the source. */
 #define LT_QUAD_ELEMS (128 / LATHE_CL_BITS(LT_SRC))
 #define LT_BLOCK_QUADS (LATHE_CL_BLOCK_ELEMS / LT_QUAD_ELEMS)
@@ -158,25 +156,6 @@ uint lt_high_bits4(uint2 halves) {
 #endif
 
 #endif
-
-/* Whether a scope is left to lathe_again: its statistic is not 0, and no easy one to divide. */
-bool lt_is_odd_stat(float stat) {
-    return as_uint(stat) != 0 && !lt_divides_fast(stat);
-}
-
-/* A scope's scale from its statistic, as lt_scale_from_stat; anything for one that is odd. */
-float lt_plain_scale(float stat, uint n_elems) {
-#if LT_IS_MEAN
-    const float scale = lt_divides_fast(stat) ? lt_divide_fast(stat, (float)n_elems) : 0;
-#else
-    const float scale = lt_divides_fast(stat) ? lt_divide_fast(stat, LT_BOUND) : 0;
-#endif
-#if LT_DST == LATHE_CL_BITNET158
-    return scale > LATHE_BITNET158_MIN_SCALE ? scale : LATHE_BITNET158_MIN_SCALE;
-#else
-    return scale;
-#endif
-}
 
 /* Leaves the mark, if need be; after a barrier, by whoever has stored the first scale. */
 void lt_leave_mark(const lt_plain *plain, uint item, __local const uint *is_odd) {

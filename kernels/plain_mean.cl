@@ -28,9 +28,10 @@ float4 lt_cell_floats(lt_cell cell) {
 #endif
 }
 
-/* F16 loses its signs before: afterwards it is converted back for that. */
+/* 16 bits lose their signs before: afterwards F16 is converted back for that, and BF16 takes more
+ * registers. */
 float4 lt_cell_magnitudes(lt_cell cell) {
-#if LT_SRC == LATHE_CL_F16
+#if LT_SRC != LATHE_CL_F32
     return lt_cell_floats(cell & 0x7fff7fff);
 #else
     return fabs(lt_cell_floats(cell));
@@ -244,16 +245,18 @@ uint4 lt_digits_of(lt_cell cell, lt_cut cut) {
     return as_uint4((upper + 0x1p23f) + lower);
 }
 
-/* The same of the bits: digits of a quad, a byte for each, from those of the least magnitude whose
- * code is 1. */
+/* Digits of a quad, a byte for each: three of them at once in a number. */
 typedef uint lt_quad_digits;
 
-#define lt_cut_of_bits lt_least_of_code_1
-
-uint lt_digits_of_quad(uint4 raw, uint least) {
-    const int4 signs = as_int4(raw) >> 31 | 1;
-    const int4 digits = (((raw & LT_MAGNITUDE) >= least) & signs) + 1;
-    return (uint)(digits.x | digits.y << 8 | digits.z << 16 | digits.w << 24);
+uint lt_digits_of_quad(uint4 raw, lt_cut cut) {
+    const float4 x = as_float4(raw);
+    const float4 upper = lt_cut_to_1(mad(x, cut.x, -cut.y));
+    const float4 lower = lt_cut_to_1(mad(x, cut.x, cut.y + 1.0f));
+    const float second = mad(upper.y, 0x1p8f, (upper.x + 0x1p23f) + lower.x);
+    const float third = mad(upper.z, 0x1p16f, mad(lower.y, 0x1p8f, second));
+    const uint three = as_uint(mad(lower.z, 0x1p16f, third));
+    const uint fourth = as_uint((upper.w + 0x1p23f) + lower.w);
+    return (three & 0xffffff) | fourth << 24;
 }
 
 /* In the low byte. */
@@ -279,8 +282,6 @@ uint lt_number_digits4(uint2 raw, uint rest) {
 }
 
 typedef uint2 lt_quad_digits;
-
-#define lt_cut_of_bits lt_cut_of
 
 uint2 lt_digits_of_quad(uint4 raw, uint rest) {
     return (uint2)(lt_number_digits4(raw.lo, rest), lt_number_digits4(raw.hi, rest));
@@ -377,6 +378,8 @@ uint lt_unit_bytes(__local const lt_cell *cells, uint col, uint next, lt_cut fir
 void lt_store_unit_bytes(__global uchar *out, uint bytes, uint n_elems) {
     if (n_elems >= 16 && ((size_t)out & 3) == 0) {
         *(__global uint *)out = bytes;
+    } else if (n_elems >= 16) {
+        vstore4(as_uchar4(bytes), 0, out);
     } else {
         lt_store_bytes(out, bytes, min((n_elems + 4) / 5, 4u));
     }

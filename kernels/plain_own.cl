@@ -9,7 +9,7 @@
 
 #if LT_HAS_OWN
 
-/* A group has one, two or four sharers, work-items that follow each other. Sharer i of n has the
+/* A group has one to eight sharers, work-items that follow each other. Sharer i of n has the
  * group's quads i, i + n, i + 2 n and i + 3 n. */
 #define LT_SHARE_QUADS 4
 #define LT_SHARE_ELEMS (LT_SHARE_QUADS * LT_QUAD_ELEMS)
@@ -99,7 +99,7 @@ void lt_load_held(uint4 *raw, const lt_plain *plain, lt_holding held) {
 /* Makes and stores the codes of groups with such scales, and the scales. */
 void lt_encode_groups(const uint4 *raw, const lt_plain *plain, lt_holding held, float stat,
                       float scale, uint item, __local lt_own_memory *memory) {
-    const uint cut = lt_cut_of_bits(scale);
+    const lt_cut cut = lt_cut_of(scale);
     if (lt_is_odd_stat(stat)) {
         memory->is_odd = 1;
     }
@@ -166,7 +166,7 @@ void lt_whole_block(const lt_plain *plain, uint item, __local lt_own_memory *mem
     }
     lt_load_held(raw, plain, held);
     const float stat = lt_sum_by_four(raw, item, memory);
-    const float scale = lt_plain_scale(stat, LATHE_CL_OWN_SCOPE(LT_SRC));
+    const float scale = lt_plain_scale(stat, LATHE_CL_OWN_SCOPE);
     if (item % 4 == 0 && scope < plain->n_scopes) {
         plain->scales[scope] = scale;
     }

@@ -17,20 +17,51 @@ typedef struct lt_owned {
 
 lt_block lt_part_at(const lathe_launch *launch, uint index) {
     lt_block part = {0, 0, 0, 0, 0, 0, 0};
-    return index < (uint)launch->n_units ? lt_block_of(launch, index) : part;
+    if (index >= (uint)launch->n_units) {
+        return part;
+    }
+    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+        return lt_block_of(launch, index);
+    }
+    part.row = index;
+    part.elem = index * (uint)launch->block_cols;
+    part.n_rows = 1;
+    part.n_cols = min((uint)launch->block_cols, (uint)launch->n_elems - part.elem);
+    part.n_elems = part.n_cols;
+    return part;
+}
+
+/* Where a part's columns from `col` on lie in the source. */
+lt_spot lt_part_spot(const lathe_launch *launch, const lt_block *part, uint col) {
+    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+        return lt_spot_of(&launch->src, part->elem + col);
+    }
+    const lt_spot spot = {part->row, col};
+    return spot;
 }
 
 __global const uchar *lt_part_from(const lathe_launch *launch, __global const uchar *src,
-                                   uint elem) {
-    const lt_spot spot = lt_spot_of(&launch->src, elem);
+                                   const lt_block *part) {
+    const lt_spot spot = lt_part_spot(launch, part, 0);
     return src + lt_row_offset(&launch->src, spot.row) + lt_source_byte(spot.col);
 }
 
-/* Loads the team's part. BITNET158: does so later, and fills the table first. */
+/* The index of the scale of a part's scope, which begins at `spot`. */
+ulong lt_scope_scale(const lathe_launch *launch, const lathe_side *side, lt_spot spot, uint scope) {
+    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+        return lt_scale_index(side, spot);
+    }
+    return side->scale_offset +
+           (spot.row * (uint)side->scales_per_row + (side->scale_elems.by == 0 ? 0 : scope));
+}
+
+/* Loads the team's part. */
 void lt_load_part(lt_team *team, const lathe_launch *launch, __global const uchar *src) {
-#if LT_SRC != LATHE_CL_BITNET158
+#if LT_SRC == LATHE_CL_BITNET158
+    lt_load_trit_words(team, lt_part_from(launch, src, &team->block));
+#else
     __global const uchar *from =
-        lt_part_from(launch, src, team->block.elem) + team->member * (LT_VECTOR * LT_SRC_BITS / 8);
+        lt_part_from(launch, src, &team->block) + team->member * (LT_VECTOR * LT_SRC_BITS / 8);
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
         const uint vector = i * team->n_members + team->member;
@@ -45,20 +76,23 @@ void lt_load_part(lt_team *team, const lathe_launch *launch, __global const ucha
 }
 
 lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
-                   __local lt_recode_memory *memory) {
+                   __local lt_recode_memory *memory, bool is_whole) {
     const uint index = item / LT_TEAM;
     lt_team team;
     team.member = item % LT_TEAM;
     team.n_members = LT_TEAM;
     team.block = lt_part_at(launch, group * LT_TEAMS + index);
     team.scope_elems = (uint)launch->scope_elems;
-    team.is_whole = launch->scope_elems >= launch->block_cols;
+    team.is_whole = is_whole || launch->scope_elems >= launch->block_cols;
 #if LT_SHARED_WORDS > 0
     team.shared = memory->shared[index];
 #endif
     team.maps = memory->maps[index];
 #if LT_STAGES
     team.staged = (__local uint *)memory->codes[index];
+#endif
+#if LT_DST == LATHE_CL_BITNET158
+    team.packed = (LT_STAGES ? (__local uint4 *)team.staged : team.shared + LT_TEAM_ELEMS / 64) + 1;
 #endif
 #if LT_SRC == LATHE_CL_BITNET158
     team.table = memory->table;
@@ -72,29 +106,36 @@ uint lt_owned_col(const lt_owned *own, uint i, uint scope_elems) {
 }
 
 lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scales, uint group,
-                     uint item) {
+                     uint item, bool is_whole) {
     lt_owned own;
     own.team = item % LT_TEAMS;
     own.first = item / LT_TEAMS;
     own.part = lt_part_at(launch, group * LT_TEAMS + own.team);
-    const lt_spot begin = lt_spot_of(&launch->src, own.part.elem);
+    if (is_whole) {
+        const lt_spot from = {own.part.row, 0};
+        own.scales[0] = own.first == 0 && own.part.n_cols > 0
+                            ? src_scales[lt_scope_scale(launch, &launch->src, from, 0)]
+                            : 0;
+        return own;
+    }
+    const lt_spot begin = lt_part_spot(launch, &own.part, 0);
 #pragma unroll
     for (uint i = 0; i < LT_OWNED; i++) {
         const uint col = lt_owned_col(&own, i, (uint)launch->scope_elems);
         own.scales[i] = 0;
         if (col < own.part.n_cols) {
             const lt_spot from = {begin.row, begin.col + col};
-            own.scales[i] = lt_source_scale(&launch->src, src_scales, from);
+            own.scales[i] =
+                src_scales[lt_scope_scale(launch, &launch->src, from, own.first + i * LT_TEAM)];
         }
     }
     return own;
 }
 
 /* Has local memory what statistics are made of. Says so where there is an I2 of -2 in a sum. */
-void lt_stage_part(const lt_team *team, const lathe_launch *launch, __global const uchar *src,
-                   __local uint *is_odd, __global uint *report) {
+void lt_stage_part(const lt_team *team, __local uint *is_odd, __global uint *report) {
 #if LT_SRC == LATHE_CL_BITNET158
-    lt_unpack_part(team, lt_part_from(launch, src, team->block.elem), report);
+    lt_unpack_part(team, report);
 #elif LT_STAGES
     /* Zeros behind the part's end are added to sums like the rest. */
 #pragma unroll
@@ -117,9 +158,9 @@ void lt_stage_part(const lt_team *team, const lathe_launch *launch, __global con
 
 /* The same of the scopes: the source's scale has the map which, for I1, is all of it. */
 void lt_prepare_scopes(const lt_owned *own, const lt_team *team, const lathe_launch *launch,
-                       __local lt_recode_memory *memory) {
+                       __local lt_recode_memory *memory, bool is_whole) {
 #pragma unroll
-    for (uint i = 0; i < LT_OWNED; i++) {
+    for (uint i = 0; i < (is_whole ? 1 : LT_OWNED); i++) {
         if (lt_owned_col(own, i, team->scope_elems) < own->part.n_cols) {
             __local lt_map *map = &memory->maps[own->team][own->first + i * LT_TEAM];
 #if LT_DST == LATHE_CL_I1
@@ -134,7 +175,7 @@ void lt_prepare_scopes(const lt_owned *own, const lt_team *team, const lathe_lau
     }
 #if LT_COUNTS
     /* The sums of a long scope's lanes, of which there is one in a part. */
-    if ((launch->flags & LATHE_CL_OWN_SCALES) != 0 && lt_is_long(team->scope_elems) &&
+    if ((launch->flags & LATHE_CL_OWN_SCALES) != 0 && (is_whole || lt_is_long(team->scope_elems)) &&
         lt_owned_col(own, 0, team->scope_elems) < own->part.n_cols) {
         lt_fill_steps(memory->steps[own->team], LT_TEAM_ELEMS / LATHE_STAT_LANES, own->scales[0]);
     }
@@ -177,16 +218,16 @@ void lt_leave_staged_tops(const lt_team *team) {
 #if LT_STAGES
 
 /* Finds what statistics are made of from codes in local memory. Barriers before and after it. */
-void lt_find_stats(const lt_team *team, const lathe_launch *launch) {
+void lt_find_stats(const lt_team *team, const lathe_launch *launch, bool is_whole) {
 #if LT_COUNTS
-    if (lt_is_long(team->scope_elems)) {
+    if (is_whole || lt_is_long(team->scope_elems)) {
         lt_count_long(team->block.n_cols, team->member, team->staged, team->shared);
     }
 #elif LT_IS_MEAN
     lt_sum_scopes(team->block.n_cols, team->scope_elems, team->member, team->staged, team->maps,
-                  lt_opaque(LT_BIASED, launch), (__local float4 *)team->shared);
+                  lt_opaque(LT_BIASED, launch), (__local float4 *)team->shared, is_whole);
 #else
-    if (!lt_is_few(team->scope_elems)) {
+    if (is_whole || !lt_is_few(team->scope_elems)) {
         lt_codes codes[LT_VECTORS];
         lt_load_staged(team, codes);
         lt_gather_tops(team, launch, codes);
@@ -198,23 +239,24 @@ void lt_find_stats(const lt_team *team, const lathe_launch *launch) {
 
 /* The statistic of a scope of a team's part, by one work-item. */
 float lt_scope_stat(uint team, uint scope, uint n_elems, float scale, const lathe_launch *launch,
-                    __local const lt_recode_memory *memory) {
+                    __local const lt_recode_memory *memory, bool is_whole) {
     const uint scope_elems = (uint)launch->scope_elems;
 #if LT_COUNTS
-    if (!lt_is_long(scope_elems)) {
+    if (!is_whole && !lt_is_long(scope_elems)) {
         return lt_sum_short((__local const uint *)memory->codes[team] +
                                 lt_padded_word(scope * scope_elems / 16),
                             n_elems, scale);
     }
     return lt_fold_scope_lanes(0, scope_elems,
-                               (__local const float4 *)memory->shared[team] + LT_TEAM);
+                               (__local const float4 *)memory->shared[team] + LT_TEAM, is_whole);
 #elif LT_IS_MEAN && LT_STAGES
-    if (lt_is_few(scope_elems)) {
+    if (!is_whole && lt_is_few(scope_elems)) {
         return lt_sum_few((__local const uint *)memory->codes[team] +
                               lt_padded_word(scope * scope_elems * LT_SRC_BITS / 32),
                           n_elems, scale, lt_opaque(LT_BIASED, launch));
     }
-    return lt_fold_scope_lanes(scope, scope_elems, (__local const float4 *)memory->shared[team]);
+    return lt_fold_scope_lanes(scope, scope_elems, (__local const float4 *)memory->shared[team],
+                               is_whole);
 #elif LT_IS_MEAN
     /* All lanes are the same: folding doubles them. */
     return lt_repeated(scale, n_elems / LATHE_STAT_LANES) * LATHE_STAT_LANES;
@@ -223,7 +265,7 @@ float lt_scope_stat(uint team, uint scope, uint n_elems, float scale, const lath
 #else
     uint top = memory->maps[team][scope].first;
 #if LT_STAGES
-    if (lt_is_few(scope_elems)) {
+    if (!is_whole && lt_is_few(scope_elems)) {
         /* Scopes of 96 elements have padding inside. */
         __local const uint *words = (__local const uint *)memory->codes[team];
         const uint first = scope * scope_elems / 16;
@@ -239,11 +281,12 @@ float lt_scope_stat(uint team, uint scope, uint n_elems, float scale, const lath
 
 /* Makes the maps of a work-item's scopes. */
 void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global float *dst_scales,
-                  __local lt_recode_memory *memory) {
+                  __local lt_recode_memory *memory, bool is_whole) {
     const bool is_own = (launch->flags & LATHE_CL_OWN_SCALES) != 0;
     const uint scope_elems = (uint)launch->scope_elems;
     const uint begin = (uint)launch->dst.first_col + own->part.col;
-    for (uint scope = own->first; scope * scope_elems < own->part.n_cols; scope += LT_TEAM) {
+    for (uint scope = own->first; scope * scope_elems < own->part.n_cols;
+         scope += is_whole ? LT_TEAM_SCOPES : LT_TEAM) {
         const uint col = scope * scope_elems;
         const lt_spot to = {own->part.row, begin + col};
         __local lt_map *map = &memory->maps[own->team][scope];
@@ -251,10 +294,11 @@ void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global floa
         float target = 0;
         if (is_own) {
             const uint n_elems = min(scope_elems, own->part.n_cols - col);
-            const float stat = lt_scope_stat(own->team, scope, n_elems, scale, launch, memory);
+            const float stat =
+                lt_scope_stat(own->team, scope, n_elems, scale, launch, memory, is_whole);
             target = lt_plain_target(stat, n_elems);
         }
-        __global float *target_at = dst_scales + lt_scale_index(&launch->dst, to);
+        __global float *target_at = dst_scales + lt_scope_scale(launch, &launch->dst, to, scope);
         float inverse;
         if (is_own) {
             inverse = lt_plain_inverse(target);
@@ -283,11 +327,7 @@ void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uc
             uint made[LT_DST_WORDS];
             lt_recode(made, codes.words, map);
 #if LT_DST == LATHE_CL_BITNET158
-            __local uint *words = (__local uint *)team->shared;
-#pragma unroll
-            for (uint k = 0; k < LT_DST_WORDS; k++) {
-                words[vector * LT_DST_WORDS + k] = made[k];
-            }
+            lt_put_words((__local uint *)team->shared + vector * LT_DST_WORDS, made);
 #else
             lt_store_codes(mine + i * team->n_members * (LT_VECTOR * LT_DST_BITS / 8), made);
 #endif
@@ -295,73 +335,87 @@ void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uc
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void
-lathe_recode_parts(__global const uchar *restrict src, __global const float *restrict src_scales,
-                   __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,
-                   lathe_launch launch) {
-    __local lt_recode_memory memory_of_group;
-    __local lt_recode_memory *memory = &memory_of_group;
+void lt_recode_group(__global const uchar *restrict src, __global const float *restrict src_scales,
+                     __global uchar *restrict dst, __global float *dst_scales,
+                     __global uint *reports, const lathe_launch *launch,
+                     __local lt_recode_memory *memory, bool is_whole) {
     const uint item = (uint)get_local_id(0);
     const uint group = (uint)get_group_id(0);
-    __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
+    __global uint *report = reports + launch->report * LATHE_CL_REPORT_WORDS;
 
     if (item == 0) {
         memory->is_odd = 0;
     }
 #if LT_GATHERS
-    for (uint i = item; i < LT_TEAMS * LT_TEAM_SCOPES; i += LT_GROUP) {
-        memory->maps[i / LT_TEAM_SCOPES][i % LT_TEAM_SCOPES].first = 0;
+    const uint n_scopes = is_whole ? 1 : LT_TEAM_SCOPES; /* of a team */
+    for (uint i = item; i < LT_TEAMS * n_scopes; i += LT_GROUP) {
+        memory->maps[i / n_scopes][i % n_scopes].first = 0;
     }
 #endif
-    lt_team team = lt_team_of(&launch, group, item, memory);
+    lt_team team = lt_team_of(launch, group, item, memory, is_whole);
 #if LT_SRC == LATHE_CL_BITNET158
     lt_fill_codes(memory->table, item, LT_GROUP);
 #endif
-    lt_load_part(&team, &launch, src);
-    const lt_owned own = lt_owned_by(&launch, src_scales, group, item);
-    __global uchar *to = lt_block_out(dst, &team.block, &launch, 0, 0);
+    lt_load_part(&team, launch, src);
+    const lt_owned own = lt_owned_by(launch, src_scales, group, item, is_whole);
+    __global uchar *to = lt_block_out(dst, &team.block, launch, 0, 0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_prepare_scopes(&own, &team, &launch, memory);
+    lt_prepare_scopes(&own, &team, launch, memory, is_whole);
 #if LT_GATHERS && !LT_STAGES
-    lt_gather_tops(&team, &launch, team.codes);
+    lt_gather_tops(&team, launch, team.codes);
 #else
-    lt_stage_part(&team, &launch, src, &memory->is_odd, report);
+    lt_stage_part(&team, &memory->is_odd, report);
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
     if (memory->is_odd != 0) {
         if (item == 0) {
             report[1] = 1;
         }
-    } else {
+        return;
+    }
 #if LT_DST == LATHE_CL_I1
-        /* Bits are signs, whatever the scale, and codes in registers are done with. */
-        lt_recode_part(&team, &launch, to);
+    /* Bits are signs, whatever the scale, and codes in registers are done with. */
+    lt_recode_part(&team, launch, to);
 #endif
 #if LT_STAGES
-        if ((launch.flags & LATHE_CL_OWN_SCALES) != 0) {
-            lt_find_stats(&team, &launch);
-            barrier(CLK_LOCAL_MEM_FENCE);
+    if ((launch->flags & LATHE_CL_OWN_SCALES) != 0) {
+        lt_find_stats(&team, launch, is_whole);
+        barrier(CLK_LOCAL_MEM_FENCE);
 #if LT_COUNTS
-            if (lt_is_long(team.scope_elems)) {
-                lt_sum_long(team.member, (__local const uint *)team.shared,
-                            memory->steps[item / LT_TEAM],
-                            (__local float *)(team.shared + LT_TEAM));
-            }
-            barrier(CLK_LOCAL_MEM_FENCE);
-#endif
+        if (is_whole || lt_is_long(team.scope_elems)) {
+            lt_sum_long(team.member, (__local const uint *)team.shared,
+                        memory->steps[item / LT_TEAM], (__local float *)(team.shared + LT_TEAM));
         }
-#endif
-        lt_make_maps(&own, &launch, dst_scales, memory);
-#if LT_DST != LATHE_CL_I1
         barrier(CLK_LOCAL_MEM_FENCE);
-        lt_recode_part(&team, &launch, to);
-#endif
-#if LT_DST == LATHE_CL_BITNET158
-        barrier(CLK_LOCAL_MEM_FENCE);
-        lt_pack_part(&team, to);
 #endif
     }
+#endif
+    lt_make_maps(&own, launch, dst_scales, memory, is_whole);
+#if LT_DST != LATHE_CL_I1
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_recode_part(&team, launch, to);
+#endif
+#if LT_DST == LATHE_CL_BITNET158
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_pack_part(&team);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_store_packed(&team, to);
+#endif
 }
+
+#define LT_RECODE_KERNEL(name, is_whole)                                                           \
+    __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void name(                      \
+        __global const uchar *restrict src, __global const float *restrict src_scales,             \
+        __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,          \
+        lathe_launch launch) {                                                                     \
+        __local lt_recode_memory memory;                                                           \
+        lt_recode_group(src, src_scales, dst, dst_scales, reports, &launch, &memory, is_whole);    \
+    }
+
+LT_RECODE_KERNEL(lathe_recode_parts, false)
+
+/* The same of parts that are a row and a scope each, REGULAR and not short. */
+LT_RECODE_KERNEL(lathe_recode_whole, true)
 
 /* Whether the recode kernel has left a work-group's parts to the other. */
 bool lt_is_odd(const lathe_launch *launch, __global const uchar *src,
@@ -370,13 +424,13 @@ bool lt_is_odd(const lathe_launch *launch, __global const uchar *src,
     for (uint i = 0; i < LT_TEAMS; i++) {
         const lt_block part = lt_part_at(launch, group * LT_TEAMS + i);
         for (uint col = item * scope_elems; col < part.n_cols; col += LT_GROUP * scope_elems) {
-            const lt_spot spot = lt_spot_of(&launch->src, part.elem + col);
+            const lt_spot spot = lt_part_spot(launch, &part, col);
             if (!lt_is_plain(lt_source_scale(&launch->src, src_scales, spot))) {
                 *is_odd = 1;
             }
         }
 #if LT_SRC == LATHE_CL_I2 && LT_STAGES
-        __global const uchar *from = lt_part_from(launch, src, part.elem);
+        __global const uchar *from = lt_part_from(launch, src, &part);
         for (uint at = item; at < part.n_cols / 4; at += LT_GROUP) {
             if ((from[at] & ~((uint)from[at] << 1) & 0xaa) != 0) {
                 *is_odd = 1;

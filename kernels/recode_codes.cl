@@ -195,12 +195,6 @@ lt_map lt_map_of(float scale, float inverse, bool is_own) {
 
 /* ---- fields moved closer together or apart */
 
-/* The lowest bit of each of eight fields of four bits, side by side. */
-uint lt_bits_of_nibbles(uint word) {
-    const uint two = (word | word >> 3) & 0x03030303;
-    return two * 0x01041040u >> 24;
-}
-
 /* The two highest bits of each of 16 fields of four bits, the others being 0. Products by 5 and 17
  * put them side by side without a carry: pairs in the upper halves of bytes, fours in whole ones.
  */
@@ -208,14 +202,6 @@ uint lt_twos_of_nibbles(uint low, uint high) {
     const uint first = (low * 5 & 0xf0f0f0f0) * 17;
     const uint second = (high * 5 & 0xf0f0f0f0) * 17;
     return lt_pick_bytes(first, second, 0x7531);
-}
-
-/* The lower bit of each of 16 fields of two bits. */
-uint lt_bits_of_twos(uint word) {
-    const uint two = (word | word >> 1) & 0x33333333;
-    const uint four = (two | two >> 2) & 0x0f0f0f0f;
-    const uint eight = (four | four >> 4) & 0x00ff00ff;
-    return (eight | eight >> 8) & 0xffff;
 }
 
 /* 16 bits, each in the lower bit of a field of two. */
@@ -237,29 +223,48 @@ uint lt_nibbles_of_twos(uint bits) {
 
 #if LT_DST == LATHE_CL_I1
 
-/* The bits of a source's word: 1 where a code is not negative. */
-uint lt_sign_bits(uint word) {
+/* Bits: 1 where a code is not negative. Products without a carry move them side by side. */
 #if LT_SRC == LATHE_CL_I8
-    return (~word >> 7 & 0x01010101) * 0x01020408u >> 24;
-#elif LT_SRC == LATHE_CL_I4
-    return lt_bits_of_nibbles(~word >> 3 & 0x11111111);
-#else
-    return lt_bits_of_twos(~word >> 1 & 0x55555555);
-#endif
+
+/* In the upper four bits, what is below them being anything. */
+uint lt_sign_bits(uint word) {
+    return (~word & 0x80808080) * 0x00204081u;
 }
 
 void lt_recode(uint *out, const uint *in, lt_map map) {
-#if LT_SRC_WORDS == 4 && LT_SRC == LATHE_CL_I8
-    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 4 | lt_sign_bits(in[2]) << 8 |
-             lt_sign_bits(in[3]) << 12 | map.first;
-#elif LT_SRC == LATHE_CL_I4
-    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 8 | lt_sign_bits(in[2]) << 16 |
-             lt_sign_bits(in[3]) << 24 | map.first;
-#else
-    out[0] = lt_sign_bits(in[0]) | lt_sign_bits(in[1]) << 16 | map.first;
-    out[1] = lt_sign_bits(in[2]) | lt_sign_bits(in[3]) << 16 | map.first;
-#endif
+    const uint even = lt_pick_bytes(lt_sign_bits(in[0]), lt_sign_bits(in[2]), 0x0073);
+    const uint odd = lt_pick_bytes(lt_sign_bits(in[1]), lt_sign_bits(in[3]), 0x0073);
+    out[0] = (even >> 4 & 0x0f0f) | (odd & 0xf0f0) | map.first;
 }
+
+#elif LT_SRC == LATHE_CL_I4
+
+/* In the upper byte. */
+uint lt_sign_bits(uint word) {
+    const uint two = (~word & 0x88888888) * 9 & 0xc0c0c0c0;
+    return (two * 65 & 0xf000f000) * 4097;
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+    const uint low = lt_pick_bytes(lt_sign_bits(in[0]), lt_sign_bits(in[1]), 0x0073);
+    const uint high = lt_pick_bytes(lt_sign_bits(in[2]), lt_sign_bits(in[3]), 0x7300);
+    out[0] = lt_pick_bytes(low, high, 0x7610) | map.first;
+}
+
+#else
+
+/* Those of two words, first in twos that are the upper halves of fours. */
+uint lt_sign_bits(uint low, uint high) {
+    return lt_twos_of_nibbles((~low & 0xaaaaaaaa) * 3 & 0xcccccccc,
+                              (~high & 0xaaaaaaaa) * 3 & 0xcccccccc);
+}
+
+void lt_recode(uint *out, const uint *in, lt_map map) {
+    out[0] = lt_sign_bits(in[0], in[1]) | map.first;
+    out[1] = lt_sign_bits(in[2], in[3]) | map.first;
+}
+
+#endif
 
 #elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
 

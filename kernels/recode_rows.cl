@@ -49,6 +49,9 @@ lt_team lt_team_of_row(const lathe_launch *launch, uint row, uint n_items,
     team.staged = (__local uint *)room;
     team.shared += team.n_members * (LT_TEAM_ELEMS / LT_TEAM) * LT_SRC_BITS / 32 / 32 * 36 / 4;
 #endif
+#if LT_DST == LATHE_CL_BITNET158
+    team.packed = (LT_STAGES ? room : room + team.n_members * (LT_TEAM_ELEMS / LT_TEAM) / 64) + 1;
+#endif
 #if LT_SRC == LATHE_CL_BITNET158
     team.table = memory->table;
 #endif
@@ -156,7 +159,7 @@ void lt_recode_row(__global const uchar *restrict src, __global const float *res
 #endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_stage_part(&team, launch, src, &memory->is_odd, report);
+    lt_stage_part(&team, &memory->is_odd, report);
     barrier(CLK_LOCAL_MEM_FENCE);
 #if LT_DST == LATHE_CL_I1
     /* Bits are signs, whatever the scale, and codes in registers are done with. */
@@ -189,7 +192,9 @@ void lt_recode_row(__global const uchar *restrict src, __global const float *res
 #endif
 #if LT_DST == LATHE_CL_BITNET158
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_pack_part(&team, to);
+    lt_pack_part(&team);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    lt_store_packed(&team, to);
 #endif
 }
 

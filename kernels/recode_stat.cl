@@ -189,9 +189,9 @@ bool lt_is_long(uint scope_elems) {
 /* Magnitudes are 0 and the scale, and adding 0 changes nothing, so that a lane's sum is found by
  * how many are not. */
 
-/* 1 in each field of a word of 16 codes that is not 0. */
+/* 1 in each field of a word of 16 codes that is not 0, of 1, 0 and -1. */
 uint lt_nonzero(uint codes) {
-    return (codes | codes >> 1) & 0x55555555;
+    return codes & 0x55555555;
 }
 
 /* A scope of 64 or 128 elements: lanes have at most two that count. Folded by halves once, that is
@@ -228,27 +228,26 @@ float lt_sum_short(__local const uint *words, uint n_elems, float scale) {
     return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
-/* A long scope, first step: a work-item counts words that lie a row of lanes apart, four at a time,
- * which are 16 lanes: bytes of lanes 0, 4, ... of them in x, of 1, 5, ... in y, and so on. */
+/* Words that a work-item counts. */
+#define LT_COUNTED_WORDS (LT_TEAM_ELEMS / 16 / LT_TEAM)
+
+/* A long scope, first step: a work-item counts words that lie a row of lanes apart, which are 16
+ * lanes: bytes of lanes 0, 4, ... of them in x, of 1, 5, ... in y, and so on. Fields hold three. */
 void lt_count_long(uint n_cols, uint member, __local const uint *words, __local uint4 *counts) {
-    uint4 sum = (uint4)(0);
+    uint even = 0; /* of fields, four bits each */
+    uint odd = 0;
 #pragma unroll
-    for (uint first = member / 4; first < LT_TEAM_ELEMS / LATHE_STAT_LANES / 4;
-         first += LT_TEAM / 4) {
-        uint even = 0; /* of fields, four bits each */
-        uint odd = 0;
+    for (uint first = 0; first < LT_COUNTED_WORDS; first += 3) {
+        uint three = 0;
 #pragma unroll
-        for (uint i = 0; i < 4; i++) {
-            const uint word = first * 16 + 4 * i + member % 4;
-            if (16 * word < n_cols) {
-                const uint counted = lt_nonzero(words[lt_padded_word(word)]);
-                even += counted & 0x11111111;
-                odd += counted >> 2 & 0x11111111;
-            }
+        for (uint i = first; i < min(first + 3, (uint)LT_COUNTED_WORDS); i++) {
+            const uint word = i * LT_TEAM + member;
+            three += word < n_cols / 16 ? lt_nonzero(words[lt_padded_word(word)]) : 0;
         }
-        sum += (uint4)(even, odd, even >> 4, odd >> 4) & 0x0f0f0f0f;
+        even += three & 0x33333333;
+        odd += three >> 2 & 0x33333333;
     }
-    counts[member] = sum;
+    counts[member] = (uint4)(even, odd, even >> 4, odd >> 4) & 0x0f0f0f0f;
 }
 
 /* Second step: 16 work-items add up those of the same lanes, four each, and look up their sums. */
@@ -310,16 +309,45 @@ typedef ushort lt_raw2;
 typedef uchar lt_raw2;
 #endif
 
+/* Two elements' magnitudes; the constants' signs are the codes' the other way round. */
+float2 lt_share2(lt_raw2 raw, float scale, uint biased) {
+#if LT_SRC == LATHE_CL_I8
+    const uint2 held = ((uint2)(raw) & (uint2)(0xff, 0xff00)) ^ (biased ^ (uint2)(0x80, 0x8000));
+    return fabs(mad(as_float2(held), (float2)(1, 0x1p-8f), -(float2)(0x800080, 0x8080)) * scale);
+#else
+    const uint2 held = ((uint2)(raw) & (uint2)(0xf, 0xf0)) ^ (biased ^ (uint2)(8, 0x80));
+    return fabs(mad(as_float2(held), (float2)(1, 0x1p-4f), -(float2)(0x800008, 0x80008)) * scale);
+#endif
+}
+
+/* Rows of lanes from one padding to the next, and those that are loaded before they are added. */
+#define LT_PAD_ROWS (LT_PAD_ELEMS / LATHE_STAT_LANES)
+#define LT_LOADED_PADS (16 / LT_PAD_ROWS)
+
 /* The sums of two lanes of a long scope, of which the first word is given. */
 float2 lt_sum2(__local const uint *words, uint pair, uint n_elems, float scale, uint biased) {
+    __local const lt_raw2 *raw = (__local const lt_raw2 *)words + pair;
+    const uint step = 36 * sizeof(uint) / sizeof(lt_raw2);
     float2 sum = (float2)(0.0f);
-#pragma unroll 2
-    for (uint first = 0; first < n_elems; first += LT_PAD_ELEMS, words += 36) {
-        __local const lt_raw2 *raw = (__local const lt_raw2 *)words + pair;
+    uint n_pads = (n_elems + LT_PAD_ELEMS - 1) / LT_PAD_ELEMS; /* zeros are added like the rest */
+    for (; n_pads >= LT_LOADED_PADS; n_pads -= LT_LOADED_PADS) {
+        lt_raw2 held[LT_LOADED_PADS * LT_PAD_ROWS];
 #pragma unroll
-        for (uint i = 0; i < LT_PAD_ELEMS / LATHE_STAT_LANES; i++) {
-            sum += lt_share4(raw[i * (LATHE_STAT_LANES / 2)], scale, biased).lo;
+        for (uint i = 0; i < LT_LOADED_PADS * LT_PAD_ROWS; i++) {
+            held[i] = raw[i / LT_PAD_ROWS * step + i % LT_PAD_ROWS * (LATHE_STAT_LANES / 2)];
         }
+#pragma unroll
+        for (uint i = 0; i < LT_LOADED_PADS * LT_PAD_ROWS; i++) {
+            sum += lt_share2(held[i], scale, biased);
+        }
+        raw += LT_LOADED_PADS * step;
+    }
+    for (; n_pads > 0; n_pads--) {
+#pragma unroll
+        for (uint i = 0; i < LT_PAD_ROWS; i++) {
+            sum += lt_share2(raw[i * (LATHE_STAT_LANES / 2)], scale, biased);
+        }
+        raw += step;
     }
     return sum;
 }
@@ -327,8 +355,8 @@ float2 lt_sum2(__local const uint *words, uint pair, uint n_elems, float scale, 
 /* A scope's lanes: 16 folded ones, by four work-items, or all 64 of a long scope; of few elements
  * none. */
 void lt_sum_scopes(uint n_cols, uint scope_elems, uint member, __local const uint *words,
-                   __local const lt_map *maps, uint biased, __local float4 *lanes) {
-    if (lt_is_long(scope_elems)) {
+                   __local const lt_map *maps, uint biased, __local float4 *lanes, bool is_whole) {
+    if (is_whole || lt_is_long(scope_elems)) {
         for (uint task = member; task / 32 * scope_elems < n_cols; task += LT_TEAM) {
             const uint scope = task / 32;
             const uint begin = scope * scope_elems;
@@ -410,8 +438,9 @@ float lt_fold_64_lanes(__local const float4 *lanes) {
 }
 
 /* Folds a scope's lanes. */
-float lt_fold_scope_lanes(uint scope, uint scope_elems, __local const float4 *lanes) {
-    if (lt_is_long(scope_elems)) {
+float lt_fold_scope_lanes(uint scope, uint scope_elems, __local const float4 *lanes,
+                          bool is_whole) {
+    if (is_whole || lt_is_long(scope_elems)) {
         return lt_fold_64_lanes(lanes + scope * 16);
     }
     __local const float4 *mine = lanes + scope * (LT_TEAM_LANES / 4);

@@ -39,9 +39,16 @@
 #define LT_LONG_ROWS (LATHE_CL_LONG_ELEMS / LATHE_STAT_LANES) /* of lanes */
 #define LT_LONG_WORDS (LT_TEAM_ELEMS / LT_LONG_ROWS)
 
+/* Elements that become bytes of base 3 at once, and words for a part of these. They lie where the
+ * source's codes were or, where there were none, behind the target's; before them one is read. */
+#define LT_PACKED_ELEMS 80
+#define LT_PACKED_WORDS ((LT_TEAM_ELEMS + LT_PACKED_ELEMS - 1) / LT_PACKED_ELEMS * 4 + 4)
+
 /* Words for what work-items hand each other: a vector's statistic, counts and lanes, or the
  * target's codes before they become digits. */
-#if LT_DST == LATHE_CL_BITNET158 && (LT_COUNTS || LT_SRC == LATHE_CL_I1)
+#if LT_DST == LATHE_CL_BITNET158 && LT_SRC == LATHE_CL_I1
+#define LT_SHARED_WORDS (LT_TEAM_ELEMS / 16 + LT_PACKED_WORDS)
+#elif LT_DST == LATHE_CL_BITNET158 && LT_COUNTS
 #define LT_SHARED_WORDS (LT_TEAM_ELEMS / 16)
 #elif LT_COUNTS
 #define LT_SHARED_WORDS (4 * LT_TEAM + LATHE_STAT_LANES + 4)
@@ -80,6 +87,13 @@ typedef struct lt_codes {
     uint words[LT_SRC_WORDS];
 } lt_codes;
 
+#if LT_SRC == LATHE_CL_BITNET158
+/* 16 bytes of base 3: 80 elements, five words; and so many times for each work-item. */
+#define LT_UNPACKED_BYTES 16
+#define LT_UNPACKED_ELEMS (5 * LT_UNPACKED_BYTES)
+#define LT_UNPACKED ((LT_TEAM_ELEMS / LT_TEAM + LT_UNPACKED_ELEMS - 1) / LT_UNPACKED_ELEMS)
+#endif
+
 /* What a team holds between the steps. */
 typedef struct lt_team {
     lt_block block;
@@ -89,11 +103,17 @@ typedef struct lt_team {
     uint n_members;
     __local uint *staged; /* codes in local memory, see LT_STAGES */
     __local uint4 *shared;
+#if LT_DST == LATHE_CL_BITNET158
+    __local uint4 *packed;
+#endif
     __local lt_map *maps; /* of its scopes */
 #if LT_SRC == LATHE_CL_BITNET158
     __local const ushort *table;
-#endif
+    uint trits[LT_UNPACKED][5];
+    uint lead; /* bytes in the first of them that are not the part's */
+#else
     lt_codes codes[LT_VECTORS];
+#endif
 } lt_team;
 
 lt_codes lt_no_codes(void) {
@@ -165,9 +185,6 @@ void lt_fill_codes(__local ushort *table, uint item, uint n_items) {
     }
 }
 
-/* 16 bytes of base 3: 80 elements, five words. */
-#define LT_UNPACKED_BYTES 16
-
 /* A word at a part's byte, of which there are n_bytes, one by one; what is missing holds zeros. */
 uint lt_trits_word(__global const uchar *from, uint byte, uint n_bytes) {
     uint word = LATHE_BITNET158_BYTE_ZERO * 0x01010101u;
@@ -194,37 +211,43 @@ void lt_check_trits(uint word, uint elem, __global uint *report) {
     }
 }
 
-/* Loads the four words at a byte, wherever it lies: from five that are aligned, if all of these are
- * the part's. */
-void lt_load_trit_words(uint *held, __global const uchar *from, uint byte, uint n_bytes) {
+/* Loads a work-item's words of a part: units of five that are aligned, of which four are wanted.
+ * Behind the part's whole words come its last bytes and zeros, as often as there is room: what is
+ * wrong with them has been reported of the first of them. */
+void lt_load_trit_words(lt_team *team, __global const uchar *from) {
+    const uint n_bytes = (team->block.n_cols + 4) / 5;
     const uint lead = (uint)(size_t)from & 3;
-    if (byte + LT_UNPACKED_BYTES + 4 <= n_bytes) {
-        __global const uint *words = (__global const uint *)(from + byte - lead);
-        uint before = words[0];
+    const uint n_words = (lead + n_bytes) / 4;
+    __global const uint *words = (__global const uint *)(from - lead);
+    uint last = LATHE_BITNET158_BYTE_ZERO * 0x01010101u;
+    if ((lead + n_bytes) % 4 != 0) {
+        last = lt_trits_word(from, 4 * n_words - lead, n_bytes);
+    }
 #pragma unroll
-        for (uint i = 0; i < 4; i++) {
-            const uint word = words[i + 1];
-            held[i] = lt_pick_bytes(before, word, 0x3210 + 0x1111 * lead);
-            before = word;
-        }
-    } else {
+    for (uint i = 0; i < LT_UNPACKED; i++) {
+        const uint first = 4 * (i * team->n_members + team->member);
 #pragma unroll
-        for (uint i = 0; i < 4; i++) {
-            held[i] = lt_trits_word(from, byte + 4 * i, n_bytes);
+        for (uint k = 0; k < 5; k++) {
+            team->trits[i][k] = first + k < n_words ? words[first + k] : last;
         }
     }
+    team->lead = lead;
 }
 
 /* A part's codes, two bits each, into local memory. */
-void lt_unpack_part(const lt_team *team, __global const uchar *from, __global uint *report) {
+void lt_unpack_part(const lt_team *team, __global uint *report) {
     const lt_block *block = &team->block;
-    const uint n_bytes = (block->n_cols + 4) / 5;
-    for (uint byte = team->member * LT_UNPACKED_BYTES; byte < n_bytes;
-         byte += team->n_members * LT_UNPACKED_BYTES) {
+#pragma unroll
+    for (uint unit = 0; unit < LT_UNPACKED; unit++) {
+        const uint first = 5 * (unit * team->n_members + team->member); /* word of codes */
         uint held[4];
         uint five[5] = {0, 0, 0, 0, 0};
         uint marks = 0;
-        lt_load_trit_words(held, from, byte, n_bytes);
+#pragma unroll
+        for (uint i = 0; i < 4; i++) {
+            held[i] = lt_pick_bytes(team->trits[unit][i], team->trits[unit][i + 1],
+                                    0x3210 + 0x1111 * team->lead);
+        }
 #pragma unroll
         for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
             const uint codes = team->table[held[i / 4] >> 8 * (i % 4) & 0xff];
@@ -237,10 +260,9 @@ void lt_unpack_part(const lt_team *team, __global const uchar *from, __global ui
         }
         if ((marks & LT_BAD_BYTE) != 0) {
             for (uint i = 0; i < 4; i++) {
-                lt_check_trits(held[i], block->elem + 5 * (byte + 4 * i), report);
+                lt_check_trits(held[i], block->elem + 16 * first + 20 * i, report);
             }
         }
-        const uint first = byte / LT_UNPACKED_BYTES * 5;
 #pragma unroll
         for (uint i = 0; i < 5; i++) {
             if (16 * (first + i) < block->n_cols) {
@@ -254,42 +276,78 @@ void lt_unpack_part(const lt_team *team, __global const uchar *from, __global ui
 
 #if LT_DST == LATHE_CL_BITNET158
 
-/* Four bytes of base 3 from 40 bits, two to a code as I2 has them. */
-uint lt_trits_of_codes(uint low, uint high) {
-    const uint2 five = (uint2)((low & 0x3ff) | (low << 6 & 0x03ff0000),
-                               (low >> 20 & 0x3ff) | low >> 14 & 0x00030000) |
-                       (uint2)(0, high << 18);
-    const uint2 digits = (five ^ 0x02aa02aa) - 0x01550155;
-    const uint2 pairs = digits - (digits >> 2 & 0x00330033);
-    const uint2 bytes = pairs - (pairs >> 4 & 0x000f000f) * 7 - (pairs >> 8 & 0x00030003) * 175;
-    const uint2 joined = (bytes | bytes >> 8) & 0xffff;
-    return joined.x | joined.y << 16;
+/* Three bytes of base 3, ten bits apart, from 30 bits, two to a code as I2 has them; what is above
+ * them is anything. Codes as digits are 1 too great: so are bytes, by 121. Of a byte's digits a, b,
+ * c, d and e first a + 3 b and c + 3 d are made, in fours of bits; then 7 times what is above the
+ * first four, and 63 times e, are what it is too much. */
+uint lt_trits_of_codes(uint codes) {
+    const uint digits = codes ^ 0xaaaaaaaa;
+    const uint pairs = digits - (digits >> 2 & 0x0330cc33);
+    return pairs - (pairs >> 4 & 0x03f0fc3f) * 7 - (pairs >> 8 & 0x00300c03) * 63 - 0x0791e479;
 }
 
-/* Stores a part from its codes in local memory: words of the target, of which the first and the
- * last one may be others', too. */
-void lt_pack_part(const lt_team *team, __global uchar *to) {
+/* LT_PACKED_ELEMS elements' codes to bytes. */
+uint4 lt_pack_codes(const uint *words) {
+    uint trits[6];
+    trits[0] = lt_trits_of_codes(words[0]);
+#pragma unroll
+    for (uint i = 1; i < 5; i++) {
+        trits[i] =
+            lt_trits_of_codes((uint)(((ulong)words[i] << 32 | words[i - 1]) >> (32 - 2 * i)));
+    }
+    trits[5] = lt_trits_of_codes(words[4] >> 22);
+    const uint4 low = (uint4)(lt_pick_bytes(trits[0], trits[0] >> 2, 0x0050),
+                              lt_pick_bytes(trits[1] >> 2, trits[1] >> 4, 0x0061),
+                              lt_pick_bytes(trits[2] >> 4, trits[3], 0x0042),
+                              lt_pick_bytes(trits[4], trits[4] >> 2, 0x0050));
+    const uint4 high = (uint4)(lt_pick_bytes(trits[0] >> 4, trits[1], 0x4200),
+                               lt_pick_bytes(trits[2], trits[2] >> 2, 0x5000),
+                               lt_pick_bytes(trits[3] >> 2, trits[3] >> 4, 0x6100),
+                               lt_pick_bytes(trits[4] >> 4, trits[5], 0x4200));
+    return (uint4)(lt_pick_bytes(low.x, high.x, 0x7610), lt_pick_bytes(low.y, high.y, 0x7610),
+                   lt_pick_bytes(low.z, high.z, 0x7610), lt_pick_bytes(low.w, high.w, 0x7610));
+}
+
+/* A vector's codes. */
+void lt_put_words(__local uint *at, const uint *words) {
+#if LT_DST_WORDS == 4
+    *(__local uint4 *)at = (uint4)(words[0], words[1], words[2], words[3]);
+#elif LT_DST_WORDS == 2
+    *(__local uint2 *)at = (uint2)(words[0], words[1]);
+#else
+    at[0] = words[0];
+#endif
+}
+
+/* Packs a part from its codes in local memory. */
+void lt_pack_part(const lt_team *team) {
     __local const uint *words = (__local const uint *)team->shared;
-    const uint n_cols = team->block.n_cols;
-    const uint n_bytes = (n_cols + 4) / 5;
-    const uint lead = (uint)(size_t)to & 3;
-    for (uint at = 4 * team->member; at < lead + n_bytes; at += 4 * team->n_members) {
-        const uint byte = max(at, lead) - lead;
-        const uint count = min(at + 4 - lead, n_bytes) - byte;
-        const uint bit = 10 * byte;
-        const uint at_word = bit / 32;
-        const uint first = words[at_word];
-        const uint second = 16 * (at_word + 1) < n_cols ? words[at_word + 1] : 0;
-        const uint low = (uint)(((ulong)second << 32 | first) >> bit % 32);
-        uint high = second >> bit % 32; /* the rest of 40 bits, if words begin with the row */
-        if (lead != 0 && 16 * (at_word + 2) < n_cols) {
-            high |= words[at_word + 2] << 1 << (31 - bit % 32);
+    const uint n_words = team->block.n_cols / 16;
+    for (uint i = team->member; i * LT_PACKED_ELEMS < team->block.n_cols; i += team->n_members) {
+        uint held[5];
+#pragma unroll
+        for (uint k = 0; k < 5; k++) {
+            held[k] = 5 * i + k < n_words ? words[5 * i + k] : 0;
         }
-        const uint bytes = lt_trits_of_codes(low, high & 0xff);
+        team->packed[i] = lt_pack_codes(held);
+    }
+}
+
+/* Stores it: words of the target, of which the first and the last one may be others', too. */
+void lt_store_packed(const lt_team *team, __global uchar *to) {
+    __local const uint *words = (__local const uint *)team->packed;
+    const uint lead = (uint)(size_t)to & 3;
+    const uint end = lead + (team->block.n_cols + 4) / 5;
+    for (uint i = team->member; 4 * i < end; i += team->n_members) {
+        /* Of the first one the word before it is not there, nor looked at. */
+        const uint word = lt_pick_bytes(words[(int)i - 1], words[i], 0x7654 - 0x1111 * lead);
+        __global uchar *at = to - lead + 4 * i;
+        const uint first = i == 0 ? lead : 0;
+        const uint count = min(end - 4 * i, 4u) - first;
         if (count == 4) {
-            *(__global uint *)(to + byte) = bytes;
+            *(__global uint *)at = word;
         } else {
-            lt_store_bytes(to + byte, bytes, count);
+            lt_store_bytes(at + first, word >> 8 * first, count);
         }
     }
 }

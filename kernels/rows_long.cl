@@ -102,7 +102,7 @@ void lt_encode_far(const lt_plain *row, uint item, __local const lt_row_memory *
 void lt_encode_far(const lt_plain *row, uint item, __local const lt_row_memory *memory,
                    __local uint4 *room) {
     const uint n_all = row->n_cols / LT_QUAD_ELEMS;
-    const uint cut = lt_cut_of_bits(memory->scale);
+    const lt_cut cut = memory->cut;
     __local uint *words = (__local uint *)room;
     __local lt_quad_digits *digits = (__local lt_quad_digits *)(words + LT_DIGITS_LEAD / 4);
     if (item < LT_DIGITS_LEAD / 4) {

@@ -152,11 +152,12 @@ void lt_stream_group(__global const uchar *restrict src, __global const float *r
     }
     lt_unpack_trits(src, &tile, launch, spot.row, item, memory, report);
     if (each) {
+        spot = lt_unit_spot(launch, first + item);
 #pragma unroll
         for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-            lt_store_trit_unit(dst, launch, &tile, memory, first + step * LT_GROUP + item,
-                               lt_unit_spot(launch, first + step * LT_GROUP + item), 0, step,
-                               &scales);
+            lt_store_trit_unit(dst, launch, &tile, memory, first + step * LT_GROUP + item, spot, 0,
+                               step, &scales);
+            spot = lt_next_unit(launch, spot);
         }
         return;
     }

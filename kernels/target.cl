@@ -343,3 +343,26 @@ float lt_scale_from_stat(uint stat, uint n_elems, bool is_shrunk) {
     return lt_divide(as_float(stat), LT_BOUND);
 #endif
 }
+
+/* What plain kernels leave in place of a scale: none has these bits. */
+#define LT_MARK 0x7fffffffu
+
+/* Whether a scope is left to the kernel that looks for marks: its statistic is not 0, and no easy
+ * one to divide. */
+bool lt_is_odd_stat(float stat) {
+    return as_uint(stat) != 0 && !lt_divides_fast(stat);
+}
+
+/* A scope's scale from its statistic, as lt_scale_from_stat; anything for one that is odd. */
+float lt_plain_scale(float stat, uint n_elems) {
+#if LT_IS_MEAN
+    const float scale = lt_divides_fast(stat) ? lt_divide_fast(stat, (float)n_elems) : 0;
+#else
+    const float scale = lt_divides_fast(stat) ? lt_divide_fast(stat, LT_BOUND) : 0;
+#endif
+#if LT_DST == LATHE_CL_BITNET158
+    return scale > LATHE_BITNET158_MIN_SCALE ? scale : LATHE_BITNET158_MIN_SCALE;
+#else
+    return scale;
+#endif
+}

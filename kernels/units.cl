@@ -76,6 +76,14 @@ void lt_load_scales(__global const float *restrict scales, const lathe_launch *l
         return;
     }
     lt_spot next = {spot.row, spot.col};
+    if (side->scales_per_row == 1) {
+#pragma unroll
+        for (uint step = 0; step < LT_UNIT_STEPS; step++) {
+            loaded[step] = from[next.row];
+            next = lt_next_step(launch, next);
+        }
+        return;
+    }
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
         loaded[step] = from[lt_given_index(side, lt_item_spot(next, side, item))];
@@ -92,6 +100,21 @@ typedef struct lt_unit_scales {
     float sources[LT_UNIT_STEPS];
     float targets[LT_UNIT_STEPS];
 } lt_unit_scales;
+
+/* The place of a work-item's unit a step further on, where there are several rows, of whole units. */
+lt_spot lt_next_unit(const lathe_launch *launch, lt_spot spot) {
+    const uint n_cols = (uint)launch->n_cols;
+    lt_spot next = {spot.row, spot.col + LT_STEP_ELEMS};
+    if (n_cols < LT_STEP_ELEMS) {
+        const uint n_rows = lt_div_32(next.col / LT_UNIT, &launch->row_units);
+        next.row += n_rows;
+        next.col -= n_rows * n_cols;
+    } else if (next.col >= n_cols) {
+        next.row++;
+        next.col -= n_cols;
+    }
+    return next;
+}
 
 /* Those of sides that have one scale. */
 void lt_load_one_scales(__global const float *restrict src_scales,
@@ -126,10 +149,10 @@ void lt_load_unit_scales(__global const float *restrict src_scales,
 void lt_load_each_scales(__global const float *restrict src_scales,
                          __global const float *restrict dst_scales, const lathe_launch *launch,
                          uint unit, lt_unit_scales *scales) {
+    lt_spot spot = lt_unit_spot(launch, unit);
     lt_load_one_scales(src_scales, dst_scales, launch, scales);
 #pragma unroll
     for (uint step = 0; step < LT_UNIT_STEPS; step++) {
-        const lt_spot spot = lt_unit_spot(launch, unit + step * LT_GROUP);
         if (!scales->one_source) {
             scales->sources[step] =
                 src_scales[launch->src.scale_offset +
@@ -140,6 +163,7 @@ void lt_load_each_scales(__global const float *restrict src_scales,
                 dst_scales[launch->dst.scale_offset +
                            lt_given_index(&launch->dst, lt_moved(spot, &launch->dst))];
         }
+        spot = lt_next_unit(launch, spot);
     }
 }
 

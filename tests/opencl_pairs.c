@@ -6,7 +6,7 @@
 #include "lathe_constants.h"
 #include "opencl_support.h"
 
-enum { N_LAYOUTS = 8 };
+enum { N_LAYOUTS = 9 };
 
 /* The first ones are used in turns. */
 enum {
@@ -17,7 +17,8 @@ enum {
     GROUPS_OF_128 = 4,
     GROUPS_OF_256 = 5,
     GROUPS_OF_64,
-    GROUPS_OF_512
+    GROUPS_OF_512,
+    GROUPS_OF_544
 };
 
 static lathe_engine *cpu;
@@ -26,9 +27,9 @@ static int n_failures;
 
 static lathe_target target_of(lathe_dtype dtype, size_t layout) {
     static const lathe_granularity granularities[N_LAYOUTS] = {
-        LATHE_PER_TENSOR, LATHE_PER_ROW,   LATHE_PER_GROUP, LATHE_PER_GROUP,
+        LATHE_PER_TENSOR, LATHE_PER_ROW,   LATHE_PER_GROUP, LATHE_PER_GROUP, LATHE_PER_GROUP,
         LATHE_PER_GROUP,  LATHE_PER_GROUP, LATHE_PER_GROUP, LATHE_PER_GROUP};
-    static const uint64_t group_sizes[N_LAYOUTS] = {0, 0, 32, 96, 128, 256, 64, 512};
+    static const uint64_t group_sizes[N_LAYOUTS] = {0, 0, 32, 96, 128, 256, 64, 512, 544};
     return (lathe_target){.struct_size = sizeof(lathe_target),
                           .dtype = dtype,
                           .granularity = granularities[layout],
@@ -79,6 +80,7 @@ static void compare_alike(test_rng *rng, lathe_dtype from, lathe_dtype to, bool 
         size_t to;
     } cases[] = {{{3, 448}, ROWS, ROWS},
                  {{5, 4096}, ROWS, ROWS},
+                 {{7, 2304}, ROWS, ROWS},
                  {{3, 11008}, ROWS, ROWS},
                  {{2, 28672}, ROWS, ROWS},
                  {{3, 4096}, 0, 0},
@@ -142,14 +144,62 @@ static void compare_long(test_rng *rng, lathe_dtype from, lathe_dtype to) {
     static const struct {
         uint64_t shape[2];
         test_data data;
-    } cases[] = {{{3, 11008}, TEST_DATA_NORMAL},
-                 {{2, 28672}, TEST_DATA_NORMAL},
-                 {{3, 45088}, TEST_DATA_NORMAL},
-                 {{2, 53248}, TEST_DATA_EXACT},
+    } cases[] = {{{3, 5120}, TEST_DATA_NORMAL},  {{3, 11008}, TEST_DATA_NORMAL},
+                 {{3, 14336}, TEST_DATA_NORMAL}, {{2, 28672}, TEST_DATA_NORMAL},
+                 {{3, 45088}, TEST_DATA_NORMAL}, {{2, 53248}, TEST_DATA_EXACT},
                  {{2, 36896}, TEST_DATA_SPECIAL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         lathe_tensor *source = source_of(rng, from, cases[i].shape, 0, cases[i].data);
         const lathe_target target = target_of(to, ROWS);
+        compare(source, &target);
+        lathe_tensor_release(source);
+    }
+}
+
+/* Rows of floats from BITNET158, of lengths that work-groups and their steps end inside of. */
+static void compare_decoded(test_rng *rng, lathe_dtype to) {
+    static const uint64_t shapes[][2] = {{41, 264}, {17, 1060}, {9, 2048}, {3, 11008}};
+    static const size_t layouts[] = {ROWS, GROUPS_OF_32, GROUPS_OF_128};
+    for (size_t i = 0; i < 3 * sizeof shapes / sizeof shapes[0]; i++) {
+        lathe_tensor *source =
+            source_of(rng, LATHE_BITNET158, shapes[i / 3], layouts[i % 3], TEST_DATA_NORMAL);
+        const lathe_target target = target_of(to, 0);
+        compare(source, &target);
+        lathe_tensor_release(source);
+    }
+}
+
+/* Rows that no vector begins with or ends with, and such as have a short group. */
+static void compare_odd_rows(test_rng *rng, lathe_dtype from, lathe_dtype to, bool is_tiny) {
+    static const struct {
+        uint64_t shape[2];
+        size_t layout;
+        test_data data;
+    } cases[] = {{{161, 27}, ROWS, TEST_DATA_NORMAL},
+                 {{7, 75}, GROUPS_OF_32, TEST_DATA_SPECIAL},
+                 {{161, 27}, 0, TEST_DATA_NORMAL},
+                 {{1500, 3}, ROWS, TEST_DATA_NORMAL},
+                 {{15, 300}, ROWS, TEST_DATA_NORMAL},
+                 {{15, 300}, GROUPS_OF_64, TEST_DATA_NORMAL},
+                 {{15, 301}, ROWS, TEST_DATA_HUGE},
+                 {{5, 1000}, GROUPS_OF_128, TEST_DATA_NORMAL},
+                 {{5, 1001}, ROWS, TEST_DATA_SPECIAL},
+                 {{3, 4095}, ROWS, TEST_DATA_NORMAL},
+                 {{3, 4097}, ROWS, TEST_DATA_NORMAL},
+                 {{2, 4160}, GROUPS_OF_128, TEST_DATA_NORMAL},
+                 {{2, 4999}, GROUPS_OF_128, TEST_DATA_NORMAL},
+                 {{3, 4999}, 0, TEST_DATA_NORMAL},
+                 {{2, 12301}, ROWS, TEST_DATA_NORMAL},
+                 {{2, 4999}, ROWS, TEST_DATA_HUGE},
+                 {{3, 4998}, ROWS, TEST_DATA_SPECIAL},
+                 {{14, 545}, GROUPS_OF_544, TEST_DATA_NORMAL},
+                 {{9, 48}, ROWS, TEST_DATA_NORMAL},
+                 {{9, 240}, ROWS, TEST_DATA_NORMAL},
+                 {{9, 130}, GROUPS_OF_128, TEST_DATA_TINY},
+                 {{9, 129}, GROUPS_OF_128, TEST_DATA_ZERO}};
+    for (size_t i = 0; i < (is_tiny ? 2 : sizeof cases / sizeof cases[0]); i++) {
+        lathe_tensor *source = source_of(rng, from, cases[i].shape, cases[i].layout, cases[i].data);
+        const lathe_target target = target_of(to, cases[i].layout);
         compare(source, &target);
         lathe_tensor_release(source);
     }
@@ -203,6 +253,10 @@ int main(int argc, char **argv) {
                 lathe_dtype_is_quantized((lathe_dtype)to) && from != to) {
                 compare_alike(&rng, (lathe_dtype)from, (lathe_dtype)to, is_tiny);
             }
+            if (from != to && (lathe_dtype_is_quantized((lathe_dtype)from) ||
+                               lathe_dtype_is_quantized((lathe_dtype)to))) {
+                compare_odd_rows(&rng, (lathe_dtype)from, (lathe_dtype)to, is_tiny);
+            }
             if (from == LATHE_BITNET158 && (to == LATHE_I8 || to == LATHE_I4)) {
                 compare_sparse(&rng, (lathe_dtype)to);
             }
@@ -210,6 +264,9 @@ int main(int argc, char **argv) {
                 lathe_dtype_is_quantized((lathe_dtype)to)) {
                 compare_saturated(&rng, (lathe_dtype)from, (lathe_dtype)to);
                 compare_long(&rng, (lathe_dtype)from, (lathe_dtype)to);
+            }
+            if (!is_tiny && from == LATHE_BITNET158 && !lathe_dtype_is_quantized((lathe_dtype)to)) {
+                compare_decoded(&rng, (lathe_dtype)to);
             }
             for (int i = 0; from == LATHE_I8 && lathe_dtype_is_quantized((lathe_dtype)to) &&
                             !is_tiny && i < 16;

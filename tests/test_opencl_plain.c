@@ -31,6 +31,8 @@ static const plain_shape shapes[] = {
     {{2, {3, 11008}}, {LATHE_PER_GROUP, 128}}, {{2, {7, 1184}}, {LATHE_PER_ROW, 0}},
     {{2, {5, 2016}}, {LATHE_PER_ROW, 0}},      {{2, {3, 36896}}, {LATHE_PER_ROW, 0}},
     {{2, {2, 53248}}, {LATHE_PER_ROW, 0}},     {{2, {1, 81920}}, {LATHE_PER_ROW, 0}},
+    {{2, {3, 14336}}, {LATHE_PER_ROW, 0}},     {{2, {2, 16352}}, {LATHE_PER_ROW, 0}},
+    {{2, {3, 6144}}, {LATHE_PER_ROW, 0}},
 };
 
 static const lathe_dtype sources[] = {LATHE_F32, LATHE_F16, LATHE_BF16};

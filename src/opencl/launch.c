@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "lathe_constants.h"
+#include "opencl/flat.h"
 #include "opencl/side.h"
 
 /* The trits kernel loads sixteen bytes at a time. Columns that rows are cut at for it are whole
@@ -144,13 +145,19 @@ static bool blocks_are_vectors(const convert *c, uint64_t width) {
            (one_row || c->src.row_elems % width == 0) && lt_cl_is_aligned(&c->src, one_row, width);
 }
 
+/* What scopes of linear blocks begin at multiples of: vectors, or, where sums are found in padded
+ * local memory (BITNET158's is not), what the padding follows. */
+static uint64_t scope_quantum(const lt_pass *pass) {
+    return pass->dst.dtype == LATHE_I1 ? PLAIN_QUANTUM : LT_CL_MAX_VECTOR;
+}
+
 /* Blocks for the linear kernel: see there. */
 static bool blocks_are_linear(const convert *c) {
     const lt_pass *pass = c->pass;
     const lathe_launch *args = &c->launch.args;
     return pass->own_scales && args->block_rows == 1 && args->n_cols % LT_CL_MAX_VECTOR == 0 &&
            args->block_cols % LT_CL_MAX_VECTOR == 0 &&
-           pass->dst.scale_elems % LT_CL_MAX_VECTOR == 0 &&
+           pass->dst.scale_elems % scope_quantum(pass) == 0 &&
            blocks_are_vectors(c, LT_CL_MAX_VECTOR) &&
            (pass->dst.dtype == LATHE_BITNET158 ||
             lt_cl_is_aligned(&c->dst, args->n_rows == 1, LT_CL_MAX_VECTOR));
@@ -175,7 +182,7 @@ static bool blocks_are_own(const convert *c, bool *are_whole) {
     const int src = (int)c->pass->src.dtype;
     const int dst = (int)c->pass->dst.dtype;
     const uint64_t scope = c->pass->dst.scale_elems;
-    const uint64_t most = (uint64_t)LATHE_CL_OWN_SCOPE(src);
+    const uint64_t most = LATHE_CL_OWN_SCOPE;
     const bool is_even = scope == most && c->launch.args.n_cols % most == 0;
     *are_whole = LATHE_CL_HAS_TRITS(src, dst) && is_even;
     return LATHE_CL_HAS_OWN(src, dst) && scope != 0 && most % scope == 0 &&
@@ -192,11 +199,10 @@ static bool rows_are_blocks(const convert *c) {
            args->n_cols % PLAIN_QUANTUM == 0;
 }
 
-/* Such blocks for the rows kernel, but for those that are as large as the plain kernel's. */
+/* Such blocks for the rows kernel. */
 static bool blocks_are_rows(const convert *c) {
-    const lathe_launch *args = &c->launch.args;
-    return rows_are_blocks(c) && args->n_cols < LATHE_CL_BLOCK_ELEMS &&
-           c->pass->dst.scales_per_row == 1 && args->row_units.by == 1;
+    return rows_are_blocks(c) && c->pass->dst.scales_per_row == 1 &&
+           c->launch.args.row_units.by == 1;
 }
 
 static void cut_blocks(convert *c) {
@@ -259,6 +265,9 @@ static void make_blocks(convert *c, const lt_range *range) {
         args->flags |= is_own && are_whole ? LATHE_CL_WHOLE : 0;
         args->block_bytes = lt_layout_col_bytes(&pass->dst, args->block_cols);
         args->block_scopes = lt_ceil_div(args->block_cols, pass->dst.scale_elems);
+    }
+    if (!is_linear && !c->is_for_table) {
+        lt_cl_set_flat(args, pass, &c->src, &c->dst);
     }
     c->launch.kernel = is_linear ? LT_CL_LINEAR : LT_CL_BLOCK;
     c->launch.n_groups = args->n_units;

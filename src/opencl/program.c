@@ -18,7 +18,8 @@ enum { MAX_DEVICES = 64 };
 /* A build log or a binary that is larger is not looked at. */
 #define MAX_INFO_BYTES ((size_t)64 << 20)
 
-/* Not every driver can compile on two threads at once, whatever engine they belong to. */
+/* Not every driver can compile on two threads at once, whatever engine they belong to. Forks do not
+ * wait for it: a driver may fork to compile. */
 static pthread_mutex_t compiler = PTHREAD_MUTEX_INITIALIZER;
 
 const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
@@ -28,6 +29,7 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_LINEAR] = "lathe_linear",
         [LT_CL_STATS] = "lathe_stats",
         [LT_CL_RECODE] = "lathe_recode_parts",
+        [LT_CL_RECODE_WHOLE] = "lathe_recode_whole",
         [LT_CL_RECODE_ODD] = "lathe_recode_odd",
         [LT_CL_RECODE_ROWS] = "lathe_recode_rows",
         [LT_CL_RECODE_MANY] = "lathe_recode_many",
@@ -41,6 +43,9 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_ROWS_MANY] = "lathe_rows_many",
         [LT_CL_ROWS_MOST] = "lathe_rows_most",
         [LT_CL_ROWS_LONG] = "lathe_rows_long",
+        [LT_CL_FLAT] = "lathe_flat_blocks",
+        [LT_CL_FLAT_AGAIN] = "lathe_flat_again",
+        [LT_CL_FLAT_ROWS] = "lathe_flat_rows",
     };
     return names[kernel];
 }

@@ -16,7 +16,8 @@ typedef enum lt_cl_kernel {
     LT_CL_LINEAR, /* convert to a quantized type: the same for regular blocks. No other has it */
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
     LT_CL_RECODE, /* convert between quantized types whose scopes lie alike. No other has it */
-    LT_CL_RECODE_ODD,   /* behind it: what it has left out */
+    LT_CL_RECODE_WHOLE, /* the same for rows, or what can be taken for them, that are a scope */
+    LT_CL_RECODE_ODD,   /* behind either: what it has left out */
     LT_CL_RECODE_ROWS,  /* the same for long rows, with scales of their own */
     LT_CL_RECODE_MANY,  /* the same for the longest. Only some pairs have it */
     LT_CL_RECODE_STATS, /* tile statistics of the same */
@@ -29,6 +30,9 @@ typedef enum lt_cl_kernel {
     LT_CL_ROWS_MANY,  /* the same for longer ones */
     LT_CL_ROWS_MOST,  /* and for the longest that are held */
     LT_CL_ROWS_LONG,  /* and for those that are not, but read twice */
+    LT_CL_FLAT,       /* what BLOCK does, where nothing is odd. Pairs of floats do not have it */
+    LT_CL_FLAT_AGAIN, /* behind it, where it finds scales: the rest */
+    LT_CL_FLAT_ROWS,  /* ROWS_LONG for rows that lie anyhow */
     LT_CL_KERNEL_COUNT
 } lt_cl_kernel;
 

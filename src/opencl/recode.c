@@ -109,6 +109,62 @@ static bool scopes_are_whole(const lt_pass *pass, const lathe_launch *args, uint
             (scope >= LATHE_CL_LONG_ELEMS && scope >= args->block_cols));
 }
 
+/* Makes rows of a side's parts, which lie in one: the scales of each follow its predecessor's. */
+static void make_rows(lt_cl_side *s, uint64_t n_cols, uint64_t run) {
+    lathe_side *args = &s->args;
+    args->row_bytes = lt_layout_col_bytes(s->layout, n_cols);
+    args->row_elems = lt_cl_div_by(n_cols);
+    args->scales_per_row = run == NO_END ? 0 : n_cols / run;
+}
+
+/* True if a scope's number in its part, which is a row, and the row's say where its scale is. */
+static bool is_regular_side(const lt_cl_side *s, uint64_t run, const lathe_launch *args,
+                            bool is_cut) {
+    bool has_scope = run == NO_END
+                         ? args->scope_elems == args->block_cols || s->args.scale_elems.by == 0
+                         : run == args->scope_elems;
+    return s->args.first_col == 0 && s->args.scale_phase == 0 && has_scope &&
+           (!is_cut || s->args.row_elems.by == 0);
+}
+
+/* True if parts are scopes that the leaner kernel takes: not short, and in a mean's local memory
+ * whole. */
+static bool are_whole(const lt_pass *pass, const lathe_launch *args) {
+    enum { PADDED_ELEMS = 256 };
+    bool is_even =
+        args->scope_elems % PADDED_ELEMS == 0 || !finds_means(pass) || pass->src.dtype >= LATHE_I2;
+    return args->scope_elems >= args->block_cols && args->scope_elems >= LATHE_CL_LONG_ELEMS &&
+           is_even;
+}
+
+/* Lets the kernel know parts that are rows, or that one row can be taken for: it finds its way in
+ * them without divisions. */
+static void find_regular(const lt_pass *pass, lt_cl_side src, lt_cl_side dst,
+                         lt_cl_launch *launch) {
+    lathe_launch *args = &launch->args;
+    uint64_t source_run = run_of(&src, args->n_cols);
+    uint64_t target_run = run_of(&dst, args->n_cols);
+    bool is_cut = args->block_cols < args->n_cols;
+    if (!is_regular_side(&src, source_run, args, is_cut) ||
+        !is_regular_side(&dst, target_run, args, is_cut) || (is_cut && args->n_rows > 1)) {
+        return;
+    }
+    args->n_elems = args->n_rows * args->n_cols;
+    if (is_cut) {
+        make_rows(&src, args->block_cols, source_run);
+        make_rows(&dst, args->block_cols, target_run);
+        args->n_rows = args->n_units;
+        args->n_cols = args->block_cols;
+        args->row_units = lt_cl_div_by(1);
+    }
+    args->src = src.args;
+    args->dst = dst.args;
+    args->src.scales_per_row = src.layout->scale_elems == 0 ? 0 : src.args.scales_per_row;
+    args->dst.scales_per_row = dst.layout->scale_elems == 0 ? 0 : dst.args.scales_per_row;
+    args->flags |= LATHE_CL_REGULAR;
+    launch->kernel = are_whole(pass, args) ? LT_CL_RECODE_WHOLE : LT_CL_RECODE;
+}
+
 /* True if rows of bytes begin with a 32-bit word. */
 static bool begins_words(const lt_cl_side *s, bool one_row) {
     const uint64_t first = s->args.data_offset + lt_layout_col_bytes(s->layout, s->args.first_col);
@@ -149,7 +205,11 @@ static bool shape(const lt_pass *pass, lt_cl_side src, lt_cl_side dst, uint64_t 
     const bool has_words = pass->dst.dtype != LATHE_BITNET158 || begins_words(&dst, n_rows == 1);
     args->flags = lt_cl_convert_flags(pass) | LATHE_CL_SRC_VECTOR |
                   (has_words ? (uint64_t)LATHE_CL_DST_VECTOR : 0);
-    return cut_parts(pass, run, device, launch) && scopes_are_whole(pass, args, target_run);
+    if (!cut_parts(pass, run, device, launch) || !scopes_are_whole(pass, args, target_run)) {
+        return false;
+    }
+    find_regular(pass, src, dst, launch);
+    return true;
 }
 
 static lathe_launch launch_args(const lt_pass *pass, uint64_t elem) {
@@ -197,9 +257,12 @@ bool lt_cl_recodes_rows(const lt_pass *pass, const lt_cl_device *device) {
 /* Bytes that a work-group's codes take in local memory, with padding, and what they become. */
 static size_t room_for(const lt_pass *pass, uint64_t n_items, uint64_t n_elems) {
     const int src = (int)pass->src.dtype;
-    const uint64_t made = pass->dst.dtype == LATHE_BITNET158 ? n_elems / 4 : 0;
+    /* LT_PACKED_ELEMS; and one before and behind them, for bytes that begin no word */
+    const uint64_t packed = (lt_ceil_div(n_elems, 80) + 2) * 16;
     const uint64_t staged = n_elems * (uint64_t)LATHE_CL_CODE_BITS(src) / 8 / 8 * 9;
     const bool stages = LATHE_CL_RECODE_STAGES(src, (int)pass->dst.dtype);
+    const uint64_t made =
+        pass->dst.dtype == LATHE_BITNET158 ? n_elems / 4 + (stages ? 0 : packed) : 0;
     return (size_t)((stages ? staged : 0) + lt_max(made, n_items * sizeof(uint32_t)));
 }
 

@@ -11,6 +11,11 @@
 bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl_device *device,
                          lt_cl_launch *launch);
 
+/* True for the kernels of such launches. */
+static inline bool lt_cl_is_recode(lt_cl_kernel kernel) {
+    return kernel == LT_CL_RECODE || kernel == LT_CL_RECODE_WHOLE;
+}
+
 /* True if the recode_rows kernel finds the scales of the pass's rows, which are long, unless they
  * lie oddly. */
 bool lt_cl_recodes_rows(const lt_pass *pass, const lt_cl_device *device);

@@ -14,19 +14,22 @@ static uint64_t share_of(lathe_dtype src) {
     return (uint64_t)LATHE_CL_ROW_SHARE((int)src);
 }
 
+static bool is_mean(lathe_dtype dst) {
+    return lt_dtype_traits_of(dst)->rule != LT_RULE_ABSMAX;
+}
+
 /* The most elements of a row for a kernel: work-items of a mean's can load more than they hold
  * where local memory has room for the row. Half as much again is worth it for smaller groups. */
 static uint64_t most_elems(lt_cl_kernel kernel, lathe_dtype src, lathe_dtype dst) {
-    const uint64_t share = share_of(src);
-    const bool is_mean = lt_dtype_traits_of(dst)->rule != LT_RULE_ABSMAX;
+    const uint64_t held = LATHE_CL_GROUP * share_of(src);
     const uint64_t room = LATHE_CL_ROW_ROOM((int)dst) / lt_dtype_traits_of(src)->unit_bytes;
     switch (kernel) {
     case LT_CL_ROWS_FEW:
-        return LATHE_CL_GROUP * share * (is_mean ? 3 : 2) / 2;
+        return is_mean(dst) ? held * 3 / 2 : held;
     case LT_CL_ROWS_MANY:
-        return is_mean ? room : LATHE_CL_ROW_MANY * share;
+        return is_mean(dst) ? room : 2 * held;
     case LT_CL_ROWS_MOST:
-        return is_mean ? 0 : 2 * LATHE_CL_ROW_MANY * share;
+        return LATHE_CL_HAS_MOST((int)src, (int)dst) ? 2 * LATHE_CL_ROW_MANY * share_of(src) : 0;
     default:
         return LATHE_CL_ROW_LONGEST;
     }
@@ -39,11 +42,18 @@ static lt_cl_kernel kernel_of(lathe_dtype src, lathe_dtype dst, uint64_t row_ele
                                                                 : LT_CL_ROWS_LONG;
 }
 
-/* As many as are full, once or twice. */
-static uint32_t few_items(lathe_dtype src, uint64_t row_elems) {
-    const uint64_t n_times = row_elems <= LATHE_CL_GROUP * share_of(src) ? 1 : 2;
+/* Work-items of a group: as many as hold the row, or, of a mean of 16 bits, as load it in two even
+ * parts. */
+static uint32_t items_of(lt_cl_kernel kernel, lathe_dtype src, lathe_dtype dst,
+                         uint64_t row_elems) {
+    const bool is_few = kernel == LT_CL_ROWS_FEW;
+    if (!is_few && (kernel != LT_CL_ROWS_MANY || is_mean(dst))) {
+        return LATHE_CL_ROW_MANY;
+    }
+    const bool is_long = row_elems > LATHE_CL_GROUP * share_of(src);
+    const uint64_t n_times = is_long && (!is_few || src != LATHE_F32) ? 2 : 1;
     const uint64_t n_items = lt_ceil_div(row_elems, n_times * share_of(src));
-    return (uint32_t)(lt_ceil_div(n_items, ITEM_QUANTUM) * ITEM_QUANTUM);
+    return (uint32_t)lt_min(lt_ceil_div(n_items, ITEM_QUANTUM) * ITEM_QUANTUM, LATHE_CL_GROUP);
 }
 
 /* How many rows share a block of the plain kernel: from F32 two are as quick with a group each. */
@@ -63,26 +73,29 @@ static void set_together(lt_cl_launch *launch, const lt_pass *pass, uint64_t n_r
     args->row_outputs = lt_cl_div_by(lt_ceil_div(pass->dst.row_elems, unit));
 }
 
-static size_t local_bytes(lt_cl_kernel kernel, lathe_dtype src, const lt_layout *dst) {
+static size_t local_bytes(const lt_cl_launch *launch, lathe_dtype src, const lt_layout *dst) {
     const uint64_t row_bytes = dst->row_elems * lt_dtype_traits_of(src)->unit_bytes;
-    return kernel == LT_CL_ROWS_LONG
-               ? LATHE_CL_FAR_ROOM((int)dst->dtype)
+    if (!is_mean(dst->dtype)) {
+        return sizeof(cl_uint) * launch->n_items;
+    }
+    return launch->kernel == LT_CL_ROWS_LONG
+               ? LATHE_CL_FAR_ROOM
                : (size_t)lt_min(row_bytes, LATHE_CL_ROW_ROOM((int)dst->dtype)) +
                      LATHE_CL_ROW_MARGIN;
 }
 
 void lt_cl_set_rows(lt_cl_launch *launch, const lt_pass *pass) {
     const lathe_dtype src = pass->src.dtype;
+    const lathe_dtype dst = pass->dst.dtype;
     const uint64_t row_elems = pass->dst.row_elems;
     const uint64_t n_together = rows_together(src, row_elems);
     if (n_together > 1) {
         set_together(launch, pass, n_together);
         return;
     }
-    launch->kernel = kernel_of(src, pass->dst.dtype, row_elems);
-    launch->n_items =
-        launch->kernel == LT_CL_ROWS_FEW ? few_items(src, row_elems) : LATHE_CL_ROW_MANY;
-    launch->local_bytes = local_bytes(launch->kernel, src, &pass->dst);
+    launch->kernel = kernel_of(src, dst, row_elems);
+    launch->n_items = items_of(launch->kernel, src, dst, row_elems);
+    launch->local_bytes = local_bytes(launch, src, &pass->dst);
 }
 
 bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
@@ -93,9 +106,15 @@ bool lt_cl_takes_rows(const lt_pass *pass, const lt_cl_device *device) {
     }
     return LATHE_CL_HAS_ROWS((int)src, (int)dst->dtype) && device->group_size == LATHE_CL_GROUP &&
            pass->quality == LATHE_BALANCED && !pass->strict && dst->scales_per_row == 1 &&
-           dst->row_elems % COLUMN_QUANTUM == 0 &&
+           (dst->row_elems % COLUMN_QUANTUM == 0 || !device->is_small) &&
            dst->row_elems <= (device->is_small ? LATHE_CL_GROUP * share_of(src)
                                                : most_elems(LT_CL_ROWS_LONG, src, dst->dtype));
+}
+
+/* True if the rows lie evenly, so that a kernel can load and store them by vectors. */
+static bool are_even(const lt_layout *to, const lt_cl_side *src, const lt_cl_side *dst) {
+    return to->row_elems % COLUMN_QUANTUM == 0 && lt_cl_is_aligned(src, true, COLUMN_QUANTUM) &&
+           (to->dtype == LATHE_BITNET158 || lt_cl_is_aligned(dst, false, COLUMN_QUANTUM));
 }
 
 bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
@@ -109,8 +128,11 @@ bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
     lt_cl_side src = lt_cl_side_of(&pass->src, &work->src, row * to->row_elems, n_elems, true);
     const lt_cl_side dst = lt_cl_side_of(to, &work->dst, row * to->row_elems, n_elems, false);
     if (!lt_cl_in_one_row(&src) || !lt_cl_shape_side(&src, 1, n_elems) ||
-        !lt_cl_is_aligned(&src, true, COLUMN_QUANTUM) ||
-        (to->dtype != LATHE_BITNET158 && !lt_cl_is_aligned(&dst, false, COLUMN_QUANTUM))) {
+        !lt_cl_is_aligned(&src, true, 1)) {
+        return false;
+    }
+    const bool is_even = are_even(to, &src, &dst);
+    if (!is_even && device->is_small) {
         return false;
     }
     *launch = (lt_cl_launch){
@@ -127,6 +149,12 @@ bool lt_cl_launch_rows(const lt_work *work, uint64_t row, uint64_t n_rows,
             },
         .n_groups = n_rows,
     };
-    lt_cl_set_rows(launch, pass);
+    if (is_even) {
+        lt_cl_set_rows(launch, pass);
+    } else {
+        launch->kernel = LT_CL_FLAT_ROWS;
+        launch->args.n_cols = to->row_elems;
+        launch->args.flags |= LATHE_CL_OWN_SCALES;
+    }
     return true;
 }

@@ -61,11 +61,12 @@ static bool can_report(const lt_work *work, const lt_cl_launch *launch) {
     uint64_t flags = launch->args.flags;
     bool looks =
         (flags & (LATHE_CL_STRICT | LATHE_CL_SURVEY | LATHE_CL_GATHER | LATHE_CL_LONG)) != 0;
-    bool meets_all = launch->kernel != LT_CL_STREAM && (flags & LATHE_CL_NONFINITE_ERROR) != 0;
+    bool meets_all = launch->kernel != LT_CL_STREAM && launch->kernel != LT_CL_FLAT &&
+                     (flags & LATHE_CL_NONFINITE_ERROR) != 0;
     if (is_plain(launch->kernel) && !looks) {
         return false; /* LT_CL_AGAIN does, or the pass that has found the scales */
     }
-    looks = looks || launch->kernel == LT_CL_RECODE; /* for what LT_CL_RECODE_ODD does */
+    looks = looks || lt_cl_is_recode(launch->kernel); /* for what LT_CL_RECODE_ODD does */
     return looks || meets_all || work->pass->src.dtype == LATHE_BITNET158;
 }
 
@@ -141,7 +142,9 @@ static lathe_status enqueue_recode(lt_queue *queue, const lt_work *work, const l
 /* NOT_SUPPORTED where the driver has compiled the launch's kernel for fewer work-items, as it may
  * those that do not say how many they are for. Of the others drivers tell what they like. */
 static lathe_status check_items(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch) {
-    if (launch->kernel != LT_CL_ROWS_FEW && launch->kernel != LT_CL_RECODE_ROWS) {
+    const bool is_any = launch->kernel == LT_CL_ROWS_FEW || launch->kernel == LT_CL_RECODE_ROWS ||
+                        launch->kernel == LT_CL_ROWS_MANY;
+    if (!is_any || launch->n_items > LATHE_CL_GROUP) {
         return LATHE_OK;
     }
     cl_kernel kernel = NULL;
@@ -169,16 +172,35 @@ static lt_cl_launch plain_launch(const lt_cl_launch *launch, lt_cl_kernel kernel
     return plain;
 }
 
+/* The flat kernel, and where it finds scales the one that does the rest. */
+static lathe_status enqueue_flat(lt_queue *queue, const lt_work *work, const lt_cl_launch *launch,
+                                 const kernel_args *args) {
+    lt_cl_launch flat = *launch;
+    flat.kernel = LT_CL_FLAT;
+    flat.n_groups = lt_ceil_div(launch->n_groups, launch->args.flat_blocks);
+    lathe_status status = enqueue_launch(queue, work, &flat, args);
+    if (status != LATHE_OK || (launch->args.flags & LATHE_CL_OWN_SCALES) == 0) {
+        return status;
+    }
+    lt_cl_launch again = flat;
+    again.kernel = LT_CL_FLAT_AGAIN;
+    again.n_groups = lt_ceil_div(flat.n_groups, LATHE_CL_GROUP);
+    return enqueue_launch(queue, work, &again, args);
+}
+
 /* A convert launch: by the plain kernel and the one that does the rest, where that can be. */
 static lathe_status enqueue_convert(lt_queue *queue, const lt_work *work,
                                     const lt_cl_launch *launch, const kernel_args *args) {
     const uint64_t group_size = queue->backend->device.group_size;
-    if (launch->kernel == LT_CL_RECODE) {
+    if (lt_cl_is_recode(launch->kernel)) {
         return enqueue_recode(queue, work, launch, args);
     }
     if (launch->kernel == LT_CL_TRITS) {
         const lt_cl_launch trits = plain_launch(launch, LT_CL_TRITS);
         return enqueue_launch(queue, work, &trits, args);
+    }
+    if ((launch->args.flags & LATHE_CL_FLAT) != 0 && group_size == LATHE_CL_GROUP) {
+        return enqueue_flat(queue, work, launch, args);
     }
     if ((launch->args.flags & LATHE_CL_PLAIN) == 0 || group_size != LATHE_CL_GROUP) {
         return enqueue_launch(queue, work, launch, args);
