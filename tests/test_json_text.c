@@ -52,6 +52,8 @@ Test(json_text, numbers) {
             char expected[64];
             (void)snprintf(expected, sizeof expected, "\"\":%" PRIu64, numbers[i]);
             check_text("", numbers[i], expected);
+            CHECK(lt_json_n_digits(numbers[i]) == strlen(expected) - strlen("\"\":"),
+                  "%s: %zu digits", expected, lt_json_n_digits(numbers[i]));
         }
         power *= 10;
     }

@@ -396,6 +396,33 @@ Test(safetensors, malformed_files) {
     test_folder_free(&folder);
 }
 
+/* Files of other kinds are called by their names. */
+Test(safetensors, other_formats) {
+    static const struct {
+        const char *bytes;
+        const char *fragment;
+    } others[] = {
+        {"GGUF\3\0\0\0\0", "begins as a GGUF file"},
+        {"PK\3\4\0\0\x8\x8\0", "begins as a zip archive"},
+        {"\x80\x2\x8a\nl\xfc\x9c\x46\xf9", "begins as a pickle"},
+        {"\x89HDF\r\n\x1a\n\0", "begins as an HDF5 file"},
+        {"version https://git-lfs.github.com/spec/v1\n", "begins as a Git LFS pointer"},
+        {"{\"weight_map\":{}}", "begins as JSON"},
+        {"{\n  \"a\": 1\n}", "begins as JSON"},
+        {"ABCDEFGHI", "over the limit"},
+    };
+    test_folder folder = test_folder_new();
+    lathe_pool *pool = counting_pool();
+    const char *path = test_path(&folder, "other.safetensors");
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        const size_t length = strlen(others[i].bytes);
+        test_write_file(path, others[i].bytes, length < 9 ? 9 : length);
+        check_refused(pool, path, others[i].fragment, MALFORMED, others[i].fragment, 0);
+    }
+    lathe_pool_release(pool);
+    test_folder_free(&folder);
+}
+
 /* Files too short for a length, and headers too large for a table. */
 Test(safetensors, malformed_sizes) {
     test_folder folder = test_folder_new();

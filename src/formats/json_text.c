@@ -14,10 +14,6 @@ static void hand_on(lt_json_out *out) {
 }
 
 void lt_json_put_apart(lt_json_out *out, const char *bytes, size_t n_bytes) {
-    if (out->bytes == NULL) {
-        out->n_bytes += n_bytes;
-        return;
-    }
     while (n_bytes > out->room - out->n_held) {
         size_t part = out->room - out->n_held;
         memcpy(out->bytes + out->n_held, bytes, part);

@@ -32,18 +32,20 @@ static inline uint64_t lt_json_special_in(uint64_t word) {
            ones << 7;
 }
 
-/* lt_json_put_bytes where nothing is written, or not all fits in the buffer. */
+/* lt_json_put_bytes where not all fits in the buffer. */
 void lt_json_put_apart(lt_json_out *out, const char *bytes, size_t n_bytes);
 
 /* Bytes as they are. A header is made of millions of small pieces. */
 static inline void lt_json_put_bytes(lt_json_out *out, const char *bytes, size_t n_bytes) {
-    if (out->bytes == NULL || n_bytes > out->room - out->n_held) {
+    if (out->bytes == NULL) {
+        out->n_bytes += n_bytes;
+    } else if (n_bytes > out->room - out->n_held) {
         lt_json_put_apart(out, bytes, n_bytes);
-        return;
+    } else {
+        memcpy(out->bytes + out->n_held, bytes, n_bytes);
+        out->n_held += n_bytes;
+        out->n_bytes += n_bytes;
     }
-    memcpy(out->bytes + out->n_held, bytes, n_bytes);
-    out->n_held += n_bytes;
-    out->n_bytes += n_bytes;
 }
 
 /* Text as it is, without the NUL. */
@@ -71,6 +73,16 @@ lt_json_number lt_json_number_of(uint64_t value);
 static inline void lt_json_put_digits(lt_json_out *out, const lt_json_number *number) {
     lt_json_put_bytes(out, number->digits + sizeof number->digits - number->n_digits,
                       number->n_digits);
+}
+
+/* How many digits a number has. */
+static inline size_t lt_json_n_digits(uint64_t number) {
+    enum { MOST = 20 };
+    size_t n_digits = 1;
+    for (uint64_t least = 10; n_digits < MOST && number >= least; least *= 10) {
+        n_digits++;
+    }
+    return n_digits;
 }
 
 void lt_json_put_number(lt_json_out *out, uint64_t number);

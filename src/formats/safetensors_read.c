@@ -12,6 +12,32 @@
 /* Names whose place in their table is fetched from memory before their turn. */
 enum { NAMES_AHEAD = 8 };
 
+/* What files of other kinds begin with, which are often taken for safetensors. As lengths of a
+ * header all of these are far over the limit. */
+static const struct {
+    const char *bytes;
+    size_t n_bytes;
+    const char *what;
+} others[] = {
+    {"GGUF", 4, "a GGUF file"},
+    {"PK\3\4", 4, "a zip archive, such as PyTorch writes"},
+    {"\x80\x02", 2, "a pickle, such as PyTorch writes"},
+    {"\x89HDF", 4, "an HDF5 file"},
+    {"version ", 8, "a Git LFS pointer, which stands for a file that has not been fetched"},
+    {"{", 1, "JSON; the name of a sharded checkpoint's index ends in .index.json"},
+};
+
+static lathe_status fail_length(const unsigned char *prefix, uint64_t length) {
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (memcmp(prefix, others[i].bytes, others[i].n_bytes) == 0) {
+            return lt_fail(LATHE_MALFORMED_FILE, "not a safetensors file: it begins as %s",
+                           others[i].what);
+        }
+    }
+    return lt_fail(LATHE_MALFORMED_FILE, "header length %" PRIu64 " is over the limit of %d bytes",
+                   length, LT_ST_MAX_HEADER);
+}
+
 lathe_status lt_st_header_bytes(const unsigned char *prefix, uint64_t file_bytes,
                                 size_t *header_bytes) {
     if (file_bytes < LT_ST_PREFIX_BYTES) {
@@ -25,9 +51,7 @@ lathe_status lt_st_header_bytes(const unsigned char *prefix, uint64_t file_bytes
         length = length << 8 | prefix[i];
     }
     if (length > LT_ST_MAX_HEADER) {
-        return lt_fail(LATHE_MALFORMED_FILE,
-                       "header length %" PRIu64 " is over the limit of %d bytes", length,
-                       LT_ST_MAX_HEADER);
+        return fail_length(prefix, length);
     }
     if (length > file_bytes - LT_ST_PREFIX_BYTES) {
         return lt_fail(LATHE_MALFORMED_FILE,

@@ -138,9 +138,21 @@ static void put_name(lt_json_out *out, const lt_writer_tensor *tensor) {
 /* The header on its way out. */
 typedef struct header {
     lt_json_out *out;
-    bool has_before;    /* an entry, which a comma follows */
-    lt_json_number end; /* of the data before, where the next one mostly begins */
+    bool has_before;     /* an entry, which a comma follows */
+    lt_json_number last; /* offset: where data ends the next one mostly begins */
 } header;
+
+/* Measured, it is only counted. */
+static void put_offset(header *h, uint64_t offset) {
+    if (h->out->bytes == NULL) {
+        h->out->n_bytes += lt_json_n_digits(offset);
+        return;
+    }
+    if (offset != h->last.value) {
+        h->last = lt_json_number_of(offset);
+    }
+    lt_json_put_digits(h->out, &h->last);
+}
 
 static void put_entry(void *ctx, lt_writer_tensor *tensor, bool is_companion) {
     header *h = ctx;
@@ -152,13 +164,9 @@ static void put_entry(void *ctx, lt_writer_tensor *tensor, bool is_companion) {
     lt_json_put(out, h->has_before ? ",\"" : "\"");
     put_name(out, tensor);
     lt_json_put_bytes(out, text->bytes, text->n_bytes);
-    if (begin != h->end.value) {
-        h->end = lt_json_number_of(begin);
-    }
-    lt_json_put_digits(out, &h->end);
+    put_offset(h, begin);
     lt_json_put(out, ",");
-    h->end = lt_json_number_of(begin + n_bytes);
-    lt_json_put_digits(out, &h->end);
+    put_offset(h, begin + n_bytes);
     lt_json_put(out, "]}");
     h->has_before = true;
 }
@@ -191,7 +199,7 @@ static void put_metadata(const lathe_writer *writer, lt_json_out *out) {
 
 void lt_st_put_header(lathe_writer *writer, lt_json_out *out) {
     const uint64_t first = out->n_bytes;
-    header h = {.out = out, .end = lt_json_number_of(0)};
+    header h = {.out = out, .last = lt_json_number_of(0)};
     lt_json_put(out, "{");
     if (writer->n_metadata > 0 || writer->has_quantized) {
         put_metadata(writer, out);

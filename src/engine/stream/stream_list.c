@@ -356,8 +356,9 @@ static void convert_some(lt_stream_job *j, lt_slot *slot, size_t first, size_t e
     }
 }
 
+/* Counts n tensors that are alike. */
 static void record(const lt_stream_job *j, const lt_stream_item *item, uint64_t n_saturated,
-                   double ns_per_byte, lathe_status status) {
+                   double ns_per_byte, lathe_status status, uint64_t n, uint64_t end_ns) {
     const lathe_engine *engine = j->streamer->engine;
     const lt_pass *pass = &item->small->plan.pass;
     const lt_metric metric = {
@@ -371,16 +372,24 @@ static void record(const lt_stream_job *j, const lt_stream_item *item, uint64_t 
         .ns = (uint64_t)((double)pass->src.n_bytes * ns_per_byte),
         .status = status,
     };
-    lt_metrics_record(engine->metrics, &metric);
+    lt_metrics_record_alike(engine->metrics, &metric, n, end_ns);
 }
 
 /* Each tensor is said to have taken what its bytes are of the unit's time. */
-static void record_all(const lt_stream_job *j, const lt_slot *slot, uint64_t ns) {
+static void record_all(const lt_stream_job *j, const lt_slot *slot, uint64_t start_ns) {
     const content *c = content_of(j, slot);
-    double ns_per_byte = (double)ns / (double)lt_max(slot->unit.pieces[0].src.n_bytes, 1);
-    for (size_t i = 0; i < c->n_items; i++) {
-        if (c->places[i].item.small != NULL) {
-            record(j, &c->places[i].item, c->places[i].n_saturated, ns_per_byte, LATHE_OK);
+    const uint64_t end_ns = lt_now_ns();
+    double ns_per_byte =
+        (double)(end_ns - start_ns) / (double)lt_max(slot->unit.pieces[0].src.n_bytes, 1);
+    for (size_t i = 0, next; i < c->n_items; i = next) {
+        const place *p = &c->places[i];
+        next = i + 1;
+        while (next < c->n_items && c->places[next].item.small == p->item.small &&
+               c->places[next].n_saturated == p->n_saturated) {
+            next++;
+        }
+        if (p->item.small != NULL) {
+            record(j, &p->item, p->n_saturated, ns_per_byte, LATHE_OK, next - i, end_ns);
         }
     }
 }
@@ -401,7 +410,7 @@ static lathe_status work(lt_stream_job *j, lt_slot *slot) {
     if (status != LATHE_OK) {
         return status;
     }
-    record_all(j, slot, lt_now_ns() - start);
+    record_all(j, slot, start);
     status = lt_stream_advance(j, &slot->unit);
     return status == LATHE_OK ? LATHE_OK : fail_at(j->list, c->first, status);
 }
@@ -437,7 +446,7 @@ static lathe_status end_status(const lt_stream_job *j, const run *r, lathe_statu
     if (status != LATHE_OK) {
         r->list->at(r->list->ctx, *at_fault, &item);
         if (item.small != NULL) {
-            record(j, &item, 0, 0, status);
+            record(j, &item, 0, 0, status, 1, lt_now_ns());
         }
     }
     return status;
