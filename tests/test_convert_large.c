@@ -129,6 +129,18 @@ Test(convert_large, engines_agree_on_many_ranges) {
     }
 }
 
+/* A float source: random bits of some elements, over and over. With one element more than rows have
+ * of them, no row is like the next. */
+static void fill_over_and_over(test_rng *rng, const convert_case *c, size_t n_elems) {
+    const size_t elem_bytes = c->from.dtype == LATHE_F32 ? 4 : 2;
+    test_fill_floats(rng, c->from.dtype, TEST_DATA_NORMAL, c->bytes, n_elems);
+    for (size_t done = n_elems * elem_bytes; done < c->layout.n_bytes;) {
+        const size_t rest = (size_t)c->layout.n_bytes - done;
+        memcpy(c->bytes + done, c->bytes, rest < done ? rest : done);
+        done += rest < done ? rest : done;
+    }
+}
+
 /* Data larger than the caches takes other kernels. */
 Test(convert_large, beyond_the_caches) {
     if (TEST_SANITIZED) {
@@ -147,14 +159,7 @@ Test(convert_large, beyond_the_caches) {
     for (size_t i = 0; i < 5; i++) {
         lathe_tensor_desc desc = desc_of(from[i], &shape, layout_options, 0);
         convert_case c = case_new(&desc, 8 * i + 4);
-        /* Random bits of one row, over and over, shifted by one element a row. */
-        size_t elem_bytes = from[i] == LATHE_F32 ? 4 : 2;
-        test_fill_floats(&rng, from[i], TEST_DATA_NORMAL, c.bytes, (size_t)shape.shape[1] + 1);
-        for (size_t done = (size_t)(shape.shape[1] + 1) * elem_bytes; done < c.layout.n_bytes;) {
-            size_t rest = (size_t)c.layout.n_bytes - done;
-            memcpy(c.bytes + done, c.bytes, rest < done ? rest : done);
-            done += rest < done ? rest : done;
-        }
+        fill_over_and_over(&rng, &c, (size_t)shape.shape[1] + 1);
         for (size_t l = 0; l < 3; l += 1) {
             lathe_target target = target_of(to[i], &layout_options[l], 0);
             check_agreement(&c, &target);
@@ -201,7 +206,6 @@ Test(convert_large, copies) {
     (void)n_spread;
 }
 
-/* More tiles than are folded at once, with the answer known beforehand. */
 /* Rows that are encoded while the next one's statistic is taken, some of which have to be left to
  * the general way. */
 Test(convert_large, rows_beyond_the_caches) {
@@ -221,12 +225,7 @@ Test(convert_large, rows_beyond_the_caches) {
         lathe_tensor_desc desc =
             desc_of(i == 0 ? LATHE_F16 : LATHE_BF16, &shape, layout_options, 0);
         convert_case c = case_new(&desc, 64);
-        test_fill_floats(&rng, desc.dtype, TEST_DATA_NORMAL, c.bytes, 3 * COLS + 1);
-        for (size_t done = (3 * COLS + 1) * 2; done < c.layout.n_bytes;) {
-            size_t rest = (size_t)c.layout.n_bytes - done;
-            memcpy(c.bytes + done, c.bytes, rest < done ? rest : done);
-            done += rest < done ? rest : done;
-        }
+        fill_over_and_over(&rng, &c, 3 * COLS + 1);
         for (int is_infinite = 0; is_infinite < 2; is_infinite++) {
             lathe_target target = target_of(to[i], &rows, 0);
             check_agreement(&c, &target);
@@ -241,6 +240,7 @@ Test(convert_large, rows_beyond_the_caches) {
     }
 }
 
+/* More tiles than are folded at once, with the answer known beforehand. */
 Test(convert_large, more_tiles_than_one_window) {
     enum { N = 70 * 1000 * 1000 };
     static const shape_option shape = {1, {N}};

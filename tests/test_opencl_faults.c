@@ -60,7 +60,7 @@ static lathe_status make_engine(attempt *a) {
     lathe_config config = test_opencl_config();
     config.require_device = a->required;
     config.memory_budget_bytes = a->s->budget_bytes;
-    config.n_threads = 0; /* pthreadpool's threads spin when they are new: many engines are made */
+    config.n_threads = 0; /* starting pthreadpool's threads takes long: many engines are made */
     config.executor = &executor.interface;
     if (a->s->builds) {
         config.program_cache_dir = faults_path("cache");

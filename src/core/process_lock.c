@@ -7,6 +7,7 @@
 static pthread_mutex_t mutexes[LT_LOCK_COUNT] = {
     [LT_LOCK_MERGING] = PTHREAD_MUTEX_INITIALIZER,
     [LT_LOCK_PAGE_RUNS] = PTHREAD_MUTEX_INITIALIZER,
+    [LT_LOCK_GATES] = PTHREAD_MUTEX_INITIALIZER,
 };
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

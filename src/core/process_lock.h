@@ -7,6 +7,7 @@
 typedef enum lt_process_lock {
     LT_LOCK_MERGING = 0, /* one range's sums or counts into those of all ranges: a microsecond */
     LT_LOCK_PAGE_RUNS,
+    LT_LOCK_GATES, /* what waits for OpenCL events */
     LT_LOCK_COUNT,
 } lt_process_lock;
 

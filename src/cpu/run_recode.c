@@ -3,11 +3,11 @@
  * become the codes of the other scale without being decoded to memory. */
 #include "cpu/recode.h"
 #include "cpu/recode_chunk.h"
+#include "cpu/recode_scales.h"
 
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/precise.h"
-#include "core/scale.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -62,100 +62,6 @@ static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t ro
     /* In place, others may write there, unless they write behind what they read. */
     bool looks_back = pass->dst.n_bytes >= pass->src.n_bytes;
     locate(src, src->is_flat ? 0 : row, before + col, looks_back, c);
-}
-
-/* ---- scales */
-
-/* Its highest bit is set if a scale is not what it has to be: finite and not below 0, nor -0, which
- * may be given, but whose magnitudes, of which the general way knows, are 0. */
-static uint32_t scale_fault(float scale) {
-    uint32_t bits;
-    memcpy(&bits, &scale, sizeof bits);
-    return bits | (bits + 0x00800000U);
-}
-
-static bool is_scale(float scale) {
-    return scale_fault(scale) >> 31 == 0;
-}
-
-/* A scale for each unit. */
-static bool copy_scales(const float *restrict from, uint64_t n_units, float *restrict scales) {
-    uint32_t faults = 0;
-    for (uint64_t i = 0; i < n_units; i++) {
-        scales[i] = from[i];
-        faults |= scale_fault(from[i]);
-    }
-    return faults >> 31 == 0;
-}
-
-/* The source's scales of n units, from the one on that has column `col` of the target. False if one
- * is not what a scale has to be. */
-static bool source_scales(const lt_recoder *r, const lt_reader *src, uint64_t row, uint64_t col,
-                          uint64_t n_units, float *scales) {
-    const lt_layout *layout = src->layout;
-    bool is_one = layout->scale_elems == 0;
-    const float *of_row =
-        is_one ? src->scales
-               : src->scales + (lt_layout_scale_index(layout, row, 0) - src->first_scale);
-    if (!is_one && r->unit == r->src_scope) {
-        return copy_scales(of_row + col / r->unit, n_units, scales);
-    }
-    uint64_t at = is_one ? 0 : col / r->src_scope;
-    uint64_t left = is_one ? UINT64_MAX : r->src_scope - col % r->src_scope;
-    bool are_scales = true;
-    for (uint64_t i = 0; i < n_units; i++) {
-        scales[i] = of_row[at];
-        are_scales = are_scales && is_scale(scales[i]);
-        left -= lt_min(left, i == 0 ? r->unit - col % r->unit : r->unit);
-        if (left == 0) {
-            at++;
-            left = r->src_scope;
-        }
-    }
-    return are_scales;
-}
-
-static float *target_scales(const lt_work *work, uint64_t row, uint64_t col) {
-    return lt_span_scales(&work->dst) +
-           (lt_layout_scale_index(&work->pass->dst, row, col) - work->dst.first_scale);
-}
-
-/* The inverses of the target's scales of n units. */
-static void target_inverses(const lt_recoder *r, const lt_work *work, uint64_t row, uint64_t col,
-                            uint64_t n_units, float *inverses) {
-    bool is_one = work->pass->dst.scale_elems == 0;
-    const float *scale = target_scales(work, row, col);
-    uint64_t left = is_one ? UINT64_MAX : r->dst_scope - col % r->dst_scope;
-    float inverse = lt_inverse_scale(*scale);
-    for (uint64_t i = 0; i < n_units; i++) {
-        inverses[i] = inverse;
-        left -= lt_min(left, i == 0 ? r->unit - col % r->unit : r->unit);
-        if (left == 0 && i + 1 < n_units) {
-            inverse = lt_inverse_scale(*++scale);
-            left = r->dst_scope;
-        }
-    }
-}
-
-/* lt_scales_from_stats. */
-static void scales_from_stats(const lt_recoder *r, const float *stats, uint64_t n_scopes,
-                              uint64_t scope_elems, uint64_t last_elems, float *scales,
-                              float *inverses) {
-    const lathe_dtype dtype = r->pass->dst.dtype;
-    const lt_dtype_traits *traits = lt_dtype_traits_of(dtype);
-    enum { FEW = 4 };
-    const bool are_alike = last_elems == scope_elems;
-    const uint64_t n_whole = n_scopes < FEW ? 0 : are_alike ? n_scopes : n_scopes - 1;
-    const lt_scale_of how = {.max_code = traits->rule == LT_RULE_ABSMAX ? traits->max_code : 0,
-                             .n_elems = (double)scope_elems,
-                             .least = traits->min_scale};
-    if (n_whole > 0) {
-        r->kernels->scales(&how, stats, (size_t)n_whole, scales, inverses);
-    }
-    if (n_whole < n_scopes) {
-        lt_scales_from_stats(dtype, stats + n_whole, n_scopes - n_whole, scope_elems, last_elems,
-                             scales + n_whole, inverses + n_whole);
-    }
 }
 
 /* ---- columns */
@@ -298,11 +204,11 @@ uint64_t lt_recode_columns(const lt_recoder *r, const lt_work *work, const lt_re
         c.n_elems = chunk_elems(r, skip, at, n_elems - done);
         c.first = r->unit - at % r->unit;
         uint64_t n_units = c.n_elems <= c.first ? 1 : 1 + lt_ceil_div(c.n_elems - c.first, r->unit);
-        if (!source_scales(r, src, row, at, n_units, c.scales)) {
+        if (!lt_recode_source_scales(r, src, row, at, n_units, c.scales)) {
             break;
         }
         locate_target(r, src, row, at, &c);
-        target_inverses(r, work, row, at, n_units, c.inverses);
+        lt_recode_target_inverses(r, work, row, at, n_units, c.inverses);
         store_codes(r, work, &c, row, at);
         done += c.n_elems;
     }
@@ -336,7 +242,7 @@ static bool find_scope_stats(const lt_recoder *r, lt_chunk *c, uint64_t n_scopes
         }
     }
     for (uint64_t i = 0; i < n_scopes; i++) {
-        faults |= scale_fault(stats[i]);
+        faults |= lt_scale_fault(stats[i]);
     }
     return faults >> 31 == 0;
 }
@@ -354,7 +260,7 @@ uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_rea
     uint64_t n_units = lt_ceil_div(c.n_elems, r->unit);
     uint64_t n_scopes = lt_ceil_div(c.n_elems, scope);
     uint64_t per_scope = lt_ceil_div(scope, r->unit);
-    if (c.n_elems == 0 || !source_scales(r, src, row, col, n_units, c.scales)) {
+    if (c.n_elems == 0 || !lt_recode_source_scales(r, src, row, col, n_units, c.scales)) {
         return 0;
     }
     lt_reader_check(src, row * r->pass->dst.row_elems + col, c.n_elems);
@@ -362,8 +268,9 @@ uint64_t lt_recode_scopes(const lt_recoder *r, const lt_work *work, const lt_rea
     if (!find_scope_stats(r, &c, n_scopes, stats)) {
         return 0;
     }
-    scales_from_stats(r, stats, n_scopes, scope, c.n_elems - (n_scopes - 1) * scope,
-                      target_scales(work, row, col), per_scope == 1 ? c.inverses : inverses);
+    lt_recode_scales_of_stats(r, stats, n_scopes, scope, c.n_elems - (n_scopes - 1) * scope,
+                              lt_recode_target_scales(work, row, col),
+                              per_scope == 1 ? c.inverses : inverses);
     for (uint64_t i = 0; per_scope > 1 && i < n_units; i++) {
         c.inverses[i] = inverses[i / per_scope];
     }
@@ -421,7 +328,7 @@ uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reade
     float inverses[LT_SUMS_AT_ONCE];
     uint64_t n = rows_at_once(r, n_rows);
     for (uint64_t i = 0; i < n; i++) {
-        if (!source_scales(r, src, row + i, 0, 1, &scales[i])) {
+        if (!lt_recode_source_scales(r, src, row + i, 0, 1, &scales[i])) {
             return 0;
         }
     }
@@ -430,7 +337,8 @@ uint64_t lt_recode_rows(const lt_recoder *r, const lt_work *work, const lt_reade
     if (!find_row_stats(r, src, row, n, scales, &c, of_trits, rows, stats)) {
         return 0;
     }
-    scales_from_stats(r, stats, n, r->unit, r->unit, target_scales(work, row, 0), inverses);
+    lt_recode_scales_of_stats(r, stats, n, r->unit, r->unit, lt_recode_target_scales(work, row, 0),
+                              inverses);
     for (uint64_t i = 0; i < n; i++) {
         c.scales[0] = scales[i];
         c.inverses[0] = inverses[i];
@@ -527,7 +435,7 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
         lt_recode how = {.scales = &run.scale,
                          .group_elems = (size_t)c.n_elems,
                          .are_narrow = is_narrow(layout->dtype)};
-        if (!is_scale(run.scale) || (which == LT_STAT_ABSSUM && c.n_elems < n_elems)) {
+        if (!lt_is_scale(run.scale) || (which == LT_STAT_ABSSUM && c.n_elems < n_elems)) {
             return false;
         }
         if (src->sums != NULL && lt_takes_lane_sums(layout->dtype, which, c.n_elems)) {
@@ -539,7 +447,8 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
                     ? run.scale
                     : 0;
         } else {
-            locate(src, row, col, true, &c);
+            locate(src, row, col, true,
+                   &c); /* in place, nothing is written before scales are known */
             lt_chunk_stats(src->kernels, &c, which, &how, &found);
         }
         *stat = found > *stat ? found : *stat;

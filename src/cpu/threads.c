@@ -26,6 +26,9 @@ void __tsan_release(void *address);
 #define HAPPENS_AFTER(address) ((void)(address))
 #endif
 
+/* Idle workers sleep: spinning would take the cores from the caller's own work. */
+enum { POOL_FLAGS = PTHREADPOOL_FLAG_YIELD_WORKERS };
+
 /* True on a thread that is running a task. A task that comes back, through a callback of the
  * caller's, must not wait for the threads that are busy with it: what it asks for runs at once. */
 static _Thread_local bool in_task;
@@ -60,11 +63,21 @@ static void *probe_thread(void *missing) {
     return NULL;
 }
 
-/* pthreadpool_create waits for ever for a thread that does not start: try whether they do. */
+static void do_nothing(void *ctx, size_t i) {
+    (void)ctx;
+    (void)i;
+}
+
+/* pthreadpool_create waits for ever for a thread that does not start: try whether they do. Workers
+ * that have had no job spin, for a hundredth of a second and more: one sends them to sleep. */
 static struct pthreadpool *create_pool(uint32_t n_threads) {
     uint32_t missing = n_threads;
     (void)probe_thread(&missing);
-    return missing == 0 ? pthreadpool_create(n_threads) : NULL;
+    struct pthreadpool *pool = missing == 0 ? pthreadpool_create(n_threads) : NULL;
+    if (pool != NULL) {
+        pthreadpool_parallelize_1d(pool, do_nothing, NULL, n_threads, POOL_FLAGS);
+    }
+    return pool;
 }
 
 lathe_status lt_threads_init(lt_threads *threads, uint32_t n_threads,
@@ -106,9 +119,7 @@ void lt_threads_run(const lt_threads *threads, size_t n_tasks, void (*task)(void
     }
     HAPPENS_BEFORE(&running);
     if (threads->is_own) {
-        /* Idle workers sleep: spinning would take the cores from the caller's own work. */
-        pthreadpool_parallelize_1d(threads->own, run_task, &running, n_tasks,
-                                   PTHREADPOOL_FLAG_YIELD_WORKERS);
+        pthreadpool_parallelize_1d(threads->own, run_task, &running, n_tasks, POOL_FLAGS);
     } else {
         threads->executor.parallel_for(threads->executor.ctx, n_tasks, run_task, &running);
     }

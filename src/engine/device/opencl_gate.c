@@ -5,15 +5,15 @@
  */
 #include "engine/device/opencl_gate.h"
 
+#include "core/process_lock.h"
 #include "opencl/release.h"
-#include <pthread.h>
 
-/* No OpenCL call is made with the mutex locked: a driver may hold its own while it calls back. */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+/* Under LT_LOCK_GATES, with which no OpenCL call is made: a driver may hold locks of its own while
+ * it calls back. */
 static lt_gate *gates;
 static uintptr_t last_id;
 
-/* With the mutex locked. */
+/* With the lock held. */
 static void unlink_gate(lt_gate *gate) {
     lt_gate **link = &gates;
     while (*link != gate) {
@@ -32,7 +32,7 @@ static void pass(lt_gate *gate) {
 /* Called by the driver. */
 static void CL_CALLBACK tell(cl_event event, cl_int status, void *id) {
     (void)event;
-    (void)pthread_mutex_lock(&mutex);
+    lt_lock_process(LT_LOCK_GATES);
     lt_gate *gate = gates;
     while (gate != NULL && gate->id != (uintptr_t)id) {
         gate = gate->next;
@@ -46,7 +46,7 @@ static void CL_CALLBACK tell(cl_event event, cl_int status, void *id) {
             unlink_gate(gate);
         }
     }
-    (void)pthread_mutex_unlock(&mutex);
+    lt_unlock_process(LT_LOCK_GATES);
     if (is_mine) {
         pass(gate);
     }
@@ -62,14 +62,14 @@ static void look(lt_gate *gate) {
     if (gate->n_failed == LT_CL_TRIES) {
         status = error;
     }
-    (void)pthread_mutex_lock(&mutex);
+    lt_lock_process(LT_LOCK_GATES);
     bool is_over = gate->is_told || status <= CL_COMPLETE;
     gate->is_polled = false;
     if (is_over) {
         gate->status = gate->is_told ? gate->status : status;
         unlink_gate(gate);
     }
-    (void)pthread_mutex_unlock(&mutex);
+    lt_unlock_process(LT_LOCK_GATES);
     if (is_over) {
         pass(gate);
     }
@@ -80,19 +80,19 @@ void lt_gate_wait(lt_gate *gate) {
         pass(gate);
         return;
     }
-    (void)pthread_mutex_lock(&mutex);
+    lt_lock_process(LT_LOCK_GATES);
     gate->id = ++last_id;
     gate->is_polled = true; /* by this thread: it stays while the callback is being added */
     gate->next = gates;
     gates = gate;
-    (void)pthread_mutex_unlock(&mutex);
+    lt_unlock_process(LT_LOCK_GATES);
     (void)clSetEventCallback(gate->event, CL_COMPLETE, tell, (void *)gate->id);
     look(gate);
 }
 
 void lt_gates_poll(lt_async *async) {
     lt_gate *polled = NULL;
-    (void)pthread_mutex_lock(&mutex);
+    lt_lock_process(LT_LOCK_GATES);
     for (lt_gate *gate = gates; gate != NULL; gate = gate->next) {
         if (gate->async == async && !gate->is_polled) {
             gate->is_polled = true;
@@ -100,7 +100,7 @@ void lt_gates_poll(lt_async *async) {
             polled = gate;
         }
     }
-    (void)pthread_mutex_unlock(&mutex);
+    lt_unlock_process(LT_LOCK_GATES);
     while (polled != NULL) {
         lt_gate *gate = polled;
         polled = gate->next_polled;
