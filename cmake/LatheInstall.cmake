@@ -12,6 +12,33 @@ foreach(kind IN ITEMS shared static)
     install(EXPORT lathe-${kind}-targets NAMESPACE lathe:: DESTINATION "${lathe_cmake_dir}")
 endforeach()
 
+set(LATHE_PUBLIC_HEADERS
+    include/lathe/async.h
+    include/lathe/batch.h
+    include/lathe/checkpoint.h
+    include/lathe/config.h
+    include/lathe/device.h
+    include/lathe/dlpack.h
+    include/lathe/dtype.h
+    include/lathe/engine.h
+    include/lathe/export.h
+    include/lathe/in_place.h
+    include/lathe/lathe.h
+    include/lathe/metrics.h
+    include/lathe/pipeline.h
+    include/lathe/plan.h
+    include/lathe/pool.h
+    include/lathe/quality.h
+    include/lathe/status.h
+    include/lathe/stream.h
+    include/lathe/tensor.h
+    include/lathe/version.h
+    include/lathe/view.h)
+
+if(LATHE_OPENCL)
+    list(APPEND LATHE_PUBLIC_HEADERS include/lathe/opencl.h)
+endif()
+list(TRANSFORM LATHE_PUBLIC_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")
 install(FILES ${LATHE_PUBLIC_HEADERS} DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/lathe")
 
 configure_package_config_file(

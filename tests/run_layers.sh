@@ -42,7 +42,13 @@ includes() {
 # Lines USER USED SYMBOL of what objects define and others refer to.
 calls() {
     xargs "$nm" -A <"$objects" 2>/dev/null | awk '
-        { file = $1; sub(/\.o:.*/, "", file); sub(/.*\.dir\//, "", file) }
+        { # FOLDER/CMakeFiles/TARGET.dir/FILE.o: what it was made of is FOLDER/FILE
+            file = $1
+            sub(/\.o:.*/, "", file)
+            match(file, /[^\/]*\/CMakeFiles\/[^\/]*\.dir\//)
+            file = substr(file, RSTART)
+            sub(/CMakeFiles\/[^\/]*\.dir\//, "", file)
+        }
         /kernel_sources/ { file = "src/opencl/kernel_sources.c" }
         file !~ /^(src|cli)\// { next }
         $(NF - 1) ~ /^[TDBR]$/ { home[$NF] = file }

@@ -12,6 +12,7 @@ enum { N_LEARNING = 8 };
 
 /* A way to convert: AUTO is the first. */
 typedef struct way {
+    const struct plan_bench *bench;
     char name[24];
     lathe_engine *engine;
 } way;
@@ -36,29 +37,21 @@ static const lathe_dtype pairs[][2] = {
 #define LEAST_BYTES (UINT64_C(4) << 10)
 #define MOST_BYTES (UINT64_C(64) << 20)
 
-static lathe_status run_way(const plan_bench *p, size_t i, uint64_t rounds) {
+/* A bench_fn, whose ctx is the way. */
+static lathe_status run_way(void *ctx, uint64_t rounds) {
+    const way *w = ctx;
+    const plan_bench *p = w->bench;
     lathe_status status = LATHE_OK;
     for (uint64_t n = 0; n < rounds && status == LATHE_OK; n++) {
-        status = lathe_convert_into(p->ways[i].engine, p->source, &p->target, p->result, NULL);
+        status = lathe_convert_into(w->engine, p->source, &p->target, p->result, NULL);
     }
     return status;
 }
 
-#define WAY(i)                                                                                     \
-    static lathe_status run_way_##i(void *ctx, uint64_t rounds) {                                  \
-        return run_way(ctx, i, rounds);                                                            \
-    }
-WAY(0)
-WAY(1)
-WAY(2)
-WAY(3)
-WAY(4)
-WAY(5)
-#undef WAY
-
 static lathe_status add_way(bench *b, plan_bench *p, const char *name, const char *device) {
     cli_engine_options options = b->options->engine;
     way *added = &p->ways[p->n_ways];
+    added->bench = p;
     options.config.device = device;
     options.config.require_device = 0;
     options.config.n_threads = b->n_threads;
@@ -145,14 +138,15 @@ static void report(bench *b, const plan_bench *p, size_t n_ways, lathe_dtype fro
 }
 
 static lathe_status measure(bench *b, plan_bench *p, lathe_dtype from, uint64_t n_bytes) {
-    const bench_acts acts = {
-        .ctx = p,
-        .n = n_bytes < LEAST_DEVICE_BYTES ? p->n_cpu_ways : p->n_ways,
-        .run = {run_way_0, run_way_1, run_way_2, run_way_3, run_way_4, run_way_5}};
+    bench_acts acts = {.n = n_bytes < LEAST_DEVICE_BYTES ? p->n_cpu_ways : p->n_ways};
     bench_times times;
+    for (size_t i = 0; i < acts.n; i++) {
+        acts.run[i] = run_way;
+        acts.each[i] = &p->ways[i];
+    }
     lathe_status status = make_tensors(b, p, from, n_bytes);
     if (status == LATHE_OK) {
-        status = run_way(p, 0, N_LEARNING);
+        status = run_way(&p->ways[0], N_LEARNING);
     }
     if (status == LATHE_OK) {
         status = bench_measure(&acts, b->options->repeat, &times);

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "files/file_io.h"
+#include "files/output_path.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 enum {
-    MOST_LINKS = 40,     /* as the kernel follows */
     MOST_ATTEMPTS = 100, /* names tried for the temporary */
     MOST_NAME = 200,     /* bytes of the target's name in the temporary's, whose own limit is 255 */
     TEMP_ROOM = 32,      /* ".", ".", 16 digits, ".tmp" and NUL */
@@ -43,93 +43,6 @@ struct lt_atomic_file {
     char names[];
 };
 
-static lathe_status fail_errno(const char *path, const char *action, int error) {
-    return lt_fail(LATHE_IO, "%s: cannot %s: %s", lt_path_text(path).text, action,
-                   lt_errno_text(error).text);
-}
-
-/* Bytes of the path up to and with the last slash. */
-static size_t folder_length(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? 0 : (size_t)(slash - path) + 1;
-}
-
-/* Replaces the symbolic link out->target by what it says. */
-static lathe_status follow_link(const char *path, lt_output_path *out) {
-    char link[sizeof out->target];
-    ssize_t length = readlink(out->target, link, sizeof link);
-    if (length < 0) {
-        return fail_errno(path, "read the symbolic link", errno);
-    }
-    size_t folder = link[0] == '/' ? 0 : folder_length(out->target);
-    if (folder + (size_t)length >= sizeof out->target) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: the symbolic link is too long",
-                       lt_path_text(path).text);
-    }
-    memcpy(out->target + folder, link, (size_t)length);
-    out->target[folder + (size_t)length] = '\0';
-    return LATHE_OK;
-}
-
-/* The folder that a new file at `path` would be in must be there. */
-static lathe_status check_folder(const char *path, lt_output_path *out) {
-    struct stat info;
-    const size_t length = folder_length(out->target);
-    const char after = out->target[length];
-    lathe_status status = LATHE_OK;
-    out->target[length] = '\0';
-    if (length > 0 && stat(out->target, &info) != 0) {
-        status = errno == ENOENT ? lt_fail(LATHE_IO, "%s: there is no folder \"%s\"",
-                                           lt_path_text(path).text, lt_path_text(out->target).text)
-                                 : fail_errno(path, "look at its folder", errno);
-    }
-    out->target[length] = after;
-    return status;
-}
-
-/* What is there, or would have to be, is a regular file. */
-static lathe_status check_kind(const char *path, const lt_output_path *out) {
-    if (out->exists ? S_ISDIR(out->info.st_mode)
-                    : out->target[folder_length(out->target)] == '\0') {
-        return lt_fail(LATHE_INVALID_ARGUMENT,
-                       out->exists ? "%s: is a folder; the output needs a file's name"
-                                   : "%s: ends in a slash; the output needs a file's name",
-                       lt_path_text(path).text);
-    }
-    if (out->exists && !S_ISREG(out->info.st_mode)) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "%s: is there and is not a regular file",
-                       lt_path_text(path).text);
-    }
-    return LATHE_OK;
-}
-
-lathe_status lt_output_path_of(const char *path, lt_output_path *out) {
-    size_t length = path == NULL ? 0 : strlen(path);
-    if (length == 0 || length >= sizeof out->target) {
-        return lt_fail(LATHE_INVALID_ARGUMENT, "the path of the output is %s",
-                       length == 0 ? "empty" : "too long");
-    }
-    memcpy(out->target, path, length + 1);
-    for (int links = 0;; links++) {
-        out->exists = lstat(out->target, &out->info) == 0;
-        if (!out->exists && errno != ENOENT) {
-            return fail_errno(path, "look at it", errno);
-        }
-        if (!out->exists || !S_ISLNK(out->info.st_mode)) {
-            break;
-        }
-        if (links == MOST_LINKS) {
-            return fail_errno(path, "follow the symbolic link", ELOOP);
-        }
-        lathe_status status = follow_link(path, out);
-        if (status != LATHE_OK) {
-            return status;
-        }
-    }
-    lathe_status status = check_kind(path, out);
-    return status == LATHE_OK && !out->exists ? check_folder(path, out) : status;
-}
-
 static uint64_t random_bits(unsigned attempt) {
     uint64_t bits = 0;
     if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits) {
@@ -143,7 +56,7 @@ static uint64_t random_bits(unsigned attempt) {
 
 /* A name ".NAME.0123456789abcdef.tmp" beside the target. */
 static void make_temp_path(lt_atomic_file *file, unsigned attempt) {
-    size_t folder = folder_length(file->target);
+    size_t folder = lt_folder_length(file->target);
     int name = (int)strnlen(file->target + folder, MOST_NAME);
     (void)snprintf(file->temp_path, file->temp_room, "%.*s.%.*s.%016" PRIx64 ".tmp", (int)folder,
                    file->target, name, file->target + folder, random_bits(attempt));
@@ -162,7 +75,7 @@ static int open_new(lt_atomic_file *file) {
 /* Has the file open until it is given back. Errors: IO. */
 static lathe_status take(lt_atomic_file *file) {
     int error = file->set != NULL ? lt_set_file_take(file->set, &file->handle) : 0;
-    return error == 0 ? LATHE_OK : fail_errno(file->path, "open the temporary file again", error);
+    return error == 0 ? LATHE_OK : lt_file_fail(file->path, "open the temporary file again", error);
 }
 
 static void give(lt_atomic_file *file) {
@@ -194,12 +107,12 @@ static lathe_status open_temp(lt_atomic_file *file) {
             return LATHE_OK;
         }
     }
-    return fail_errno(file->path, "create a file in its folder", error);
+    return lt_file_fail(file->path, "create a file in its folder", error);
 }
 
 /* Opens the folder of the target, or what flags make of it. */
 static int open_folder(char *target, int flags) {
-    size_t folder = folder_length(target);
+    size_t folder = lt_folder_length(target);
     char after = target[folder];
     target[folder] = '\0';
     int fd = open(folder == 0 ? "." : target, flags | O_CLOEXEC, 0666);
@@ -268,7 +181,7 @@ lathe_status lt_atomic_create_in(lathe_pool *pool, lt_file_set *set, const char 
     status = set == NULL && open_unnamed(made) ? LATHE_OK : open_temp(made);
     if (status == LATHE_OK) {
         if (out.exists && fchmod(made->handle.fd, out.info.st_mode & 07777) != 0) {
-            status = fail_errno(path, "give the new file the mode of the old one", errno);
+            status = lt_file_fail(path, "give the new file the mode of the old one", errno);
         }
         give(made);
     }
@@ -352,7 +265,7 @@ lathe_status lt_atomic_write(lt_atomic_file *file, uint64_t offset, const void *
                               SYNC_FILE_RANGE_WRITE);
     }
     give(file);
-    return error == 0 ? LATHE_OK : fail_errno(file->path, "write", error);
+    return error == 0 ? LATHE_OK : lt_file_fail(file->path, "write", error);
 }
 
 lathe_status lt_atomic_sync(lt_atomic_file *file) {
@@ -366,7 +279,7 @@ lathe_status lt_atomic_sync(lt_atomic_file *file) {
         const int closed = close_handle(file);
         error = error == 0 ? closed : error;
     }
-    return error == 0 ? LATHE_OK : fail_errno(file->path, "sync", error);
+    return error == 0 ? LATHE_OK : lt_file_fail(file->path, "sync", error);
 }
 
 /* Puts the temporary under the target's name unless something lies there. */
@@ -446,7 +359,7 @@ lathe_status lt_atomic_name(lt_atomic_file *file) {
                        lt_path_text(file->path).text);
     }
     if (error != 0) {
-        return fail_errno(file->path, "name the finished file", error);
+        return lt_file_fail(file->path, "name the finished file", error);
     }
     file->published = true;
     return LATHE_OK;
@@ -454,12 +367,12 @@ lathe_status lt_atomic_name(lt_atomic_file *file) {
 
 lathe_status lt_atomic_sync_name(const lt_atomic_file *file) {
     int error = sync_folder(file->target);
-    return error == 0 ? LATHE_OK : fail_errno(file->path, "sync the folder", error);
+    return error == 0 ? LATHE_OK : lt_file_fail(file->path, "sync the folder", error);
 }
 
 bool lt_atomic_is_beside(const lt_atomic_file *a, const lt_atomic_file *b) {
-    const size_t length = folder_length(a->target);
-    return length == folder_length(b->target) && memcmp(a->target, b->target, length) == 0;
+    const size_t length = lt_folder_length(a->target);
+    return length == lt_folder_length(b->target) && memcmp(a->target, b->target, length) == 0;
 }
 
 lathe_status lt_atomic_publish(lt_atomic_file *file) {
@@ -475,7 +388,7 @@ lathe_status lt_atomic_publish(lt_atomic_file *file) {
 
 lathe_status lt_atomic_remove_old(const lt_atomic_file *file) {
     int error = unlink(file->target) == 0 ? sync_folder(file->target) : errno;
-    return error == 0 || error == ENOENT ? LATHE_OK : fail_errno(file->path, "remove", error);
+    return error == 0 || error == ENOENT ? LATHE_OK : lt_file_fail(file->path, "remove", error);
 }
 
 void lt_atomic_retract(lt_atomic_file *file) {

@@ -9,17 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/stat.h>
-
-/* What a path to be written leads to. */
-typedef struct lt_output_path {
-    char target[4096]; /* symbolic links in its last component followed, so that they stay */
-    bool exists;
-    struct stat info; /* if it exists */
-} lt_output_path;
-
-/* Errors: INVALID_ARGUMENT (empty, too long, a folder, a device), IO. */
-lathe_status lt_output_path_of(const char *path, lt_output_path *out);
+#include <sys/types.h>
 
 /* Begun as a file without a name in the target's folder, or under a hidden one; given its name by
  * lt_atomic_publish. */

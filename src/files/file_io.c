@@ -58,6 +58,11 @@ lt_short_text lt_errno_text(int error) {
     return out;
 }
 
+lathe_status lt_file_fail(const char *path, const char *action, int error) {
+    return lt_fail(LATHE_IO, "%s: cannot %s: %s", lt_path_text(path).text, action,
+                   lt_errno_text(error).text);
+}
+
 lathe_status lt_file_fail_open(const char *path, int error) {
     return lt_fail(error == ENOENT || error == ENOTDIR ? LATHE_NOT_FOUND : LATHE_IO,
                    "%s: cannot open: %s", lt_path_text(path).text, lt_errno_text(error).text);
@@ -72,8 +77,7 @@ lathe_status lt_file_check_path(const char *path) {
 lathe_status lt_file_size(int fd, const char *path, uint64_t *n_bytes) {
     struct stat info;
     if (fstat(fd, &info) != 0) {
-        return lt_fail(LATHE_IO, "%s: cannot stat: %s", lt_path_text(path).text,
-                       lt_errno_text(errno).text);
+        return lt_file_fail(path, "stat", errno);
     }
     if (!S_ISREG(info.st_mode)) {
         return lt_fail(LATHE_IO, "%s: is %s", lt_path_text(path).text,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading regular files, and putting names of files and tensors into messages. */
+/* Reading regular files, and putting names of files and tensors, and errno, into messages. */
 #ifndef LT_FILES_FILE_IO_H
 #define LT_FILES_FILE_IO_H
 
@@ -22,6 +22,9 @@ lt_short_text lt_path_text(const char *path);
 
 /* What errno means. */
 lt_short_text lt_errno_text(int error);
+
+/* Fails with IO: "PATH: cannot ACTION: what errno means". */
+lathe_status lt_file_fail(const char *path, const char *action, int error);
 
 /* Opening for reading never waits, for a writer of a FIFO say. */
 #define LT_FILE_READ_FLAGS (O_RDONLY | O_NONBLOCK)

@@ -3,8 +3,8 @@
 #include "formats/convert.h"
 
 #include "core/error.h"
-#include "files/atomic_file.h"
 #include "files/file_io.h"
+#include "files/output_path.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -79,13 +79,20 @@ for command in convert inspect compare synth devices bench plan; do
     check "help $command" cmp out one_help
     check_not "$command --help: lines of at most 80 columns" grep -q '.\{81\}' out
     check_not "$command --help: no space at a line's end" grep -q ' $' out
-    cat out >>all_helps
 done
-cat helps >>all_helps
+options_in() { # FILE: its options, but for those of every command
+    grep -oE -e '--[a-z][a-z-]+' "$1" | grep -vxE -e '--(help|usage|version)' | sort -u
+}
 sed 's/\\-/-/g' "$MAN_PAGE" >man_text
-for option in $(grep -oE -e '--[a-z][a-z-]+' all_helps | sort -u); do
+for option in --help --usage --version; do
+    check "help has $option" grep -q -e "$option" helps
     check "man page has $option" grep -qE -e "$option([^a-z-]|\$)" man_text
 done
 for command in convert inspect compare synth devices bench plan; do
     check "man page has $command" grep -qi -e "^\.SH $command\$" man_text
+    lathe "$command" --help
+    options_in out >in_help
+    awk -v title=".SH ${command^^}" '/^\.SH/ { is_in = $0 == title } is_in' man_text >section
+    options_in section | { if [ "$command" = devices ]; then grep -vx -e --device; else cat; fi; } >in_section
+    same "man page's options of $command" "$(cat in_help)" "$(cat in_section)"
 done
