@@ -172,19 +172,13 @@ uint lt_top_of_fours(__local const uint4 *fours, uint n) {
     return lt_top4(top);
 }
 
+#define LT_IS_FLOAT(dtype) ((dtype) < LATHE_CL_I8)
+
 /* What a step makes of four values, none beyond its scale's: no code needs clamping. Steps before
  * the first scale may meet what is not finite, and leave it so. */
 float4 lt_near_step4(float4 x, float2 scale, uint dtype) {
-    if (dtype == LATHE_CL_F16) {
-        ushort4 f16;
-        vstore_half4_rte(x, 0, (half *)&f16);
-        return vload_half4(0, (const half *)&f16);
-    }
-    if (dtype == LATHE_CL_BF16) {
-        return as_float4(lt_bf16_of_f32(as_uint4(x)) << 16);
-    }
-    if (dtype == LATHE_CL_F32) {
-        return x;
+    if (LT_IS_FLOAT(dtype)) {
+        return lt_rounded_to(x, dtype);
     }
     return ((x * scale.y + 0x1.8p23f) - 0x1.8p23f) * scale.x;
 }
@@ -196,8 +190,6 @@ float2 lt_near_scale(float top, uint dtype) {
                                                : top;
     return (float2)(scale, lt_inverse(scale));
 }
-
-#define LT_IS_FLOAT(dtype) ((dtype) < LATHE_CL_I8)
 
 /* The scales of a scope's steps and of the target: what a step makes of the greatest magnitude is
  * the greatest after it (src/engine/pipeline/chain_scales.c). False if one of these is not finite.

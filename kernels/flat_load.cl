@@ -109,7 +109,7 @@ uint4 lt_flat_cut(__global const uchar *at, uint begin, uint end) {
     for (uint i = 0; i < LT_RUN; i++) {
         if (i >= begin && i < end) {
 #if LT_SRC == LATHE_CL_F32
-            words[i] = ((__global const uint *)at)[i];
+            words[i] = LT_COME1(((__global const uint *)at)[i]);
 #else
             words[i / 2] |= (uint)((__global const ushort *)at)[i] << i % 2 * 16;
 #endif
@@ -134,7 +134,8 @@ void lt_flat_load(lt_flat *flat, __global const uchar *src, __global const float
     for (uint i = 0; i < LT_FLAT_LOADS; i++) {
         const uint begin = (item + i * LT_GROUP) * LT_RUN;
         const bool is_whole = begin >= lead && begin + LT_RUN <= end;
-        raw[i] = is_whole ? ((__global const uint4 *)aligned)[item + i * LT_GROUP] : (uint4)(0);
+        raw[i] = is_whole ? LT_COME4(((__global const uint4 *)aligned)[item + i * LT_GROUP])
+                          : (uint4)(0);
     }
 #pragma unroll
     for (uint i = 0; i < LT_FLAT_LOADS; i++) {

@@ -39,7 +39,7 @@ float lt_flat_far_lane(__global const lt_flat_elem *tile, uint n_elems, uint lan
         lt_flat_elem raw[LT_FLAT_STEPS];
 #pragma unroll
         for (uint i = 0; i < LT_FLAT_STEPS; i++) {
-            raw[i] = tile[at + i * LATHE_STAT_LANES];
+            raw[i] = LT_COME1(tile[at + i * LATHE_STAT_LANES]);
         }
 #pragma unroll
         for (uint i = 0; i < LT_FLAT_STEPS; i++) {
@@ -47,7 +47,7 @@ float lt_flat_far_lane(__global const lt_flat_elem *tile, uint n_elems, uint lan
         }
     }
     for (; at < n_elems; at += LATHE_STAT_LANES) {
-        sum += lt_flat_magnitude_of(tile[at]);
+        sum += lt_flat_magnitude_of(LT_COME1(tile[at]));
     }
     return sum;
 }
@@ -103,7 +103,7 @@ uint lt_flat_top(__global const uchar *row, uint n_elems, uint item) {
         for (uint i = 0; i < LT_FLAT_STEPS; i++) {
             const uint run = first + i * LT_GROUP;
             const bool is_whole = run * LT_RUN >= lead && (run + 1) * LT_RUN <= end;
-            raw[i] = is_whole ? ((__global const uint4 *)aligned)[run] : (uint4)(0);
+            raw[i] = is_whole ? LT_COME4(((__global const uint4 *)aligned)[run]) : (uint4)(0);
         }
 #pragma unroll
         for (uint i = 0; i < LT_FLAT_STEPS; i++) {

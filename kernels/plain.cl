@@ -73,14 +73,14 @@ void lt_load_quads(uint4 *raw, const lt_plain *plain, uint item) {
     if (plain->n_cols == LATHE_CL_BLOCK_ELEMS) {
 #pragma unroll
         for (uint i = 0; i < LT_QUADS; i++) {
-            raw[i] = mine[i * LT_ITEMS];
+            raw[i] = LT_COME4(mine[i * LT_ITEMS]);
         }
         return;
     }
 #pragma unroll
     for (uint i = 0; i < LT_QUADS; i++) {
         const uint col = (item + i * LT_ITEMS) * LT_QUAD_ELEMS;
-        raw[i] = col < plain->n_cols ? mine[i * LT_ITEMS] : (uint4)(0);
+        raw[i] = col < plain->n_cols ? LT_COME4(mine[i * LT_ITEMS]) : (uint4)(0);
     }
 }
 

@@ -92,7 +92,7 @@ void lt_load_held(uint4 *raw, const lt_plain *plain, lt_holding held) {
 #pragma unroll
     for (uint i = 0; i < LT_SHARE_QUADS; i++) {
         const uint at = lt_quad_held(held, i);
-        raw[i] = at * LT_QUAD_ELEMS < plain->n_cols ? plain->src[at] : (uint4)(0);
+        raw[i] = at * LT_QUAD_ELEMS < plain->n_cols ? LT_COME4(plain->src[at]) : (uint4)(0);
     }
 }
 

@@ -20,7 +20,7 @@ void lt_hold_row(uint4 *raw, uint n_quads, const lt_plain *row, uint item, uint 
     for (uint i = 0; i < LT_MANY_QUADS; i++) {
         const uint at = item + i * n_items;
         if (i < n_quads) {
-            raw[i] = at * LT_QUAD_ELEMS < row->n_cols ? row->src[at] : (uint4)(0);
+            raw[i] = at * LT_QUAD_ELEMS < row->n_cols ? LT_COME4(row->src[at]) : (uint4)(0);
         }
     }
 }
@@ -50,7 +50,7 @@ void lt_stage_quads(const lt_plain *row, uint first, uint n_items, __local lt_ro
 #pragma unroll
     for (uint i = 0; i < LT_FEW_QUADS; i++) {
         const uint at = first + i * n_items;
-        raw[i] = at < n_all ? row->src[at] : (uint4)(0);
+        raw[i] = at < n_all ? LT_COME4(row->src[at]) : (uint4)(0);
     }
 #pragma unroll
     for (uint i = 0; i < LT_FEW_QUADS; i++) {

@@ -12,7 +12,7 @@ void lt_load_far(uint4 *raw, const lt_plain *row, uint first) {
 #pragma unroll
     for (uint i = 0; i < LATHE_CL_FAR_QUADS(LT_SRC, LT_DST); i++) {
         const uint at = first + i * LATHE_CL_ROW_MANY;
-        raw[i] = at < n_all ? row->src[at] : (uint4)(0);
+        raw[i] = at < n_all ? LT_COME4(row->src[at]) : (uint4)(0);
     }
 }
 
@@ -24,6 +24,15 @@ void lt_load_far(uint4 *raw, const lt_plain *row, uint first) {
 /* Rows of so many bytes are fetched at once, as few work-items add up. More of them than those that
  * are added up would push each other out of the cache. */
 #define LT_FAR_FETCH (LT_SRC == LATHE_CL_F32 ? 0 : 65536)
+
+/* Two elements of the source. */
+lt_two lt_load_two(__global const lt_two *at) {
+#if LT_SRC == LATHE_CL_F32
+    return as_float2(LT_COME2(as_uint2(*at)));
+#else
+    return *at;
+#endif
+}
 
 /* Leaves all lanes of the row's tiles: lt_sum_long without local memory. */
 void lt_sum_far(const lt_plain *row, uint item, __local float4 *lanes) {
@@ -37,7 +46,7 @@ void lt_sum_far(const lt_plain *row, uint item, __local float4 *lanes) {
             lt_two raw[LT_LONG_STEPS];
 #pragma unroll
             for (uint k = 0; k < LT_LONG_STEPS; k++) {
-                raw[k] = mine[32 * k];
+                raw[k] = lt_load_two(mine + 32 * k);
             }
 #pragma unroll
             for (uint k = 0; k < LT_LONG_STEPS; k++) {
@@ -47,11 +56,11 @@ void lt_sum_far(const lt_plain *row, uint item, __local float4 *lanes) {
         }
 #pragma unroll 4
         for (; rows > 0; rows--) {
-            sums += lt_two_magnitudes(*mine);
+            sums += lt_two_magnitudes(lt_load_two(mine));
             mine += 32;
         }
         if (n_elems % LATHE_STAT_LANES != 0 && task % 32 < 16) { /* 32 elements more */
-            sums += lt_two_magnitudes(*mine);
+            sums += lt_two_magnitudes(lt_load_two(mine));
         }
         ((__local float2 *)lanes)[task] = sums;
     }

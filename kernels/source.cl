@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source's side: where elements lie, loading them, and decoding them to F32. */
-#include "cache.cl"
+#include "rounded.cl"
 
 #define LT_UNIT LATHE_CL_UNIT(LT_SRC, LT_DST)
 
@@ -86,7 +86,7 @@ typedef uint4 lt_raw4;
 typedef uint8 lt_raw8;
 
 lt_raw4 lt_fetch4(__global const uchar *row, uint col) {
-    return *(__global const uint4 *)(row + (ulong)col * 4);
+    return LT_COME4(*(__global const uint4 *)(row + (ulong)col * 4));
 }
 
 lt_raw8 lt_fetch8(__global const uchar *row, uint col) {
@@ -98,7 +98,7 @@ float4 lt_decode4(lt_raw4 raw, uint col, float scale) {
 }
 
 uint lt_load1(__global const uchar *row, uint col) {
-    return lt_load_32(row + (ulong)col * 4);
+    return LT_COME1(lt_load_32(row + (ulong)col * 4));
 }
 
 float lt_decode1(uint raw, uint col, float scale) {

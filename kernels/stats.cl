@@ -92,7 +92,7 @@ void lt_whole_tile(uint *stats, __global const uchar *src, __global const float 
         lt_pair raw[LT_STAT_STEPS];
 #pragma unroll
         for (uint step = 0; step < LT_STAT_STEPS; step++) {
-            raw[step] = pairs[(i + step) * (LATHE_STAT_LANES / 2)];
+            raw[step] = LT_COME2(pairs[(i + step) * (LATHE_STAT_LANES / 2)]);
         }
 #pragma unroll
         for (uint step = 0; step < LT_STAT_STEPS; step++) {

@@ -55,10 +55,16 @@ static inline float *lt_span_scales(const lt_span *span) {
     return span->scales == NULL ? NULL : (float *)span->scales->host + span->scale_offset;
 }
 
+/* The most roundings that a pass begins with. */
+enum { LT_MOST_ROUNDS = 3 };
+
 /* What is done to each element. */
 typedef struct lt_pass {
     lt_layout src;
-    lt_layout dst;         /* as many elements as src; rows may differ */
+    lt_layout dst; /* as many elements as src; rows may differ */
+    /* F16 or BF16, to which elements of F32 are rounded first, one after another; 0: no more. Of
+     * stats and convert passes of a device to a quantized type, not PRECISE. */
+    lathe_dtype rounds[LT_MOST_ROUNDS];
     lathe_quality quality; /* PRECISE only where that differs from BALANCED */
     lathe_nonfinite nonfinite;
     bool strict;

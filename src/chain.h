@@ -78,6 +78,19 @@ static inline uint32_t lt_chain_steps_left(const lt_chain *chain, uint32_t n_ste
     return n_steps;
 }
 
+/* True if a chain is one conversion whose source, of F32, is rounded first: to `rounds`. */
+static inline bool lt_chain_rounds(const lt_chain *chain, lathe_dtype rounds[LT_MOST_ROUNDS]) {
+    const uint32_t n = chain->n_steps - 1;
+    bool is_rounded = chain->src.dtype == LATHE_F32 && n > 0 && n <= LT_MOST_ROUNDS &&
+                      lathe_dtype_is_quantized(chain->steps[n].pass.dst.dtype);
+    for (uint32_t i = 0; is_rounded && i < n; i++) {
+        const lt_pass *pass = &chain->steps[i].pass;
+        rounds[i] = pass->dst.dtype;
+        is_rounded = !pass->strict && (rounds[i] == LATHE_F16 || rounds[i] == LATHE_BF16);
+    }
+    return is_rounded;
+}
+
 /* The step that meets all faults of a convert on a device: corrupt bytes, or what the last step
  * finds. */
 static inline uint32_t lt_chain_blamed_step(const lt_chain *chain) {

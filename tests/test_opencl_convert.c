@@ -347,6 +347,42 @@ Test(opencl_convert, a_device_that_lies_is_not_used) {
     }
 }
 
+/* Nor in chains that are rounded first, the next time either. */
+Test(opencl_convert, chains_that_lie_are_not_used) {
+    static const shape_option shape = {2, {40, 301}};
+    static const char *const kernels[] = {"lathe_stream", "lathe_block"};
+    const test_cl_layer *layer = test_cl_layer_find();
+    const lathe_pipeline_stage stages[] = {
+        {.struct_size = sizeof stages[0], .target = target_of(LATHE_F16, layout_options, 0)},
+        {.struct_size = sizeof stages[0], .target = target_of(LATHE_BITNET158, layout_options, 0)}};
+    for (size_t i = 0; layer != NULL && i < 2; i++) {
+        lathe_config config = test_opencl_config();
+        config.program_cache_dir = NULL;
+        config.require_device = false;
+        lathe_engine *engine = NULL;
+        lathe_pipeline *pipeline = NULL;
+        lathe_tensor *source = normal_floats(&shape);
+        lathe_tensor *expected = NULL;
+        CHECK_OK(lathe_engine_create(&config, &engine));
+        CHECK_OK(lathe_pipeline_create(lathe_engine_pool(engine), 2, stages, NULL, &pipeline));
+        CHECK_OK(lathe_pipeline_run(engines[0], pipeline, source, &expected, NULL));
+        layer->set_liar(kernels[i]);
+        for (int run = 1; run <= 2; run++) {
+            lathe_tensor *result = NULL;
+            CHECK_OK(lathe_pipeline_run(engine, pipeline, source, &result, NULL));
+            CHECK(test_same(result, expected), "%s, run %d: other bytes", kernels[i], run);
+            CHECK((int)test_engine_stats(engine).n_fallbacks == run, "%s, run %d: %d fallbacks",
+                  kernels[i], run, (int)test_engine_stats(engine).n_fallbacks);
+            lathe_tensor_release(result);
+        }
+        layer->set_liar(NULL);
+        lathe_pipeline_free(pipeline);
+        lathe_tensor_release(expected);
+        lathe_tensor_release(source);
+        lathe_engine_free(engine);
+    }
+}
+
 /* ---- programs on disk */
 
 Test(opencl_convert, a_cache_is_used_and_doubted) {

@@ -72,6 +72,53 @@ Test(pipeline, scales_on_the_way) {
     }
 }
 
+/* Roundings before any quantized type, which a device does while it loads the source: with the
+ * kernels of tensors, rows and groups that lie evenly and that do not, values that end it, samples,
+ * and strict last steps. */
+Test(pipeline, rounded_sources) {
+    static const shape_option shapes[] = {
+        {2, {3, 4096}},  {2, {5, 333}},  {1, {1}},       {2, {7, 128}},
+        {2, {2, 5000}},  {2, {40, 33}},  {2, {2, 672}},  {3, {2, 3, 96}},
+        {2, {2, 11008}}, {1, {9000}},    {2, {64, 640}}, {2, {2, 17408}},
+        {2, {1, 40000}}, {2, {2, 4531}}, {2, {300, 2}},  {2, {1, 70400}}};
+    static const layout_option layouts[] = {
+        {LATHE_PER_TENSOR, 0}, {LATHE_PER_ROW, 0},     {LATHE_PER_GROUP, 32}, {LATHE_PER_GROUP, 64},
+        {LATHE_PER_GROUP, 96}, {LATHE_PER_GROUP, 128}, {LATHE_PER_GROUP, 512}};
+    static const struct {
+        uint32_t n;
+        lathe_dtype to[4];
+    } chains[] = {{2, {LATHE_F16, LATHE_BITNET158}},
+                  {2, {LATHE_BF16, LATHE_I1}},
+                  {3, {LATHE_BF16, LATHE_F16, LATHE_I8}},
+                  {4, {LATHE_F16, LATHE_BF16, LATHE_F16, LATHE_BITNET158}},
+                  {2, {LATHE_F16, LATHE_I1}}};
+    enum {
+        N_SHAPES = sizeof shapes / sizeof shapes[0],
+        N_LAYS = sizeof layouts / sizeof layouts[0],
+        N = sizeof chains / sizeof chains[0]
+    };
+    test_rng rng = {109};
+    for (size_t i = 0; i < N_SHAPES * N_LAYS * TEST_DATA_COUNT; i += TEST_SANITIZED ? 7 : 1) {
+        const size_t which = (i + i / N) % N;
+        const test_data data = (test_data)(i / N_LAYS % TEST_DATA_COUNT);
+        const lathe_tensor_desc desc =
+            desc_of(LATHE_F32, &shapes[i / N_LAYS / TEST_DATA_COUNT], layout_options, 0);
+        convert_case c = case_new(&desc, i);
+        lathe_pipeline_stage stages[4];
+        for (uint32_t k = 0; k < chains[which].n; k++) {
+            stages[k] = stage_to(chains[which].to[k],
+                                 k + 1 < chains[which].n ? layout_options : &layouts[i % N_LAYS]);
+        }
+        lathe_target *last = &stages[chains[which].n - 1].target;
+        last->quality = i % 5 == 0 ? LATHE_FAST : LATHE_BALANCED;
+        last->nonfinite = i % 3 == 0 ? LATHE_NONFINITE_ERROR : LATHE_NONFINITE_SATURATE;
+        last->strict = i % 31 == 0;
+        test_fill_tensor(&rng, &desc, data, c.bytes, c.scales);
+        check_chain(&c, chains[which].n, stages);
+        case_free(&c);
+    }
+}
+
 /* NaNs whose payloads rounding could carry away, in chains that find their scales on the way. */
 Test(pipeline, nans_before_scales) {
     static const uint32_t nans[] = {0x7fffffff, 0xffffffff, 0x7f800001, 0xffff8000};

@@ -213,6 +213,36 @@ Test(pipeline_cost, the_device_runs_chains_as_one_kernel) {
     }
 }
 
+/* Nor where it rounds before it takes means: a launch for the statistics where one scale is for
+ * all, and none where rows or groups have theirs. */
+Test(pipeline_cost, the_device_rounds_what_it_loads) {
+    static const shape_option shapes[] = {{2, {64, 1280}}, {2, {16, 11008}}, {2, {16, 5001}}};
+    static const lathe_dtype middles[] = {LATHE_F16, LATHE_BF16};
+    test_rng rng = {111};
+    for (size_t i = 0; i < 18; i++) {
+        const layout_option *layout = &layout_options[i / 6];
+        lathe_tensor_desc desc = desc_of(LATHE_F32, &shapes[i % 3], layout_options, 0);
+        convert_case c = case_new(&desc, 0);
+        test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+        const lathe_pipeline_stage stages[] = {
+            stage_to(middles[i / 3 % 2], layout_options),
+            stage_to(i % 2 == 0 ? LATHE_BITNET158 : LATHE_I1, layout)};
+        lathe_pipeline *pipeline = NULL;
+        lathe_pipeline_run_stats stats = {.struct_size = sizeof stats};
+        lathe_tensor *result = NULL;
+        CHECK_OK(lathe_pipeline_create(pool, 2, stages, NULL, &pipeline));
+        outcome expected = one_by_one(engines[0], c.tensor, 2, stages);
+        CHECK_OK(lathe_pipeline_run(engines[1], pipeline, c.tensor, &result, &stats));
+        CHECK(test_same(result, expected.result), "%s", chain_text(&c, 2, stages));
+        CHECK(stats.saved_bytes > 0 && stats.n_passes == (i < 6 ? 2 : 1), "%s: %d passes, %d saved",
+              chain_text(&c, 2, stages), (int)stats.n_passes, (int)stats.saved_bytes);
+        lathe_tensor_release(result);
+        lathe_tensor_release(expected.result);
+        lathe_pipeline_free(pipeline);
+        case_free(&c);
+    }
+}
+
 /* Chunks of the source go through a device that has not room for all of it: once where scales lie
  * in chunks, twice with one scale for the tensor. A NaN in a late chunk is named all the same. */
 Test(pipeline_cost, host_tensors_are_streamed) {
@@ -225,19 +255,23 @@ Test(pipeline_cost, host_tensors_are_streamed) {
     static const struct {
         size_t layout;
         bool has_nan;
-    } cases[] = {{0, false}, {2, false}, {1, true}};
+        bool is_rounded; /* F32 > F16 > BITNET158 */
+    } cases[] = {{0, false, false}, {2, false, false}, {1, true, false},
+                 {0, false, true},  {1, false, true},  {1, true, true}};
     for (size_t i = 0; layer != NULL && i < sizeof cases / sizeof cases[0]; i++) {
         const bool has_nan = cases[i].has_nan;
         const size_t layout = cases[i].layout;
+        const uint32_t n = cases[i].is_rounded ? 2 : 3;
         lathe_engine *engine = NULL;
         lathe_pipeline_stage stages[3];
         lathe_pipeline *pipeline = NULL;
         lathe_tensor *result = NULL;
         lathe_pipeline_run_stats stats = {.struct_size = sizeof stats};
         make_stages(stages, &layout_options[layout]);
+        stages[1].target.dtype = cases[i].is_rounded ? LATHE_BITNET158 : LATHE_I8;
         config.require_device = !has_nan; /* the CPU looks for it, without room for the stages */
         CHECK_OK(test_opencl_engine(&config, true, layer, &engine));
-        CHECK_OK(lathe_pipeline_create(pool, 3, stages, NULL, &pipeline));
+        CHECK_OK(lathe_pipeline_create(pool, n, stages, NULL, &pipeline));
         lathe_tensor *source = new_source(pool, 2, shape);
         if (has_nan) {
             ((float *)lathe_tensor_mutable_data(source))[nan_at] = NAN;
@@ -250,7 +284,7 @@ Test(pipeline_cost, host_tensors_are_streamed) {
                   "layout %zu: %s at %s, element %lld", layout, lathe_status_name(status),
                   lathe_last_error()->stage, (long long)lathe_last_error()->element);
         } else {
-            const outcome expected = one_by_one(engines[0], source, 3, stages);
+            const outcome expected = one_by_one(engines[0], source, n, stages);
             const uint64_t n_bytes = test_engine_stats(engine).uploaded_bytes - uploaded;
             const uint64_t n_passes = layout == 0 ? 2 : 1;
             CHECK(status == LATHE_OK && test_same(result, expected.result), "layout %zu: %s",

@@ -207,6 +207,7 @@ lathe_status lt_cl_backend_create(const lt_cl_options_in *options, lt_backend **
     made->pool = options->pool;
     made->counters = options->counters;
     made->check_chain = options->check_chain;
+    made->check_rounded = options->check_rounded;
     made->check_ctx = options->check_ctx;
     lathe_status status = init_parts(made, options);
     if (status != LATHE_OK) {

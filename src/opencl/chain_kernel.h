@@ -5,6 +5,7 @@
 
 #include "chain.h"
 #include "opencl/queue.h"
+#include "opencl/release.h"
 
 /* As lt_backend_ops says. */
 bool lt_cl_takes_chain(const lt_backend *backend, const lt_chain_work *work);
@@ -27,6 +28,19 @@ lathe_status lt_cl_submit_scaled_chain(lt_queue *queue, const lt_chain_work *wor
  * queue is empty. */
 lathe_status lt_cl_chain_kernel(lt_queue *queue, const lt_chain_work *work, const char *name,
                                 cl_kernel *kernel);
+
+/* A kernel of a pair's that rounds the source as the work's pass says, likewise, but the queue's
+ * own. */
+lathe_status lt_cl_rounded_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
+                                  cl_kernel *kernel);
+
+/* Releases these kernels of a queue's. */
+static inline void lt_cl_drop_rounded(lt_queue *queue) {
+    for (size_t i = 0; i < LT_CL_KERNEL_COUNT; i++) {
+        lt_cl_release_kernel(queue->rounded[i]);
+        queue->rounded[i] = NULL;
+    }
+}
 
 /* Frees the programs of chains (chain_programs.c), which nothing uses any more. */
 void lt_cl_chains_destroy(lt_cl_backend *backend);

@@ -25,7 +25,7 @@ typedef enum lt_cl_family_id {
     LT_CL_FAMILY_COUNT
 } lt_cl_family_id;
 
-/* The same for the chain kernel through n_types types, the first of them the source's. */
+/* The same for the kernels of chains through n_types types, the first of them the source's. */
 typedef lathe_status lt_cl_check_chain_fn(void *ctx, uint32_t n_types, const lathe_dtype *types);
 
 /* What an OpenCL backend is made of. */
@@ -39,6 +39,7 @@ typedef struct lt_cl_options_in {
     lt_backend *host;      /* the CPU backend: its threads run parallel_for. Retained. */
     lt_cl_check_fn *check[LT_CL_FAMILY_COUNT];
     lt_cl_check_chain_fn *check_chain;
+    lt_cl_check_chain_fn *check_rounded; /* the same for kernels of pairs that round first */
     void *check_ctx;
 } lt_cl_options_in;
 

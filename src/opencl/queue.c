@@ -3,6 +3,7 @@
 #include "opencl/queue.h"
 
 #include "core/error.h"
+#include "opencl/chain_kernel.h"
 #include "opencl/release.h"
 
 /* More queues than this are not kept: each holds a driver's resources. */
@@ -32,9 +33,16 @@ static void forget(lt_queue *queue) {
     queue->measured.outcome = NULL;
 }
 
-/* Waits as well as it can be done. Events of commands that were terminated are complete, too. */
+/* Waits as well as it can be done. Events of commands that were terminated are complete, too. A
+ * driver was seen to return from clFinish while commands flushed before were running (mesa 22.3).
+ */
 static void settle(const lt_queue *queue) {
     lt_cl_finish_queue(queue->commands);
+    for (int i = 0; queue->last != NULL && i < LT_CL_TRIES; i++) {
+        if (clWaitForEvents(1, &queue->last) == CL_SUCCESS) {
+            break;
+        }
+    }
 }
 
 /* Whether all commands have been done. Nothing runs. Each has waited for the one before it. */
@@ -150,6 +158,7 @@ static void destroy_queue(lt_queue *queue) {
             }
         }
     }
+    lt_cl_drop_rounded(queue);
     drop_buffers(queue);
     lt_cl_buffer_destroy(&backend->memory, &queue->turns);
     lt_cl_buffer_destroy(&backend->memory, &queue->reports);

@@ -4,6 +4,7 @@
 #define LT_OPENCL_QUEUE_H
 
 #include "cpu/threads.h"
+#include "lathe_chain.h"
 #include "opencl/opencl.h"
 #include <pthread.h>
 
@@ -44,6 +45,7 @@ typedef struct lt_cl_backend {
     bool has_threads;   /* of its own; else the host backend's, which are the caller's */
     lt_threads threads; /* as many as slots, so that what each waits for overlaps */
     lt_cl_check_chain_fn *check_chain;
+    lt_cl_check_chain_fn *check_rounded;
     void *check_ctx;
     pthread_mutex_t mutex; /* guards what follows, and making kernels */
     pthread_cond_t checked;
@@ -122,6 +124,8 @@ struct lt_queue {
     const lt_work *many;  /* the works of that launch */
     size_t n_many;        /* 0: there is none */
     cl_kernel kernels[LT_CL_DTYPES][LT_CL_DTYPES][LT_CL_ALL_KERNELS];
+    cl_kernel rounded[LT_CL_KERNEL_COUNT];               /* of the last pair with roundings, */
+    lathe_dtype rounded_types[LATHE_CL_CHAIN_STEPS + 2]; /* which leads through these types */
     lt_buffer turns;            /* of launches in place, on the device: in_place.c */
     uint32_t n_turns;           /* such launches since its words were set to 0 */
     uint32_t n_tickets;         /* of theirs, modulo 2^32 */

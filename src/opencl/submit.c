@@ -3,6 +3,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/precise.h"
+#include "opencl/chain_kernel.h"
 #include "opencl/family.h"
 #include "opencl/launch_stats.h"
 #include "opencl/measure.h"
@@ -85,6 +86,9 @@ static size_t items_of(const lt_queue *queue, const lt_work *work, const lt_cl_l
 static lathe_status get_kernel(lt_queue *queue, const lt_work *work, lt_cl_kernel which,
                                cl_kernel *kernel) {
     const lt_pass *pass = work->pass;
+    if (pass->rounds[0] != 0) {
+        return lt_cl_rounded_kernel(queue, work, which, kernel);
+    }
     const bool has_codes = which == LT_CL_STREAM || which == LT_CL_BLOCK;
     const bool is_extra = has_codes && lt_extra_codes(pass->dst.dtype, pass->quality) != 0;
     const lt_cl_family_id family = is_extra ? LT_CL_FAMILY_EXTRA_CODES : LT_CL_FAMILY_PAIRS;

@@ -4,6 +4,7 @@
 
 #include "cpu/cpu.h"
 #include "engine/device/device_tensor.h"
+#include <math.h>
 #include <string.h>
 
 lathe_status lt_check_begin(lt_check_sides *sides, lathe_engine *engine) {
@@ -60,6 +61,34 @@ void lt_check_put(const lt_check_sides *sides, uint64_t i, uint32_t bits) {
         const lt_cpu_backend *cpu = (const lt_cpu_backend *)sides->reference;
         const lt_kernel_params none = {0};
         cpu->kernels.convert[LT_HOT][LATHE_F32][dtype](&bits, out + 2 * i, 1, &none);
+    }
+}
+
+/* What an F32 is rounded to. */
+static float round_to(const lt_check_sides *sides, const lathe_dtype *rounds, float x) {
+    const lt_kernels *kernels = &((const lt_cpu_backend *)sides->reference)->kernels;
+    const lt_kernel_params none = {0};
+    uint16_t narrow;
+    for (size_t i = 0; i < LT_MOST_ROUNDS && rounds[i] != 0; i++) {
+        kernels->convert[LT_HOT][LATHE_F32][rounds[i]](&x, &narrow, 1, &none);
+        kernels->convert[LT_HOT][rounds[i]][LATHE_F32](&narrow, &x, 1, &none);
+    }
+    return x;
+}
+
+void lt_check_round(const lt_check_sides *sides, const lathe_dtype *rounds) {
+    float *x = (float *)sides->source->data;
+    for (uint64_t i = 0; i < sides->source->layout.n_elems; i++) {
+        x[i] = round_to(sides, rounds, x[i]);
+    }
+}
+
+void lt_check_keep_finite(const lt_check_sides *sides, const lathe_dtype *rounds) {
+    float *x = (float *)sides->source->data;
+    for (uint64_t i = 0; i < sides->source->layout.n_elems; i++) {
+        if (isfinite(x[i]) && !isfinite(round_to(sides, rounds, x[i]))) {
+            x[i] = copysignf(1.5f, x[i]);
+        }
     }
 }
 

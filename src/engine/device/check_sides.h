@@ -30,6 +30,12 @@ void lt_check_close(lt_check_sides *sides);
 /* Sets element i of a source of floats to what these bits of an F32 become in its type. */
 void lt_check_put(const lt_check_sides *sides, uint64_t i, uint32_t bits);
 
+/* Rounds a source of F32 as passes with such roundings do (lt_pass). */
+void lt_check_round(const lt_check_sides *sides, const lathe_dtype *rounds);
+
+/* Replaces its finite elements that would become infinite. */
+void lt_check_keep_finite(const lt_check_sides *sides, const lathe_dtype *rounds);
+
 /* True if the result is what was expected, scales included. */
 bool lt_check_agrees(const lt_check_sides *sides);
 

@@ -29,6 +29,7 @@ static lathe_status open_found(lathe_engine *engine, const char *program_cache_d
                 [LT_CL_FAMILY_MEASURE] = lt_self_check_measure,
             },
         .check_chain = lt_self_check_chain,
+        .check_rounded = lt_self_check_rounded,
         .check_ctx = engine,
     };
     return lt_cl_backend_create(&options, &engine->device);

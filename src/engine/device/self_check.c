@@ -86,7 +86,8 @@ typedef enum check_way {
     CHECK_IN_PLACE,
     CHECK_PRECISE,
     CHECK_SCALES,
-    CHECK_MEASURE
+    CHECK_MEASURE,
+    CHECK_ROUNDED
 } check_way;
 
 /* Work-groups that take turns, more than some devices have at once; and a scope for whose PRECISE
@@ -98,6 +99,7 @@ typedef struct check {
     lathe_dtype src;
     lathe_dtype dst;
     check_way way;
+    const lathe_dtype *rounds; /* CHECK_ROUNDED: LT_MOST_ROUNDS of them */
     const check_case *c;
 } check;
 
@@ -135,6 +137,10 @@ static lathe_status convert_on_device(check *k, const lathe_target *target, bool
         size_t which = (size_t)(k->c - cases) % LT_MANY_COPIES;
         status = lt_many_trial(k->sides.engine, k->sides.device_source, target, which,
                                k->sides.device_result, n_saturated);
+    } else if (k->way == CHECK_ROUNDED) {
+        status = lt_direct_convert_rounded(k->sides.engine, k->sides.engine->device,
+                                           k->sides.device_source, k->rounds, target,
+                                           k->sides.device_result, true, n_saturated);
     } else {
         status = lt_direct_convert(k->sides.engine, k->sides.engine->device, k->sides.device_source,
                                    target, k->sides.device_result, true, n_saturated);
@@ -152,15 +158,18 @@ static lathe_status differs(const check *k) {
 static lathe_status compare(check *k, const lathe_target *target) {
     uint64_t n_expected = 0;
     uint64_t n_saturated = 0;
+    lathe_status status = lt_tensor_copy_contents(k->sides.source, k->sides.device_source);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    if (k->way == CHECK_ROUNDED) { /* the device does by itself */
+        lt_check_round(&k->sides, k->rounds);
+    }
     lathe_status expected = lt_direct_convert(k->sides.engine, k->sides.reference, k->sides.source,
                                               target, k->sides.expected, true, &n_expected);
     uint64_t element = expected == LATHE_OK ? LATHE_NO_ELEMENT : lt_error()->element;
     if (!is_of_data(expected)) {
         return expected;
-    }
-    lathe_status status = lt_tensor_copy_contents(k->sides.source, k->sides.device_source);
-    if (status != LATHE_OK) {
-        return status;
     }
     status = convert_on_device(k, target, expected == LATHE_OK, &n_saturated);
     if (!is_of_data(status)) {
@@ -242,7 +251,8 @@ static bool is_meant(const check *k) {
     case LT_CHECK_TIES:
         return !from_codes;
     case LT_CHECK_LONG:
-        return lathe_dtype_is_quantized(k->dst) && k->way == CHECK_ALONE;
+        return lathe_dtype_is_quantized(k->dst) &&
+               (k->way == CHECK_ALONE || k->way == CHECK_ROUNDED);
     case LT_CHECK_ENDS:
         return from_codes && !lathe_dtype_is_quantized(k->dst) && k->way == CHECK_ALONE;
     default:
@@ -283,6 +293,9 @@ static lathe_status run_case(check *k) {
         !lt_layout_equal(&k->sides.source->layout, &k->sides.expected->layout) &&
         reaches_kernel(k, &target)) {
         lt_check_fill(&k->sides, k->dst, k->c->kind);
+        if (k->way == CHECK_ROUNDED && k->c->kind != LT_CHECK_ODD) {
+            lt_check_keep_finite(&k->sides, k->rounds);
+        }
         status = compare_in_way(k, &target);
     }
     lt_check_close(&k->sides);
@@ -290,10 +303,10 @@ static lathe_status run_case(check *k) {
 }
 
 static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtype dst,
-                               check_way way) {
+                               check_way way, const lathe_dtype *rounds) {
     const size_t n_cases = sizeof cases / sizeof cases[0];
     const size_t has_more = way == CHECK_IN_PLACE || way == CHECK_SCALES ? 1 : 0;
-    check k = {.src = src, .dst = dst, .way = way};
+    check k = {.src = src, .dst = dst, .way = way, .rounds = rounds};
     lathe_status status = lt_check_begin(&k.sides, engine);
     if (status != LATHE_OK) {
         return status;
@@ -315,19 +328,19 @@ static lathe_status check_pair(lathe_engine *engine, lathe_dtype src, lathe_dtyp
 }
 
 lathe_status lt_self_check_pair(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, CHECK_ALONE);
+    return check_pair(engine, src, dst, CHECK_ALONE, NULL);
 }
 
 lathe_status lt_self_check_many(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, CHECK_MANY);
+    return check_pair(engine, src, dst, CHECK_MANY, NULL);
 }
 
 lathe_status lt_self_check_in_place(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, CHECK_IN_PLACE);
+    return check_pair(engine, src, dst, CHECK_IN_PLACE, NULL);
 }
 
 lathe_status lt_self_check_precise(void *engine, lathe_dtype src, lathe_dtype dst) {
-    return check_pair(engine, src, dst, CHECK_PRECISE);
+    return check_pair(engine, src, dst, CHECK_PRECISE, NULL);
 }
 
 lathe_status lt_self_check_scales(void *engine, lathe_dtype src, lathe_dtype dst) {
@@ -337,12 +350,12 @@ lathe_status lt_self_check_scales(void *engine, lathe_dtype src, lathe_dtype dst
     (void)src;
     (void)dst;
     for (int t = 0; status == LATHE_OK && t < n_targets; t++) {
-        status = check_pair(engine, LATHE_F32, targets[t], CHECK_SCALES);
+        status = check_pair(engine, LATHE_F32, targets[t], CHECK_SCALES, NULL);
     }
     for (int i = LATHE_F16; status == LATHE_OK && i <= LATHE_DTYPE_LAST; i++) {
         lathe_dtype to = targets[i % n_targets];
         to = to != (lathe_dtype)i ? to : targets[(i + 1) % n_targets];
-        status = check_pair(engine, (lathe_dtype)i, to, CHECK_SCALES);
+        status = check_pair(engine, (lathe_dtype)i, to, CHECK_SCALES, NULL);
     }
     return status;
 }
@@ -355,9 +368,17 @@ lathe_status lt_self_check_measure(void *engine, lathe_dtype src, lathe_dtype ds
     for (int i = 0; status == LATHE_OK && i < n_dtypes; i++) {
         const int to = (i + 3) % n_dtypes;
         status = check_pair(engine, (lathe_dtype)(LATHE_DTYPE_FIRST + i),
-                            (lathe_dtype)(LATHE_DTYPE_FIRST + to), CHECK_MEASURE);
+                            (lathe_dtype)(LATHE_DTYPE_FIRST + to), CHECK_MEASURE, NULL);
     }
     return status;
+}
+
+lathe_status lt_self_check_rounded(void *ctx, uint32_t n_types, const lathe_dtype *types) {
+    lathe_dtype rounds[LT_MOST_ROUNDS] = {(lathe_dtype)0};
+    for (uint32_t i = 1; i + 1 < n_types; i++) {
+        rounds[i - 1] = types[i];
+    }
+    return check_pair(ctx, types[0], types[n_types - 1], CHECK_ROUNDED, rounds);
 }
 
 /* Every family: each dtype's encoder and decoder, in whose kernels all the parts are. */

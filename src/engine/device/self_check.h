@@ -30,4 +30,8 @@ lathe_status lt_self_check_measure(void *engine, lathe_dtype src, lathe_dtype ds
  * one for each row (chain_check.c). */
 lathe_status lt_self_check_chain(void *ctx, uint32_t n_types, const lathe_dtype *types);
 
+/* The same as lt_self_check_pair for the first and the last of such types, the source being rounded
+ * to those in between. */
+lathe_status lt_self_check_rounded(void *ctx, uint32_t n_types, const lathe_dtype *types);
+
 #endif

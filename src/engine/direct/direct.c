@@ -188,6 +188,9 @@ static lathe_status convert(lt_direct *d, const lathe_tensor *source, const lath
     lt_quality_sums quality;
     d->plan = lt_plan_make(backend, &source->layout, &result->layout, target,
                            own_scope_elems(backend, target));
+    for (size_t i = 0; d->rounds != NULL && i < LT_MOST_ROUNDS; i++) {
+        d->plan.pass.rounds[i] = d->rounds[i];
+    }
     lt_outcome_init(&d->outcome);
     if (report != NULL) {
         quality = (lt_quality_sums){0};
@@ -219,6 +222,15 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
                                const lathe_tensor *source, const lathe_target *target,
                                lathe_tensor *result, bool is_trial, uint64_t *n_saturated) {
     lt_direct d = {.backend = backend, .pool = engine->pool, .is_trial = is_trial};
+    return convert(&d, source, target, result, n_saturated, NULL);
+}
+
+lathe_status lt_direct_convert_rounded(lathe_engine *engine, lt_backend *backend,
+                                       const lathe_tensor *source, const lathe_dtype *rounds,
+                                       const lathe_target *target, lathe_tensor *result,
+                                       bool is_trial, uint64_t *n_saturated) {
+    lt_direct d = {
+        .backend = backend, .pool = engine->pool, .is_trial = is_trial, .rounds = rounds};
     return convert(&d, source, target, result, n_saturated, NULL);
 }
 

@@ -16,7 +16,14 @@ lathe_status lt_direct_convert(lathe_engine *engine, lt_backend *backend,
                                const lathe_tensor *source, const lathe_target *target,
                                lathe_tensor *result, bool is_trial, uint64_t *n_saturated);
 
-/* The same with a quality report unless that is NULL, which is filled on success. */
+/* The same on a device, whose passes begin with such roundings (lt_pass). */
+lathe_status lt_direct_convert_rounded(lathe_engine *engine, lt_backend *backend,
+                                       const lathe_tensor *source, const lathe_dtype *rounds,
+                                       const lathe_target *target, lathe_tensor *result,
+                                       bool is_trial, uint64_t *n_saturated);
+
+/* The same as lt_direct_convert with a quality report unless that is NULL, which is filled on
+ * success. */
 lathe_status lt_direct_convert_measured(lathe_engine *engine, lt_backend *backend,
                                         const lathe_tensor *source, const lathe_target *target,
                                         lathe_tensor *result, uint64_t *n_saturated,

@@ -34,7 +34,8 @@ typedef struct lt_direct {
     bool is_trial;
     bool on_this_thread;
     bool measure_only;
-    bool has_standard; /* PRECISE on a device: `scales` holds the standard ones */
+    const lathe_dtype *rounds; /* of the passes, LT_MOST_ROUNDS; NULL: none */
+    bool has_standard;         /* PRECISE on a device: `scales` holds the standard ones */
     lt_direct_operand src;
     lt_direct_operand dst;
     lt_queue *queue;

@@ -5,6 +5,8 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "engine/device/device_tensor.h"
+#include "engine/direct/direct.h"
+#include "engine/plan/plan.h"
 #include "engine/stream/chain_stream.h"
 #include "pool/pool.h"
 
@@ -120,10 +122,8 @@ static lathe_status upload_step_scales(lt_chain_run *run, lt_buffer *scales) {
 
 /* ---- the run */
 
-static lathe_status open_stream(lt_chain_run *run) {
-    return run->stream == NULL
-               ? LATHE_OK
-               : lt_chain_stream_open(run->engine, run->work.own_scales, run->stream);
+static lathe_status open_stream(lt_chain_run *run, lt_stream_scales scales) {
+    return run->stream == NULL ? LATHE_OK : lt_chain_stream_open(run->engine, scales, run->stream);
 }
 
 /* The pass through all steps. What it meets is in the steps' outcomes or, on a device, in the
@@ -178,7 +178,7 @@ static lathe_status run_at_once(lt_chain_run *run) {
     }
     run->work.own_scales = true;
     run->work.top = &run->top;
-    lathe_status status = open_stream(run);
+    lathe_status status = open_stream(run, LT_STREAM_SCALES_IN_CHUNK);
     if (status == LATHE_OK) {
         status = convert(run);
     }
@@ -191,6 +191,44 @@ static lathe_status run_at_once(lt_chain_run *run) {
         run->report->n_derived = n_scaled;
     }
     return status;
+}
+
+/* True if a conversion that rounds first takes one pass, in chunks or else. */
+static bool rounds_at_once(const lt_backend *backend, const lt_chain *chain,
+                           const lathe_target *target, bool in_chunks) {
+    const lt_layout *dst = &chain->steps[chain->n_steps - 1].pass.dst;
+    const lt_plan plan =
+        lt_plan_make(backend, &chain->src, dst, target,
+                     in_chunks ? backend->max_chunk_scope_elems : backend->max_own_scope_elems);
+    return plan.pass.own_scales || (!in_chunks && backend->ops->takes_rows != NULL &&
+                                    backend->ops->takes_rows(backend, &plan.pass));
+}
+
+/* As one conversion. NOT_SUPPORTED: the chain is none. */
+static lathe_status run_rounded(lt_chain_run *run, const lathe_tensor *source,
+                                const lathe_target *target, lathe_tensor *result) {
+    lathe_dtype rounds[LT_MOST_ROUNDS] = {(lathe_dtype)0};
+    lt_backend *backend = run->backend;
+    lt_outcome outcome;
+    lt_outcome_init(&outcome);
+    if (!backend->is_remote || !lt_chain_rounds(run->chain, rounds)) {
+        return LATHE_NOT_SUPPORTED;
+    }
+    const bool in_chunks = run->stream != NULL;
+    run->report->failed_step = run->chain->n_steps - 1;
+    run->report->n_passes = rounds_at_once(backend, run->chain, target, in_chunks) ? 1 : 2;
+    if (!in_chunks) {
+        return lt_direct_convert_rounded(run->engine, backend, source, rounds, target, result,
+                                         run->work.is_trial, &run->report->n_saturated);
+    }
+    lathe_status status = open_stream(run, LT_STREAM_SCALES_FOUND);
+    if (status == LATHE_OK) {
+        status = lt_chain_stream_rounded(run->stream, rounds, &outcome);
+    }
+    run->report->n_saturated = atomic_load(&outcome.n_saturated);
+    return status == LATHE_OK
+               ? lt_outcome_status(&outcome, source->layout.dtype, result->layout.dtype)
+               : status;
 }
 
 static lathe_status run_passes(lt_chain_run *run, lt_buffer *step_scales) {
@@ -227,7 +265,7 @@ static lathe_status run_in_passes(lt_chain_run *run, float **scales) {
         status = make_tiles(run);
     }
     if (status == LATHE_OK) {
-        status = open_stream(run);
+        status = open_stream(run, LT_STREAM_SCALES_BEFORE);
     }
     if (status == LATHE_OK) {
         status = run_passes(run, &step_scales);
@@ -255,7 +293,9 @@ static lathe_status make_plan(lathe_engine *engine, lt_backend *backend, const l
     }
     lt_chain_plan(made, backend, source, n_steps, layouts, targets);
     const lt_chain_work work = {.chain = made, .n_steps = n_steps};
-    if (ops->takes_chain != NULL && !ops->takes_chain(backend, &work)) {
+    lathe_dtype rounds[LT_MOST_ROUNDS];
+    if (ops->takes_chain != NULL && !lt_chain_rounds(made, rounds) &&
+        !ops->takes_chain(backend, &work)) {
         lt_pool_delete(engine->pool, made);
         return lt_fail(LATHE_NOT_SUPPORTED, "the device has no kernel for this chain");
     }
@@ -270,8 +310,11 @@ lathe_status lt_chain_check_kernels(lathe_engine *engine, lt_backend *backend,
     lt_chain *chain = NULL;
     lathe_status status = make_plan(engine, backend, source, n_steps, layouts, targets, &chain);
     if (status == LATHE_OK) {
+        lathe_dtype rounds[LT_MOST_ROUNDS];
         *reads_once = n_scaled_steps(chain) == 0 ||
-                      (finds_own_scales(backend, chain) && !has_one_scale(chain));
+                      (finds_own_scales(backend, chain) && !has_one_scale(chain)) ||
+                      (lt_chain_rounds(chain, rounds) &&
+                       rounds_at_once(backend, chain, &targets[n_steps - 1], true));
     }
     lt_pool_delete(engine->pool, chain);
     return status;
@@ -305,6 +348,9 @@ lathe_status lt_chain_convert(lathe_engine *engine, lt_backend *backend, const l
     status = backend->ops->queue_open(backend, &run.queue);
     if (status == LATHE_OK) {
         status = run_at_once(&run);
+    }
+    if (status == LATHE_NOT_SUPPORTED) {
+        status = run_rounded(&run, source, &targets[n_steps - 1], result);
     }
     if (status == LATHE_NOT_SUPPORTED) {
         status = run_in_passes(&run, &scales);

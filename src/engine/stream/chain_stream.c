@@ -8,14 +8,11 @@
 #include "engine/stream/stream_job.h"
 #include "engine/stream/tensor_stream.h"
 
-static lt_stream_scales scales_of(bool own_scales) {
-    return own_scales ? LT_STREAM_SCALES_IN_CHUNK : LT_STREAM_SCALES_BEFORE;
-}
-
-lathe_status lt_chain_stream_open(lathe_engine *engine, bool own_scales, lt_chain_stream *stream) {
+lathe_status lt_chain_stream_open(lathe_engine *engine, lt_stream_scales scales,
+                                  lt_chain_stream *stream) {
     const lathe_tensor_desc from = lt_tensor_desc_of(stream->source);
     lt_streamer_options options = lt_tensor_slots(engine, &from, stream->target);
-    options.scales = scales_of(own_scales);
+    options.scales = scales;
     options.device_only = true;
     lt_chain_stream_close(stream);
     return lt_streamer_open(engine, &options, &stream->streamer);
@@ -33,10 +30,11 @@ typedef struct chain_pass {
     lt_sink sink;
 } chain_pass;
 
-static lathe_status begin(const lt_chain_stream *stream, bool own_scales, chain_pass *pass) {
+static lathe_status begin(const lt_chain_stream *stream, lt_stream_scales scales,
+                          chain_pass *pass) {
     const lathe_tensor_desc from = lt_tensor_desc_of(stream->source);
-    lathe_status status = lt_stream_job_init(&pass->job, stream->streamer, &from, stream->target,
-                                             scales_of(own_scales));
+    lathe_status status =
+        lt_stream_job_init(&pass->job, stream->streamer, &from, stream->target, scales);
     if (status != LATHE_OK) {
         return status;
     }
@@ -66,7 +64,7 @@ static lathe_status end(lt_stream_job *job, lathe_status status, lt_outcome *out
 lathe_status lt_chain_stream_stats(const lt_chain_stream *stream, const lt_chain_work *work) {
     chain_pass pass;
     lt_stream_job *job = &pass.job;
-    lathe_status status = begin(stream, false, &pass);
+    lathe_status status = begin(stream, LT_STREAM_SCALES_BEFORE, &pass);
     if (status != LATHE_OK) {
         return status;
     }
@@ -82,7 +80,8 @@ lathe_status lt_chain_stream_convert(const lt_chain_stream *stream, const lt_cha
                                      const float *scales) {
     chain_pass pass;
     lt_stream_job *job = &pass.job;
-    lathe_status status = begin(stream, work->own_scales, &pass);
+    lathe_status status = begin(
+        stream, work->own_scales ? LT_STREAM_SCALES_IN_CHUNK : LT_STREAM_SCALES_BEFORE, &pass);
     if (status != LATHE_OK) {
         return status;
     }
@@ -95,4 +94,19 @@ lathe_status lt_chain_stream_convert(const lt_chain_stream *stream, const lt_cha
         status = lt_stream_drive(job, &phase);
     }
     return end(job, status, work->outcome);
+}
+
+lathe_status lt_chain_stream_rounded(const lt_chain_stream *stream, const lathe_dtype *rounds,
+                                     lt_outcome *outcome) {
+    chain_pass pass;
+    lt_stream_job *job = &pass.job;
+    lathe_status status = begin(stream, LT_STREAM_SCALES_FOUND, &pass);
+    if (status != LATHE_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < LT_MOST_ROUNDS; i++) {
+        job->plan.pass.rounds[i] = rounds[i];
+    }
+    status = lt_stream_passes(job, NULL);
+    return end(job, status, outcome);
 }

@@ -15,10 +15,11 @@ typedef struct lt_chain_stream {
     lt_streamer *streamer;
 } lt_chain_stream;
 
-/* Opens slots on the engine's device for works with own_scales, or for statistics and works with
- * scales: for chains between two tensors of the host's. What was open before is closed. Errors:
- * DEVICE, INSUFFICIENT_MEMORY. */
-lathe_status lt_chain_stream_open(lathe_engine *engine, bool own_scales, lt_chain_stream *stream);
+/* Opens slots on the engine's device for chains between two tensors of the host's: for works with
+ * own_scales (IN_CHUNK), for statistics and works with scales (BEFORE), or for roundings (FOUND).
+ * What was open before is closed. Errors: DEVICE, INSUFFICIENT_MEMORY. */
+lathe_status lt_chain_stream_open(lathe_engine *engine, lt_stream_scales scales,
+                                  lt_chain_stream *stream);
 
 /* One that is not open is legal. */
 void lt_chain_stream_close(lt_chain_stream *stream);
@@ -32,5 +33,9 @@ lathe_status lt_chain_stream_stats(const lt_chain_stream *stream, const lt_chain
  * result is written in part then. Errors: DEVICE, INSUFFICIENT_MEMORY, NOT_SUPPORTED. */
 lathe_status lt_chain_stream_convert(const lt_chain_stream *stream, const lt_chain_work *work,
                                      const float *scales);
+
+/* Converts a source that is rounded first (lt_pass) to the target. Likewise. */
+lathe_status lt_chain_stream_rounded(const lt_chain_stream *stream, const lathe_dtype *rounds,
+                                     lt_outcome *outcome);
 
 #endif

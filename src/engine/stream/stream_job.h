@@ -253,6 +253,9 @@ lathe_status lt_stream_end_stats(lt_stream_job *job);
 /* The convert pass, or the copy, whichever it is. */
 lt_stream_phase lt_stream_main_phase(const lt_stream_job *job);
 
+/* All that a connected job has to do; with the target's scales, unless they are NULL. */
+lathe_status lt_stream_passes(lt_stream_job *job, const float *scales);
+
 /* Scales of a tensor without elements. */
 lathe_status lt_stream_write_empty_scales(lt_stream_job *job);
 

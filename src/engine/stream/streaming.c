@@ -329,7 +329,7 @@ static lathe_status copy_scales(lt_stream_job *j) {
     return status;
 }
 
-static lathe_status stream_passes(lt_stream_job *j, const float *scales) {
+lathe_status lt_stream_passes(lt_stream_job *j, const float *scales) {
     const bool is_empty = j->plan.pass.dst.n_elems == 0 && !j->plan.is_copy;
     lathe_status status = is_empty ? check_empty_source(j) : LATHE_OK;
     if (status != LATHE_OK) {
@@ -387,7 +387,7 @@ lathe_status lt_streamer_convert_with(lt_streamer *streamer, const lathe_tensor_
     }
     lt_fpenv saved;
     lt_fpenv_enter(&saved);
-    status = stream_passes(&j, scales);
+    status = lt_stream_passes(&j, scales);
     lt_fpenv_leave(&saved);
     if (status == LATHE_OK) {
         lt_stream_count(&j, stats);
