@@ -15,12 +15,23 @@ typedef struct lt_owned {
     float scales[LT_OWNED]; /* the source's */
 } lt_owned;
 
-lt_block lt_part_at(const lathe_launch *launch, uint index) {
+/* What a kernel knows of its launch before it begins, which spares it instructions and registers:
+ * that the launch is REGULAR, that parts are one scope. */
+typedef struct lt_known {
+    bool is_regular;
+    bool is_whole;
+} lt_known;
+
+bool lt_is_regular(const lathe_launch *launch, lt_known known) {
+    return known.is_regular || (launch->flags & LATHE_CL_REGULAR) != 0;
+}
+
+lt_block lt_part_at(const lathe_launch *launch, uint index, bool is_regular) {
     lt_block part = {0, 0, 0, 0, 0, 0, 0};
     if (index >= (uint)launch->n_units) {
         return part;
     }
-    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+    if (!is_regular) {
         return lt_block_of(launch, index);
     }
     part.row = index;
@@ -32,8 +43,8 @@ lt_block lt_part_at(const lathe_launch *launch, uint index) {
 }
 
 /* Where a part's columns from `col` on lie in the source. */
-lt_spot lt_part_spot(const lathe_launch *launch, const lt_block *part, uint col) {
-    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+lt_spot lt_part_spot(const lathe_launch *launch, const lt_block *part, uint col, bool is_regular) {
+    if (!is_regular) {
         return lt_spot_of(&launch->src, part->elem + col);
     }
     const lt_spot spot = {part->row, col};
@@ -41,14 +52,14 @@ lt_spot lt_part_spot(const lathe_launch *launch, const lt_block *part, uint col)
 }
 
 __global const uchar *lt_part_from(const lathe_launch *launch, __global const uchar *src,
-                                   const lt_block *part) {
-    const lt_spot spot = lt_part_spot(launch, part, 0);
+                                   const lt_block *part, bool is_regular) {
+    const lt_spot spot = lt_part_spot(launch, part, 0, is_regular);
     return src + lt_row_offset(&launch->src, spot.row) + lt_source_byte(spot.col);
 }
 
 /* The index of the scale of a part's scope, which begins at `spot`. */
-ulong lt_scope_scale(const lathe_launch *launch, const lathe_side *side, lt_spot spot, uint scope) {
-    if ((launch->flags & LATHE_CL_REGULAR) == 0) {
+ulong lt_scope_scale(const lathe_side *side, lt_spot spot, uint scope, bool is_regular) {
+    if (!is_regular) {
         return lt_scale_index(side, spot);
     }
     return side->scale_offset +
@@ -56,12 +67,13 @@ ulong lt_scope_scale(const lathe_launch *launch, const lathe_side *side, lt_spot
 }
 
 /* Loads the team's part. */
-void lt_load_part(lt_team *team, const lathe_launch *launch, __global const uchar *src) {
+void lt_load_part(lt_team *team, const lathe_launch *launch, __global const uchar *src,
+                  bool is_regular) {
+    __global const uchar *part = lt_part_from(launch, src, &team->block, is_regular);
 #if LT_SRC == LATHE_CL_BITNET158
-    lt_load_trit_words(team, lt_part_from(launch, src, &team->block));
+    lt_load_trit_words(team, part);
 #else
-    __global const uchar *from =
-        lt_part_from(launch, src, &team->block) + team->member * (LT_VECTOR * LT_SRC_BITS / 8);
+    __global const uchar *from = part + team->member * (LT_VECTOR * LT_SRC_BITS / 8);
 #pragma unroll
     for (uint i = 0; i < LT_VECTORS; i++) {
         const uint vector = i * team->n_members + team->member;
@@ -76,14 +88,14 @@ void lt_load_part(lt_team *team, const lathe_launch *launch, __global const ucha
 }
 
 lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
-                   __local lt_recode_memory *memory, bool is_whole) {
+                   __local lt_recode_memory *memory, lt_known known) {
     const uint index = item / LT_TEAM;
     lt_team team;
     team.member = item % LT_TEAM;
     team.n_members = LT_TEAM;
-    team.block = lt_part_at(launch, group * LT_TEAMS + index);
+    team.block = lt_part_at(launch, group * LT_TEAMS + index, lt_is_regular(launch, known));
     team.scope_elems = (uint)launch->scope_elems;
-    team.is_whole = is_whole || launch->scope_elems >= launch->block_cols;
+    team.is_whole = known.is_whole || launch->scope_elems >= launch->block_cols;
 #if LT_SHARED_WORDS > 0
     team.shared = memory->shared[index];
 #endif
@@ -94,9 +106,6 @@ lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
 #if LT_DST == LATHE_CL_BITNET158
     team.packed = (LT_STAGES ? (__local uint4 *)team.staged : team.shared + LT_TEAM_ELEMS / 64) + 1;
 #endif
-#if LT_SRC == LATHE_CL_BITNET158
-    team.table = memory->table;
-#endif
     return team;
 }
 
@@ -106,19 +115,24 @@ uint lt_owned_col(const lt_owned *own, uint i, uint scope_elems) {
 }
 
 lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scales, uint group,
-                     uint item, bool is_whole) {
+                     uint item, lt_known known) {
+    const bool is_regular = lt_is_regular(launch, known);
     lt_owned own;
     own.team = item % LT_TEAMS;
     own.first = item / LT_TEAMS;
-    own.part = lt_part_at(launch, group * LT_TEAMS + own.team);
-    if (is_whole) {
+    uint index = group * LT_TEAMS + own.team;
+    if (known.is_whole) {
+        /* The part's only scope is the first work-item's. */
+        index = known.is_regular && own.first != 0 ? (uint)launch->n_units : index;
+        own.part = lt_part_at(launch, index, is_regular);
         const lt_spot from = {own.part.row, 0};
         own.scales[0] = own.first == 0 && own.part.n_cols > 0
-                            ? src_scales[lt_scope_scale(launch, &launch->src, from, 0)]
+                            ? src_scales[lt_scope_scale(&launch->src, from, 0, is_regular)]
                             : 0;
         return own;
     }
-    const lt_spot begin = lt_part_spot(launch, &own.part, 0);
+    own.part = lt_part_at(launch, index, is_regular);
+    const lt_spot begin = lt_part_spot(launch, &own.part, 0, is_regular);
 #pragma unroll
     for (uint i = 0; i < LT_OWNED; i++) {
         const uint col = lt_owned_col(&own, i, (uint)launch->scope_elems);
@@ -126,7 +140,7 @@ lt_owned lt_owned_by(const lathe_launch *launch, __global const float *src_scale
         if (col < own.part.n_cols) {
             const lt_spot from = {begin.row, begin.col + col};
             own.scales[i] =
-                src_scales[lt_scope_scale(launch, &launch->src, from, own.first + i * LT_TEAM)];
+                src_scales[lt_scope_scale(&launch->src, from, own.first + i * LT_TEAM, is_regular)];
         }
     }
     return own;
@@ -281,8 +295,10 @@ float lt_scope_stat(uint team, uint scope, uint n_elems, float scale, const lath
 
 /* Makes the maps of a work-item's scopes. */
 void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global float *dst_scales,
-                  __local lt_recode_memory *memory, bool is_whole) {
+                  __local lt_recode_memory *memory, lt_known known) {
+    const bool is_whole = known.is_whole;
     const bool is_own = (launch->flags & LATHE_CL_OWN_SCALES) != 0;
+    const bool is_regular = lt_is_regular(launch, known);
     const uint scope_elems = (uint)launch->scope_elems;
     const uint begin = (uint)launch->dst.first_col + own->part.col;
     for (uint scope = own->first; scope * scope_elems < own->part.n_cols;
@@ -298,7 +314,8 @@ void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global floa
                 lt_scope_stat(own->team, scope, n_elems, scale, launch, memory, is_whole);
             target = lt_plain_target(stat, n_elems);
         }
-        __global float *target_at = dst_scales + lt_scope_scale(launch, &launch->dst, to, scope);
+        __global float *target_at =
+            dst_scales + lt_scope_scale(&launch->dst, to, scope, is_regular);
         float inverse;
         if (is_own) {
             inverse = lt_plain_inverse(target);
@@ -338,7 +355,8 @@ void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uc
 void lt_recode_group(__global const uchar *restrict src, __global const float *restrict src_scales,
                      __global uchar *restrict dst, __global float *dst_scales,
                      __global uint *reports, const lathe_launch *launch,
-                     __local lt_recode_memory *memory, bool is_whole) {
+                     __local lt_recode_memory *memory, lt_known known) {
+    const bool is_whole = known.is_whole;
     const uint item = (uint)get_local_id(0);
     const uint group = (uint)get_group_id(0);
     __global uint *report = reports + launch->report * LATHE_CL_REPORT_WORDS;
@@ -352,12 +370,9 @@ void lt_recode_group(__global const uchar *restrict src, __global const float *r
         memory->maps[i / n_scopes][i % n_scopes].first = 0;
     }
 #endif
-    lt_team team = lt_team_of(launch, group, item, memory, is_whole);
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory->table, item, LT_GROUP);
-#endif
-    lt_load_part(&team, launch, src);
-    const lt_owned own = lt_owned_by(launch, src_scales, group, item, is_whole);
+    lt_team team = lt_team_of(launch, group, item, memory, known);
+    lt_load_part(&team, launch, src, lt_is_regular(launch, known));
+    const lt_owned own = lt_owned_by(launch, src_scales, group, item, known);
     __global uchar *to = lt_block_out(dst, &team.block, launch, 0, 0);
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_prepare_scopes(&own, &team, launch, memory, is_whole);
@@ -390,7 +405,7 @@ void lt_recode_group(__global const uchar *restrict src, __global const float *r
 #endif
     }
 #endif
-    lt_make_maps(&own, launch, dst_scales, memory, is_whole);
+    lt_make_maps(&own, launch, dst_scales, memory, known);
 #if LT_DST != LATHE_CL_I1
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_recode_part(&team, launch, to);
@@ -403,34 +418,41 @@ void lt_recode_group(__global const uchar *restrict src, __global const float *r
 #endif
 }
 
-#define LT_RECODE_KERNEL(name, is_whole)                                                           \
+#define LT_RECODE_KERNEL(name, is_regular, is_whole)                                               \
     __kernel __attribute__((reqd_work_group_size(LT_GROUP, 1, 1))) void name(                      \
         __global const uchar *restrict src, __global const float *restrict src_scales,             \
         __global uchar *restrict dst, __global float *dst_scales, __global uint *reports,          \
         lathe_launch launch) {                                                                     \
         __local lt_recode_memory memory;                                                           \
-        lt_recode_group(src, src_scales, dst, dst_scales, reports, &launch, &memory, is_whole);    \
+        const lt_known known = {is_regular, is_whole};                                             \
+        lt_recode_group(src, src_scales, dst, dst_scales, reports, &launch, &memory, known);       \
     }
 
-LT_RECODE_KERNEL(lathe_recode_parts, false)
+LT_RECODE_KERNEL(lathe_recode_parts, false, false)
 
-/* The same of parts that are a row and a scope each, REGULAR and not short. */
-LT_RECODE_KERNEL(lathe_recode_whole, true)
+/* The same of REGULAR launches. */
+LT_RECODE_KERNEL(lathe_recode_regular, true, false)
+
+/* The same of parts that are a row and a scope each, REGULAR and not short. From I4 and I2 to I1 it
+ * is a little slower on an H200 if it knows that. */
+LT_RECODE_KERNEL(lathe_recode_whole,
+                 LT_DST != LATHE_CL_I1 || (LT_SRC != LATHE_CL_I4 && LT_SRC != LATHE_CL_I2), true)
 
 /* Whether the recode kernel has left a work-group's parts to the other. */
 bool lt_is_odd(const lathe_launch *launch, __global const uchar *src,
                __global const float *src_scales, uint group, uint item, __local uint *is_odd) {
+    const bool is_regular = (launch->flags & LATHE_CL_REGULAR) != 0;
     const uint scope_elems = (uint)launch->scope_elems;
     for (uint i = 0; i < LT_TEAMS; i++) {
-        const lt_block part = lt_part_at(launch, group * LT_TEAMS + i);
+        const lt_block part = lt_part_at(launch, group * LT_TEAMS + i, is_regular);
         for (uint col = item * scope_elems; col < part.n_cols; col += LT_GROUP * scope_elems) {
-            const lt_spot spot = lt_part_spot(launch, &part, col);
+            const lt_spot spot = lt_part_spot(launch, &part, col, is_regular);
             if (!lt_is_plain(lt_source_scale(&launch->src, src_scales, spot))) {
                 *is_odd = 1;
             }
         }
 #if LT_SRC == LATHE_CL_I2 && LT_STAGES
-        __global const uchar *from = lt_part_from(launch, src, &part);
+        __global const uchar *from = lt_part_from(launch, src, &part, is_regular);
         for (uint at = item; at < part.n_cols / 4; at += LT_GROUP) {
             if ((from[at] & ~((uint)from[at] << 1) & 0xaa) != 0) {
                 *is_odd = 1;
@@ -460,6 +482,7 @@ lathe_recode_odd(__global const uchar *restrict src, __global const float *restr
     __local lt_memory memory;
     __local uint is_odd;
     const uint item = (uint)get_local_id(0);
+    const bool is_regular = (launch.flags & LATHE_CL_REGULAR) != 0;
     const uint n_groups = ((uint)launch.n_units + LT_TEAMS - 1) / LT_TEAMS;
     __global uint *report = reports + launch.report * LATHE_CL_REPORT_WORDS;
     const uint first = report[1] != 0 ? (uint)get_group_id(0) : n_groups;
@@ -471,7 +494,7 @@ lathe_recode_odd(__global const uchar *restrict src, __global const float *restr
         barrier(CLK_LOCAL_MEM_FENCE);
         const bool is_mine = lt_is_odd(&launch, src, src_scales, group, item, &is_odd);
         for (uint i = 0; is_mine && i < LT_TEAMS; i++) {
-            const lt_block part = lt_part_at(&launch, group * LT_TEAMS + i);
+            const lt_block part = lt_part_at(&launch, group * LT_TEAMS + i, is_regular);
             const uint step = lt_block_step(part.n_cols, (uint)launch.scope_elems);
             for (uint col = 0; col < part.n_cols; col += step) {
                 lt_block block = part;

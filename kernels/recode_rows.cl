@@ -28,9 +28,6 @@ typedef struct lt_team_memory {
 #else
     uint4 tops[LT_TEAM_FOLDERS / 4];
 #endif
-#if LT_SRC == LATHE_CL_BITNET158
-    ushort table[256];
-#endif
     uint is_odd;
 } lt_team_memory;
 
@@ -40,7 +37,7 @@ lt_team lt_team_of_row(const lathe_launch *launch, uint row, uint n_items,
     lt_team team;
     team.member = (uint)get_local_id(0);
     team.n_members = n_items;
-    team.block = lt_part_at(launch, row);
+    team.block = lt_part_at(launch, row, false);
     team.scope_elems = team.block.n_cols;
     team.is_whole = true;
     team.maps = memory->maps;
@@ -51,9 +48,6 @@ lt_team lt_team_of_row(const lathe_launch *launch, uint row, uint n_items,
 #endif
 #if LT_DST == LATHE_CL_BITNET158
     team.packed = (LT_STAGES ? room : room + team.n_members * (LT_TEAM_ELEMS / LT_TEAM) / 64) + 1;
-#endif
-#if LT_SRC == LATHE_CL_BITNET158
-    team.table = memory->table;
 #endif
     return team;
 }
@@ -144,10 +138,7 @@ void lt_recode_row(__global const uchar *restrict src, __global const float *res
     const lt_spot from = lt_spot_of(&launch->src, team.block.elem);
     const lt_spot at = {team.block.row, (uint)launch->dst.first_col};
 
-    lt_load_part(&team, launch, src);
-#if LT_SRC == LATHE_CL_BITNET158
-    lt_fill_codes(memory->table, item, team.n_members);
-#endif
+    lt_load_part(&team, launch, src, false);
     const float scale = lt_source_scale(&launch->src, src_scales, from);
     if (item == 0) {
         memory->is_odd = lt_is_plain(scale) ? 0 : 1;

@@ -72,9 +72,6 @@ typedef struct lt_recode_memory {
 #if LT_COUNTS
     float steps[LT_TEAMS][LT_TEAM_ELEMS / LATHE_STAT_LANES + 1];
 #endif
-#if LT_SRC == LATHE_CL_BITNET158
-    ushort table[256];
-#endif
     uint is_odd;
 } lt_recode_memory;
 
@@ -108,7 +105,6 @@ typedef struct lt_team {
 #endif
     __local lt_map *maps; /* of its scopes */
 #if LT_SRC == LATHE_CL_BITNET158
-    __local const ushort *table;
     uint trits[LT_UNPACKED][5];
     uint lead; /* bytes in the first of them that are not the part's */
 #else
@@ -175,15 +171,46 @@ void lt_stage_codes(__local uint *words, uint vector, lt_codes codes) {
 
 #if LT_SRC == LATHE_CL_BITNET158
 
-/* What bytes hold: ten bits as I2 has them, and a mark on those that no encoder emits. */
-#define LT_BAD_BYTE 0x8000u
+/* The codes of two bytes, each in the lower half of 16 bits, as lt_codes_of_trits finds them but
+ * for fields' upper bits, which are the other way round. In `marks` LT_BAD_PAIR gets a bit where a
+ * byte is one that no encoder emits. */
+#if LT_HAS_PTX
 
-void lt_fill_codes(__local ushort *table, uint item, uint n_items) {
-    for (uint i = item; i < 256; i += n_items) {
-        table[i] = (ushort)((lt_codes_of_trits(i) & 0x3ff) |
-                            (i < LATHE_BITNET158_BYTE_VALUES ? 0 : LT_BAD_BYTE));
-    }
+#define LT_BAD_PAIR 0x00040004u
+
+uint lt_fma_halves(uint a, uint b, uint c) {
+    uint result;
+    __asm__("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+    return result;
 }
+
+/* In F16, two at a time: 1024 + x is x in the lower bits. With y = byte + 729, which moves
+ * quotients by whole numbers, y times what is just above 1 / 3^k, plus 1023.5, is rounded to 1024
+ * and y / 3^k, rounded down: exact for all bytes, as multiples lie a little above a half. The last
+ * quotient is 9, 10 or 11, and 12 of the bytes from 243 on. */
+uint lt_fields_of_pair(uint bytes, uint *marks) {
+    const uint center = 0x63ff63ff;
+    const uint number = bytes | 0x64006400;
+    const uint moved = lt_fma_halves(number, 0x3c003c00, 0xdc9cdc9c);
+    const uint thirds = lt_fma_halves(moved, 0x35563556, center);
+    const uint ninths = lt_fma_halves(moved, 0x2f1d2f1d, center);
+    const uint parts27 = lt_fma_halves(moved, 0x28be28be, center);
+    const uint parts81 = lt_fma_halves(moved, 0x22532253, center);
+    const uint excess = 0x6400 * (1 + 1 + 4 + 16 + 64) + 243 + 4 * 81 + 16 * 27 + 64 * 9 - 0x155;
+    *marks |= parts81;
+    return number + thirds + 4 * ninths + (16 * parts27 + (64 * parts81 - excess * 0x00010001u));
+}
+
+#else
+
+#define LT_BAD_PAIR 0x01000100u
+
+uint lt_fields_of_pair(uint bytes, uint *marks) {
+    *marks |= bytes + (256 - LATHE_BITNET158_BYTE_VALUES) * 0x00010001u;
+    return lt_codes_of_trits(bytes) ^ 0x02aa02aa;
+}
+
+#endif
 
 /* A word at a part's byte, of which there are n_bytes, one by one; what is missing holds zeros. */
 uint lt_trits_word(__global const uchar *from, uint byte, uint n_bytes) {
@@ -228,10 +255,17 @@ void lt_load_trit_words(lt_team *team, __global const uchar *from) {
         const uint first = 4 * (i * team->n_members + team->member);
 #pragma unroll
         for (uint k = 0; k < 5; k++) {
-            team->trits[i][k] = first + k < n_words ? words[first + k] : last;
+            /* The fifth is wanted where bytes begin no word. */
+            team->trits[i][k] =
+                first + k < n_words && (k < 4 || lead != 0) ? words[first + k] : last;
         }
     }
     team->lead = lead;
+}
+
+/* The lower or upper two bytes, 16 bits apart. */
+uint lt_pair_of_bytes(uint word, uint is_upper) {
+    return lt_pick_bytes(word, 0, is_upper ? 0x4342 : 0x4140);
 }
 
 /* A part's codes, two bits each, into local memory. */
@@ -249,24 +283,25 @@ void lt_unpack_part(const lt_team *team, __global uint *report) {
                                     0x3210 + 0x1111 * team->lead);
         }
 #pragma unroll
-        for (uint i = 0; i < LT_UNPACKED_BYTES; i++) {
-            const uint codes = team->table[held[i / 4] >> 8 * (i % 4) & 0xff];
-            const uint bit = 10 * i;
-            marks |= codes;
-            five[bit / 32] |= codes << bit % 32;
-            if (bit % 32 > 22) {
+        for (uint i = 0; i < LT_UNPACKED_BYTES / 2; i++) {
+            const uint two = lt_fields_of_pair(lt_pair_of_bytes(held[i / 2], i % 2), &marks);
+            const uint codes = two - (two >> 16) * ((1 << 16) - (1 << 10));
+            const uint bit = 20 * i;
+            five[bit / 32] += codes << bit % 32;
+            if (bit % 32 > 12) {
                 five[bit / 32 + 1] = codes >> (32 - bit % 32);
             }
         }
-        if ((marks & LT_BAD_BYTE) != 0) {
+        if ((marks & LT_BAD_PAIR) != 0) {
             for (uint i = 0; i < 4; i++) {
                 lt_check_trits(held[i], block->elem + 16 * first + 20 * i, report);
             }
         }
+        /* Words behind the part's end have room. */
+        if (16 * first < block->n_cols) {
 #pragma unroll
-        for (uint i = 0; i < 5; i++) {
-            if (16 * (first + i) < block->n_cols) {
-                team->staged[lt_padded_word(first + i)] = five[i];
+            for (uint i = 0; i < 5; i++) {
+                team->staged[lt_padded_word(first + i)] = five[i] ^ 0xaaaaaaaa;
             }
         }
     }
@@ -333,21 +368,25 @@ void lt_pack_part(const lt_team *team) {
     }
 }
 
-/* Stores it: words of the target, of which the first and the last one may be others', too. */
+/* Stores it: words of the target and, at either end, bytes of one that is others', too. */
 void lt_store_packed(const lt_team *team, __global uchar *to) {
     __local const uint *words = (__local const uint *)team->packed;
     const uint lead = (uint)(size_t)to & 3;
     const uint end = lead + (team->block.n_cols + 4) / 5;
-    for (uint i = team->member; 4 * i < end; i += team->n_members) {
+    const uint n_words = end / 4;
+    const uint picks = 0x7654 - 0x1111 * lead;
+    __global uint *out = (__global uint *)(to - lead);
+    for (uint i = team->member + (lead != 0 ? 1 : 0); i < n_words; i += team->n_members) {
         /* Of the first one the word before it is not there, nor looked at. */
-        const uint word = lt_pick_bytes(words[(int)i - 1], words[i], 0x7654 - 0x1111 * lead);
-        __global uchar *at = to - lead + 4 * i;
+        out[i] = lt_pick_bytes(words[(int)i - 1], words[i], picks);
+    }
+    if (team->member == 0 || (team->member == 1 && n_words > 0)) {
+        const uint i = team->member == 0 ? 0 : n_words;
         const uint first = i == 0 ? lead : 0;
         const uint count = min(end - 4 * i, 4u) - first;
-        if (count == 4) {
-            *(__global uint *)at = word;
-        } else {
-            lt_store_bytes(at + first, word >> 8 * first, count);
+        if (count < 4) {
+            lt_store_bytes((__global uchar *)(out + i) + first,
+                           lt_pick_bytes(words[(int)i - 1], words[i], picks) >> 8 * first, count);
         }
     }
 }

@@ -29,6 +29,7 @@ const char *lt_cl_kernel_name(lt_cl_kernel kernel) {
         [LT_CL_LINEAR] = "lathe_linear",
         [LT_CL_STATS] = "lathe_stats",
         [LT_CL_RECODE] = "lathe_recode_parts",
+        [LT_CL_RECODE_REGULAR] = "lathe_recode_regular",
         [LT_CL_RECODE_WHOLE] = "lathe_recode_whole",
         [LT_CL_RECODE_ODD] = "lathe_recode_odd",
         [LT_CL_RECODE_ROWS] = "lathe_recode_rows",

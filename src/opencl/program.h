@@ -16,11 +16,12 @@ typedef enum lt_cl_kernel {
     LT_CL_LINEAR, /* convert to a quantized type: the same for regular blocks. No other has it */
     LT_CL_STATS,  /* tile statistics of the source for the target's rule */
     LT_CL_RECODE, /* convert between quantized types whose scopes lie alike. No other has it */
-    LT_CL_RECODE_WHOLE, /* the same for rows, or what can be taken for them, that are a scope */
-    LT_CL_RECODE_ODD,   /* behind either: what it has left out */
-    LT_CL_RECODE_ROWS,  /* the same for long rows, with scales of their own */
-    LT_CL_RECODE_MANY,  /* the same for the longest. Only some pairs have it */
-    LT_CL_RECODE_STATS, /* tile statistics of the same */
+    LT_CL_RECODE_REGULAR, /* the same of parts that are rows, or can be taken for them */
+    LT_CL_RECODE_WHOLE,   /* the same for rows, or what can be taken for them, that are a scope */
+    LT_CL_RECODE_ODD,     /* behind either: what it has left out */
+    LT_CL_RECODE_ROWS,    /* the same for long rows, with scales of their own */
+    LT_CL_RECODE_MANY,    /* the same for the longest. Only some pairs have it */
+    LT_CL_RECODE_STATS,   /* tile statistics of the same */
     LT_CL_PLAIN, /* what LINEAR does, of floats without anything odd. Only some pairs have it */
     LT_CL_AGAIN, /* behind it: the rest */
     LT_CL_OWN_GROUPS, /* PLAIN for some groups. Only some pairs have it and the next ones */

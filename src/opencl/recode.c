@@ -162,7 +162,7 @@ static void find_regular(const lt_pass *pass, lt_cl_side src, lt_cl_side dst,
     args->src.scales_per_row = src.layout->scale_elems == 0 ? 0 : src.args.scales_per_row;
     args->dst.scales_per_row = dst.layout->scale_elems == 0 ? 0 : dst.args.scales_per_row;
     args->flags |= LATHE_CL_REGULAR;
-    launch->kernel = are_whole(pass, args) ? LT_CL_RECODE_WHOLE : LT_CL_RECODE;
+    launch->kernel = are_whole(pass, args) ? LT_CL_RECODE_WHOLE : LT_CL_RECODE_REGULAR;
 }
 
 /* True if rows of bytes begin with a 32-bit word. */

@@ -13,7 +13,7 @@ bool lt_cl_launch_recode(const lt_work *work, const lt_range *range, const lt_cl
 
 /* True for the kernels of such launches. */
 static inline bool lt_cl_is_recode(lt_cl_kernel kernel) {
-    return kernel == LT_CL_RECODE || kernel == LT_CL_RECODE_WHOLE;
+    return kernel == LT_CL_RECODE || kernel == LT_CL_RECODE_REGULAR || kernel == LT_CL_RECODE_WHOLE;
 }
 
 /* True if the recode_rows kernel finds the scales of the pass's rows, which are long, unless they
