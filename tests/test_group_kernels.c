@@ -218,6 +218,61 @@ Test(group_kernels, statistics) {
     }
 }
 
+/* Signs and sums in one pass: both as other kernels give them. */
+static void check_sign_sums(const char *name, lathe_dtype from, size_t group, size_t n_elems,
+                            test_rng *rng) {
+    static uint8_t expected[MAX_ELEMS];
+    static float inverses[MAX_GROUPS];
+    static float sums[MAX_GROUPS];
+    float got[MAX_GROUPS + 1];
+    const size_t src_bytes = bytes_of(from, n_elems);
+    const size_t dst_bytes = bytes_of(LATHE_I1, n_elems);
+    uint8_t *src = place(&src_memory, src_bytes, n_elems % 61, n_elems % 2 == 0);
+    static _Alignas(64) uint8_t filled[MAX_ELEMS * sizeof(float)];
+    test_fill_floats(rng, from, (test_data)test_random_below(rng, TEST_DATA_FINITE_COUNT), filled,
+                     n_elems);
+    memcpy(src, filled, src_bytes);
+    make_groups(from, LATHE_I1, group, src, n_elems, inverses, expected);
+    size_t n_groups = 0;
+    for (size_t first = 0; first < n_elems; first += group) {
+        const size_t count = n_elems - first < group ? n_elems - first : group;
+        sums[n_groups++] =
+            reference.stat[LT_HOT][LT_STAT_ABSSUM][from](src + bytes_of(from, first), count);
+    }
+    for (size_t t = 0; t < 2 * n_tables; t++) {
+        const lt_kernels *table = &tables[t % n_tables];
+        lt_sign_sums_fn *kernel = table->sign_sums[t < n_tables ? LT_HOT : LT_COLD][from];
+        const size_t offset = n_elems % 3 == 0 ? 64 : n_elems % 59;
+        uint8_t *dst = place(&dst_memory, dst_bytes, offset, false);
+        if (kernel == NULL) {
+            CHECK(table->isa == LATHE_ISA_NEON, "%s", name);
+            continue;
+        }
+        memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
+        memset(got, CANARY, sizeof got);
+        kernel(src, dst, n_elems, group, got, n_elems % 2 * 4096);
+        CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s %s: signs of %zu elements", name,
+              lathe_isa_name(table->isa), n_elems);
+        CHECK(memcmp(got, sums, n_groups * sizeof(float)) == 0,
+              "%s %s: sums of %zu elements by %zu", name, lathe_isa_name(table->isa), n_elems,
+              group);
+        bool outside = (dst > dst_memory.bytes && dst[-1] != CANARY) || dst[dst_bytes] != CANARY;
+        CHECK(!outside && ((const uint8_t *)&got[n_groups])[0] == CANARY, "%s wrote outside", name);
+    }
+}
+
+Test(group_kernels, signs_and_sums) {
+    static const size_t sizes[] = {64, 96, 128, 256, LATHE_STAT_TILE};
+    test_rng rng = {26};
+    for (size_t round = 0; round < N_LENGTHS; round += TEST_SANITIZED ? 7 : 1) {
+        for (size_t g = 0; g < sizeof sizes / sizeof sizes[0]; g++) {
+#define CHECK_SIGN_SUMS(name, from) check_sign_sums(#name, from, sizes[g], length_of(round), &rng);
+            LT_SIGN_SUM_KERNELS(CHECK_SIGN_SUMS)
+#undef CHECK_SIGN_SUMS
+        }
+    }
+}
+
 /* A scope encoded while the next one's statistic is taken: both lie at the end of the memory. */
 static void check_scope(const char *name, lathe_dtype from, lathe_dtype to, size_t n_elems,
                         test_rng *rng) {

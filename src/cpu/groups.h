@@ -8,7 +8,9 @@
 typedef struct lt_group_encoder {
     lt_group_stat_fn *stat; /* NULL: not for this pass */
     lt_group_encode_fn *encode;
-    lt_scales_fn *scales; /* NULL: the level has no kernel */
+    lt_sign_sums_fn *sign_sums; /* NULL: codes need scales, or the level has no kernel */
+    size_t ahead;               /* of sign_sums */
+    lt_scales_fn *scales;       /* NULL: the level has no kernel */
     lathe_dtype to;
     size_t group_elems; /* also of a row that is shorter than a group */
     size_t elem_bytes;  /* of the source */

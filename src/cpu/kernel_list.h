@@ -65,13 +65,18 @@
     X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
     X(bf16_to_i1, LATHE_BF16, LATHE_I1)
 
+/* Of those, encoders that, where a level has them, find their own scale in the same pass. */
+#define LT_SIGN_SUM_KERNELS(X)                                                                     \
+    X(f32_to_i1, LATHE_F32)                                                                        \
+    X(f16_to_i1, LATHE_F16)                                                                        \
+    X(bf16_to_i1, LATHE_BF16)
+
 /* Encoders that, where a level has them, also come in a form that takes the next scope's statistic
  * meanwhile: those in which computing takes about as long as reading. */
 #define LT_SCOPE_KERNELS(X)                                                                        \
     X(f16_to_i8, LATHE_F16, LATHE_I8)                                                              \
     X(f16_to_i4, LATHE_F16, LATHE_I4)                                                              \
     X(f16_to_i2, LATHE_F16, LATHE_I2)                                                              \
-    X(f16_to_i1, LATHE_F16, LATHE_I1)                                                              \
     X(bf16_to_i8, LATHE_BF16, LATHE_I8)                                                            \
     X(bf16_to_i4, LATHE_BF16, LATHE_I4)                                                            \
     X(bf16_to_i2, LATHE_BF16, LATHE_I2)

@@ -85,6 +85,11 @@ typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size
 typedef float lt_scope_encode_fn(const void *src, void *dst, size_t n_elems, float inv_scale,
                                  size_t ahead);
 
+/* Codes of I1 of groups as in lt_group_stat_fn, which need no scale, and their sums of magnitudes.
+ * `ahead` as in lt_kernel_params. */
+typedef void lt_sign_sums_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
+                             float *sums, size_t ahead);
+
 /* Decodes group after group, each with its own scale; otherwise as lt_convert_fn. */
 typedef void lt_group_decode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
                                 const float *scales);
@@ -190,6 +195,7 @@ typedef struct lt_kernels {
     lt_group_stat_fn *group_stat[LT_HEAT_COUNT][LT_STAT_COUNT][LT_DTYPE_SLOTS];
     lt_group_encode_fn *group_encode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_group_decode_fn *group_decode[LT_HEAT_COUNT][LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
+    lt_sign_sums_fn *sign_sums[LT_HEAT_COUNT][LT_DTYPE_SLOTS]; /* NULL where a level has none */
     /* For what is beyond the caches; NULL where a level has none. */
     lt_scope_encode_fn *scope_encode[LT_DTYPE_SLOTS][LT_DTYPE_SLOTS];
     lt_pack_fn *pack_bitnet158;

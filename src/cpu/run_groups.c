@@ -15,6 +15,8 @@ enum {
     FAR_BYTES = 4096, /* beyond a segment */
     NEAR_BYTES = 2048,
     CACHE_LINE = 64,
+    SIGNS_LEAST_ELEMS = 512,  /* sums of shorter scopes are folded several at a time */
+    SIGNS_AHEAD_BYTES = 8192, /* as far as kernels that narrow in one pass */
 };
 
 lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *pass) {
@@ -39,6 +41,10 @@ lt_group_encoder lt_group_encoder_of(const lt_cpu_backend *cpu, const lt_pass *p
     if (pass->own_scales && is_group && (scope <= LATHE_STAT_TILE || is_one) &&
         encoder.encode != NULL) {
         encoder.stat = kernels->group_stat[heat][lt_stat_of(dst->dtype)][from];
+    }
+    if (encoder.stat != NULL && dst->dtype == LATHE_I1 && scope >= SIGNS_LEAST_ELEMS) {
+        encoder.sign_sums = kernels->sign_sums[heat][from];
+        encoder.ahead = cpu->features.far_prefetch ? SIGNS_AHEAD_BYTES : 0;
     }
     return encoder;
 }
@@ -142,7 +148,12 @@ bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
     const size_t stat_elems = is_long ? LATHE_STAT_TILE : e.group_elems;
     const uint64_t n_stats = lt_ceil_div(n_elems, stat_elems);
     const prefetches ahead = prefetches_of(&e, at);
-    e.stat(at->src, n_elems, stat_elems, stats, ahead.by_stat);
+    const bool is_one_pass = e.sign_sums != NULL && at->fetch == NULL;
+    if (is_one_pass) {
+        e.sign_sums(at->src, at->dst, n_elems, stat_elems, stats, e.ahead);
+    } else {
+        e.stat(at->src, n_elems, stat_elems, stats, ahead.by_stat);
+    }
     if (!are_finite(stats, n_stats)) {
         return false;
     }
@@ -152,6 +163,8 @@ bool lt_encode_groups(const lt_group_encoder *encoder, const lt_segment *at) {
         const uint64_t n_last = n_elems - (n_stats - 1) * stat_elems;
         scales_of_scopes(&e, stats, n_stats, n_last, at->scales, inverses);
     }
-    e.encode(at->src, at->dst, n_elems, e.group_elems, inverses, ahead.by_encoder);
+    if (!is_one_pass) {
+        e.encode(at->src, at->dst, n_elems, e.group_elems, inverses, ahead.by_encoder);
+    }
     return true;
 }

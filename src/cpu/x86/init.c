@@ -33,6 +33,11 @@ void lt_kernels_init_avx2(lt_kernels *kernels, const lt_cpu_features *features) 
         stream ? lt_##name##_stream_groups_avx2 : lt_##name##_hot_groups_avx2;
     LT_GROUP_KERNELS(SET_GROUP_AVX2)
     LT_TERNARY_ENCODERS(SET_GROUP_AVX2)
+#define SET_SIGN_SUMS_AVX2(name, from)                                                             \
+    kernels->sign_sums[LT_HOT][from] = lt_##name##_hot_sums_avx2;                                  \
+    kernels->sign_sums[LT_COLD][from] =                                                            \
+        stream ? lt_##name##_stream_sums_avx2 : lt_##name##_hot_sums_avx2;
+    LT_SIGN_SUM_KERNELS(SET_SIGN_SUMS_AVX2)
 #define SET_DECODE_AVX2(name, from, to)                                                            \
     kernels->group_decode[LT_HOT][from][to] = lt_##name##_hot_groups_avx2;                         \
     kernels->group_decode[LT_COLD][from][to] =                                                     \
@@ -128,6 +133,11 @@ void lt_kernels_init_avx512(lt_kernels *kernels, const lt_cpu_features *features
         stream ? lt_##name##_stream_groups_avx512 : lt_##name##_hot_groups_avx512;
     LT_GROUP_KERNELS(SET_GROUP_AVX512)
     LT_TERNARY_ENCODERS(SET_GROUP_AVX512)
+#define SET_SIGN_SUMS_AVX512(name, from)                                                           \
+    kernels->sign_sums[LT_HOT][from] = lt_##name##_hot_sums_avx512;                                \
+    kernels->sign_sums[LT_COLD][from] =                                                            \
+        stream ? lt_##name##_stream_sums_avx512 : lt_##name##_hot_sums_avx512;
+    LT_SIGN_SUM_KERNELS(SET_SIGN_SUMS_AVX512)
 #define SET_SCOPE_AVX512(name, from, to) kernels->scope_encode[from][to] = lt_##name##_scope_avx512;
     LT_SCOPE_KERNELS(SET_SCOPE_AVX512)
     kernels->publish = wait_for_stores; /* they stream whatever the others do */

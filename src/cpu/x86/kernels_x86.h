@@ -43,6 +43,13 @@
     LT_X86_GROUP_PROTOTYPES(name, avx2)                                                            \
     LT_X86_GROUP_PROTOTYPES(name, avx512)
 
+#define LT_X86_SIGN_SUMS_PROTOTYPES(name, isa)                                                     \
+    lt_sign_sums_fn lt_##name##_hot_sums_##isa;                                                    \
+    lt_sign_sums_fn lt_##name##_stream_sums_##isa;
+#define LT_X86_SIGN_SUMS(name, from)                                                               \
+    LT_X86_SIGN_SUMS_PROTOTYPES(name, avx2)                                                        \
+    LT_X86_SIGN_SUMS_PROTOTYPES(name, avx512)
+
 #define LT_X86_SCOPE(name, from, to) lt_scope_encode_fn lt_##name##_scope_avx512;
 #define LT_X86_SCOPE_VBMI(name, from, to) lt_scope_encode_fn lt_##name##_scope_vbmi;
 
@@ -99,6 +106,7 @@ LT_TERNARY_ENCODERS(LT_X86_GROUP)
 LT_GROUP_DECODERS(LT_X86_DECODE)
 LT_TERNARY_DECODERS(LT_X86_DECODE)
 LT_TERNARY_ENCODERS(LT_X86_VBMI)
+LT_SIGN_SUM_KERNELS(LT_X86_SIGN_SUMS)
 LT_SCOPE_KERNELS(LT_X86_SCOPE)
 LT_TERNARY_SCOPE_KERNELS(LT_X86_SCOPE_VBMI)
 LT_LOOKUP_KERNELS(LT_X86_LOOKUP)

@@ -9,6 +9,9 @@
 #include "cpu/x86/word_i2_avx512.h"
 #endif
 #include "cpu/x86/values_template.h"
+#if LT_HAS_STREAM_STORES
+#include "cpu/x86/sign_sums_template.h"
+#endif
 #ifndef LT_OWN_TERNARY
 #include "cpu/x86/encode_ternary_template.h"
 #endif
@@ -188,6 +191,14 @@ SIGN_GROUP_KERNEL(f32, 4)
 SIGN_GROUP_KERNEL(f16, 2)
 SIGN_GROUP_KERNEL(bf16, 2)
 
+#if LT_HAS_STREAM_STORES
+
+SIGN_SUMS_KERNEL(f32, 4)
+SIGN_SUMS_KERNEL(f16, 2)
+SIGN_SUMS_KERNEL(bf16, 2)
+
+#endif
+
 #if LT_HAS_SCOPES
 
 #define SCOPE_STEP(from, to)                                                                       \
@@ -216,21 +227,6 @@ SIGN_GROUP_KERNEL(bf16, 2)
 
 SCOPE_KERNELS(f16, 2)
 SCOPE_KERNELS(bf16, 2)
-
-/* Signs need no scale. Sums of BF16 take so little that two passes are faster. */
-LT_INLINE void f16_to_i1_scope_step(const uint8_t *src, uint8_t *dst, float inv_scale,
-                                    lt_store store) {
-    (void)inv_scale;
-    f16_to_i1_step(src, dst, NULL, store);
-}
-
-LT_INLINE void f16_to_i1_scope_rest(const uint8_t *src, uint8_t *dst, size_t n_elems,
-                                    float inv_scale) {
-    (void)inv_scale;
-    LT_NAME(f16_to_i1, hot)(src, dst, n_elems, NULL);
-}
-
-SCOPE_KERNEL(f16, 2, i1, 1, abssum)
 
 #endif
 
