@@ -148,6 +148,9 @@ static void print_opencl(const device *d) {
 
 static int list(const devices_options *options, json_t *objects) {
     size_t n_devices = lathe_device_count();
+    if (n_devices == 1 && options->engine.verbose) {
+        cli_notice(false, "there is no OpenCL device");
+    }
     for (size_t i = 0; i < n_devices; i++) {
         device d = {.info = {.struct_size = sizeof(d.info)}};
         if (lathe_device_at(i, &d.info) != LATHE_OK) {

@@ -52,6 +52,8 @@ check_not "no platform, required: no output" test -e r.safetensors
 succeeds "no platform, devices" devices --json
 same "no platform, devices: the CPU alone" "1 cpu passed" \
     "$(json devices.#) $(json devices.0.selector) $(json devices.0.self_check)"
+lathe devices --verbose
+same "no platform, devices --verbose" "0 lathe: there is no OpenCL device" "$status $(cat err)"
 succeeds "no platform, bench" bench --device opencl --size 64KiB --repeat 1 --filter 'f32->f16' --json
 same "no platform, bench: device" cpu "$(json results.0.device)"
 fails "no platform, bench, required" . bench --device opencl --size 64KiB --require-device

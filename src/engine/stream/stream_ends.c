@@ -45,7 +45,7 @@ static lathe_status tensor_write_scales(void *ctx, uint64_t first, const float *
 /* What a callback has returned, with an error of its own or of the library's function that it
  * called: the thread's last error was marked before the call. */
 static lathe_status end_callback(lathe_status status, lathe_status before, const char *name,
-                                 uint64_t position) {
+                                 const char *unit, uint64_t position) {
     lathe_error *error = lt_error();
     if (status == LATHE_OK) {
         error->status = error->status == LATHE_OK ? before : error->status;
@@ -53,7 +53,7 @@ static lathe_status end_callback(lathe_status status, lathe_status before, const
     }
     return error->status == status
                ? status
-               : lt_fail(status, "the callback %s failed at %" PRIu64, name, position);
+               : lt_fail(status, "the callback %s failed at %s %" PRIu64, name, unit, position);
 }
 
 static lathe_status begin_callback(void) {
@@ -65,7 +65,8 @@ static lathe_status begin_callback(void) {
 static lathe_status callback_read(void *ctx, uint64_t offset, void *buffer, size_t n_bytes) {
     const lathe_source *given = &((const lt_source_end *)ctx)->given;
     const lathe_status before = begin_callback();
-    return end_callback(given->read(given->ctx, offset, buffer, n_bytes), before, "read", offset);
+    return end_callback(given->read(given->ctx, offset, buffer, n_bytes), before, "read", "byte",
+                        offset);
 }
 
 static lathe_status callback_read_scales(void *ctx, uint64_t first, float *scales,
@@ -73,13 +74,14 @@ static lathe_status callback_read_scales(void *ctx, uint64_t first, float *scale
     const lathe_source *given = &((const lt_source_end *)ctx)->given;
     const lathe_status before = begin_callback();
     return end_callback(given->read_scales(given->ctx, first, scales, n_scales), before,
-                        "read_scales", first);
+                        "read_scales", "scale", first);
 }
 
 static lathe_status callback_write(void *ctx, uint64_t offset, const void *bytes, size_t n_bytes) {
     const lathe_sink *given = &((const lt_sink_end *)ctx)->given;
     const lathe_status before = begin_callback();
-    return end_callback(given->write(given->ctx, offset, bytes, n_bytes), before, "write", offset);
+    return end_callback(given->write(given->ctx, offset, bytes, n_bytes), before, "write", "byte",
+                        offset);
 }
 
 static lathe_status callback_write_scales(void *ctx, uint64_t first, const float *scales,
@@ -87,7 +89,7 @@ static lathe_status callback_write_scales(void *ctx, uint64_t first, const float
     const lathe_sink *given = &((const lt_sink_end *)ctx)->given;
     const lathe_status before = begin_callback();
     return end_callback(given->write_scales(given->ctx, first, scales, n_scales), before,
-                        "write_scales", first);
+                        "write_scales", "scale", first);
 }
 
 /* ---- files */

@@ -18,6 +18,9 @@
  * its self-check. */
 #define RECORD_BYTES (UINT64_C(16) << 10)
 #define CHECK_BYTES (UINT64_C(384) << 10)
+/* What programs of many kinds take while a device's driver is given them and checks them: some 5
+ * MiB where they are built anew, less where they come from the disk. */
+#define PROGRAM_BYTES (UINT64_C(6) << 20)
 
 /* What the slots are to be. */
 typedef struct sizing {
@@ -151,7 +154,9 @@ lathe_status lt_streamer_create(lathe_engine *engine, uint64_t memory_bytes,
     memory_bytes -= LT_STATS_WINDOW * sizeof(double);
     lathe_status status = LATHE_OK;
     if (engine->device != NULL) {
-        status = create_on(engine, engine->device, &any, memory_bytes, streamer);
+        const uint64_t beside =
+            engine->device->is_remote ? lt_min(PROGRAM_BYTES, memory_bytes / 2) : 0;
+        status = create_on(engine, engine->device, &any, memory_bytes - beside, streamer);
         if (status == LATHE_OK || engine->require_device) {
             return status;
         }
