@@ -24,6 +24,7 @@ typedef struct scenario {
     bool builds;              /* programs come from source, into an empty cache */
     bool uses_device_tensors; /* which may fail even where the CPU could convert */
     uint64_t n_rows;          /* 0: a few */
+    uint64_t n_cols;          /* 0: an odd number */
     uint64_t budget_bytes;
     uint64_t stride; /* 0: every N in every mode; 4: every N in one of the four; more: some N */
 } scenario;

@@ -22,7 +22,7 @@ set(lathe_opencl_lane_1
 set(lathe_opencl_costs
     opencl_pairs 200 test_opencl_faults 140 test_opencl_convert_again 70 test_opencl_in_place_again 45
     test_opencl_pipeline_again 45 test_opencl_precise_again 45 cli_opencl 40 test_opencl_batch 40
-    test_opencl_convert 30)
+    test_opencl_allocations 30 test_opencl_convert 30)
 
 # ---- the fault layer that the loader puts in front of the driver
 
@@ -178,6 +178,7 @@ lathe_opencl_test(test_device_tensors test_device_tensors.c)
 lathe_opencl_test(test_device_small test_device_small.c)
 lathe_opencl_test(test_zero_copy test_zero_copy.c)
 lathe_opencl_test(test_opencl_convert test_opencl_convert.c)
+lathe_opencl_test(test_opencl_allocations test_allocations.c)
 lathe_opencl_test(test_opencl_batch test_batch.c)
 lathe_opencl_test(test_opencl_batch_limits test_batch_limits.c)
 lathe_opencl_test(test_opencl_config test_opencl_config.c)
@@ -200,7 +201,8 @@ endif()
 foreach(name IN LISTS lathe_again ITEMS in_place)
     lathe_opencl_once(test_opencl_${name}_again)
 endforeach()
-lathe_opencl_once(test_opencl_batch test_opencl_batch_limits test_opencl_convert test_opencl_in_place)
+lathe_opencl_once(test_opencl_allocations test_opencl_batch test_opencl_batch_limits
+    test_opencl_convert test_opencl_in_place)
 
 # ---- an example
 

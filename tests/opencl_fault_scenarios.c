@@ -18,7 +18,7 @@ static lathe_status run_convert(attempt *a) {
 }
 
 /* Into memory that no device can use in place. */
-static lathe_status run_into(attempt *a) {
+static lathe_status convert_into(attempt *a, const lathe_convert_stats *asked) {
     lathe_tensor_desc desc;
     lathe_tensor *result = NULL;
     size_t n_bytes = (size_t)lathe_tensor_n_bytes(a->expected);
@@ -31,12 +31,37 @@ static lathe_status run_into(attempt *a) {
                     lathe_tensor_wrap(lathe_engine_pool(faults_cpu), &desc, bytes + 1, scales, 0,
                                       NULL, NULL, &result) == LATHE_OK,
                 "no result");
-    lathe_status status = lathe_convert_into(a->engine, a->source, &a->target, result, NULL);
+    lathe_convert_stats stats = *asked;
+    lathe_status status = lathe_convert_into(a->engine, a->source, &a->target, result, &stats);
     a->is_wrong = status == LATHE_OK && !test_same(result, a->expected);
     lathe_tensor_release(result);
     memset(bytes, 0xee, n_bytes + 1); /* a command that still ran would be seen to write */
     free(bytes);
     free(scales);
+    return status;
+}
+
+static lathe_status run_into(attempt *a) {
+    const lathe_convert_stats stats = {.struct_size = sizeof stats};
+    return convert_into(a, &stats);
+}
+
+/* The CPU's report on what is expected. */
+static lathe_quality_report expected_report(const attempt *a) {
+    lathe_quality_report report = {.struct_size = sizeof report};
+    faults_must(lathe_tensor_compare(faults_cpu, a->source, a->expected, &report) == LATHE_OK,
+                "no report");
+    return report;
+}
+
+/* The same with a report, of each chunk after its codes. */
+static lathe_status run_into_report(attempt *a) {
+    const lathe_quality_report expected = expected_report(a);
+    lathe_quality_report report = {.struct_size = sizeof report};
+    const lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = &report};
+    const lathe_status status = convert_into(a, &stats);
+    a->is_wrong =
+        a->is_wrong || (status == LATHE_OK && memcmp(&report, &expected, sizeof report) != 0);
     return status;
 }
 
@@ -76,6 +101,25 @@ static lathe_status make_pair(attempt *a, lathe_memory memory, lathe_tensor **so
     return status;
 }
 
+/* Makes n tensors of the device's that hold what the source does. What failed is NULL. */
+static lathe_status make_sources(attempt *a, size_t n, lathe_tensor **sources) {
+    const lathe_tensor_desc desc = {.struct_size = sizeof desc,
+                                    .dtype = source_dtype(a->s),
+                                    .n_dims = lathe_tensor_n_dims(a->source),
+                                    .shape = lathe_tensor_shape(a->source)};
+    lathe_status status = LATHE_OK;
+    for (size_t i = 0; i < n; i++) {
+        sources[i] = NULL;
+        if (status == LATHE_OK) {
+            status = lathe_engine_tensor_create(a->engine, LATHE_MEMORY_DEVICE, &desc, &sources[i]);
+        }
+        if (status == LATHE_OK) {
+            status = lathe_tensor_copy(a->engine, a->source, sources[i]);
+        }
+    }
+    return status;
+}
+
 /* What a mapped tensor holds is compared in place. */
 static lathe_status check_mapped(attempt *a, lathe_tensor *result) {
     lathe_status status = lathe_tensor_map(a->engine, result, false);
@@ -83,6 +127,20 @@ static lathe_status check_mapped(attempt *a, lathe_tensor *result) {
         a->is_wrong = a->is_wrong || !test_same(result, a->expected);
         status = lathe_tensor_unmap(a->engine, result);
     }
+    return status;
+}
+
+/* What another tensor holds, in the host's memory. */
+static lathe_status check_copied(attempt *a, lathe_tensor *result, const lathe_tensor *expected) {
+    lathe_tensor *host = NULL;
+    lathe_tensor_desc desc;
+    faults_must(lathe_target_desc(&a->target, lathe_tensor_n_dims(result),
+                                  lathe_tensor_shape(result), &desc) == LATHE_OK &&
+                    lathe_tensor_create(lathe_engine_pool(faults_cpu), &desc, &host) == LATHE_OK,
+                "no host tensor");
+    const lathe_status status = lathe_tensor_copy(a->engine, result, host);
+    a->is_wrong = a->is_wrong || (status == LATHE_OK && !test_same(host, expected));
+    lathe_tensor_release(host);
     return status;
 }
 
@@ -104,16 +162,7 @@ static lathe_status run_tensors(attempt *a, lathe_memory memory) {
         status = lathe_convert(a->engine, source, &a->target, &back, NULL);
     }
     if (status == LATHE_OK) {
-        lathe_tensor *host = NULL;
-        lathe_tensor_desc desc;
-        faults_must(lathe_target_desc(&a->target, lathe_tensor_n_dims(source),
-                                      lathe_tensor_shape(source), &desc) == LATHE_OK &&
-                        lathe_tensor_create(lathe_engine_pool(faults_cpu), &desc, &host) ==
-                            LATHE_OK,
-                    "no host tensor");
-        status = lathe_tensor_copy(a->engine, back, host);
-        a->is_wrong = a->is_wrong || (status == LATHE_OK && !test_same(host, a->expected));
-        lathe_tensor_release(host);
+        status = check_copied(a, back, a->expected);
     }
     lathe_tensor_release(back);
     lathe_tensor_release(result);
@@ -129,12 +178,10 @@ static lathe_status run_device_tensors(attempt *a) {
 static lathe_status run_report(attempt *a) {
     lathe_tensor *source = NULL;
     lathe_tensor *result = NULL;
-    lathe_quality_report expected = {.struct_size = sizeof expected};
+    const lathe_quality_report expected = expected_report(a);
     lathe_quality_report report = {.struct_size = sizeof report};
     lathe_convert_stats stats = {.struct_size = sizeof stats, .quality = &report};
     lathe_status status = make_pair(a, LATHE_MEMORY_DEVICE, &source, &result);
-    faults_must(lathe_tensor_compare(faults_cpu, a->source, a->expected, &expected) == LATHE_OK,
-                "no report");
     if (status == LATHE_OK) {
         status = lathe_tensor_copy(a->engine, a->source, source);
     }
@@ -154,7 +201,7 @@ static lathe_status run_pinned_tensors(attempt *a) {
     return run_tensors(a, LATHE_MEMORY_PINNED);
 }
 
-/* A chain, of which nothing is stored on the way. */
+/* A chain, of which nothing is stored on the way, of tensors of the host's or the device's. */
 static lathe_status run_pipeline(attempt *a) {
     lathe_pipeline_stage stages[] = {
         {.struct_size = sizeof stages[0],
@@ -162,22 +209,59 @@ static lathe_status run_pipeline(attempt *a) {
         {.struct_size = sizeof stages[0],
          .target = {.struct_size = sizeof(lathe_target),
                     .dtype = LATHE_I8,
-                    .granularity = a->target.granularity}},
+                    .granularity = a->target.granularity,
+                    .group_size = a->target.group_size}},
         {.struct_size = sizeof stages[0], .target = a->target},
     };
+    const bool is_rounded = a->target.dtype == LATHE_BITNET158; /* without codes on the way */
     lathe_pipeline *pipeline = NULL;
     lathe_tensor *expected = NULL;
+    lathe_tensor *source = lathe_tensor_retain(a->source);
     lathe_tensor *result = NULL;
-    faults_must(lathe_pipeline_create(lathe_engine_pool(faults_cpu), 3, stages, NULL, &pipeline) ==
-                        LATHE_OK &&
+    lathe_status status = LATHE_OK;
+    stages[1] = is_rounded ? stages[2] : stages[1];
+    faults_must(lathe_pipeline_create(lathe_engine_pool(faults_cpu), is_rounded ? 2 : 3, stages,
+                                      NULL, &pipeline) == LATHE_OK &&
                     lathe_pipeline_run(faults_cpu, pipeline, a->source, &expected, NULL) ==
                         LATHE_OK,
                 "no expectation");
-    lathe_status status = lathe_pipeline_run(a->engine, pipeline, a->source, &result, NULL);
-    a->is_wrong = status == LATHE_OK ? !test_same(result, expected) : result != NULL;
+    if (a->s->uses_device_tensors) {
+        lathe_tensor_release(source);
+        status = make_sources(a, 1, &source);
+    }
+    if (status == LATHE_OK) {
+        status = lathe_pipeline_run(a->engine, pipeline, source, &result, NULL);
+        a->is_wrong = (status == LATHE_OK) != (result != NULL);
+    }
+    if (status == LATHE_OK) {
+        status = check_copied(a, result, expected);
+    }
     lathe_tensor_release(result);
+    lathe_tensor_release(source);
     lathe_tensor_release(expected);
     lathe_pipeline_free(pipeline);
+    return status;
+}
+
+/* Small tensors of the device's, which share launches. */
+static lathe_status run_batch(attempt *a) {
+    enum { N = 5 };
+    lathe_tensor *sources[N] = {NULL};
+    lathe_tensor *results[N] = {NULL};
+    lathe_status status = make_sources(a, N, sources);
+    if (status == LATHE_OK) {
+        status =
+            lathe_convert_batch(a->engine, N, sources, &a->target, 1, NULL, results, NULL, NULL);
+    }
+    for (size_t i = 0; i < N; i++) {
+        a->is_wrong = a->is_wrong || (status == LATHE_OK && results[i] == NULL);
+        if (results[i] != NULL) {
+            const lathe_status copied = check_copied(a, results[i], a->expected);
+            status = status == LATHE_OK ? copied : status;
+        }
+        lathe_tensor_release(results[i]);
+        lathe_tensor_release(sources[i]);
+    }
     return status;
 }
 
@@ -321,10 +405,56 @@ const scenario faults_scenarios[] = {
      .has_own_memory = true,
      .n_rows = 900,
      .budget_bytes = 3 << 20},
+    {.name = "a small budget, precise rows",
+     .run = run_into,
+     .to = LATHE_I4,
+     .granularity = LATHE_PER_ROW,
+     .quality = LATHE_PRECISE,
+     .has_own_memory = true,
+     .n_rows = 900,
+     .budget_bytes = 3 << 20,
+     .stride = 4},
+    {.name = "a small budget, precise rows, a report",
+     .run = run_into_report,
+     .to = LATHE_I8,
+     .granularity = LATHE_PER_ROW,
+     .quality = LATHE_PRECISE,
+     .has_own_memory = true,
+     .n_rows = 900,
+     .budget_bytes = 3 << 20,
+     .stride = 4},
     {.name = "device tensors",
      .run = run_device_tensors,
      .to = LATHE_I8,
      .uses_device_tensors = true},
+    {.name = "device tensors, long rows",
+     .run = run_device_tensors,
+     .to = LATHE_BITNET158,
+     .granularity = LATHE_PER_ROW,
+     .uses_device_tensors = true,
+     .n_rows = 3,
+     .n_cols = 11008},
+    {.name = "device tensors, long rows anyhow",
+     .run = run_device_tensors,
+     .from = LATHE_F16,
+     .to = LATHE_I4,
+     .granularity = LATHE_PER_ROW,
+     .uses_device_tensors = true,
+     .n_rows = 3,
+     .n_cols = 5001},
+    {.name = "device tensors, codes",
+     .run = run_device_tensors,
+     .from = LATHE_I8,
+     .to = LATHE_I2,
+     .uses_device_tensors = true,
+     .n_cols = 1024},
+    {.name = "device tensors, codes by groups",
+     .run = run_device_tensors,
+     .from = LATHE_I4,
+     .to = LATHE_BITNET158,
+     .granularity = LATHE_PER_GROUP,
+     .uses_device_tensors = true,
+     .n_cols = 1024},
     {.name = "device tensors, own memory",
      .run = run_device_tensors,
      .to = LATHE_I8,
@@ -370,6 +500,46 @@ const scenario faults_scenarios[] = {
      .to = LATHE_I4,
      .granularity = LATHE_PER_ROW,
      .has_own_memory = true},
+    {.name = "pipeline of roundings",
+     .run = run_pipeline,
+     .to = LATHE_BITNET158,
+     .uses_device_tensors = true},
+    {.name = "pipeline of roundings, own memory",
+     .run = run_pipeline,
+     .to = LATHE_BITNET158,
+     .granularity = LATHE_PER_ROW,
+     .has_own_memory = true},
+    {.name = "pipeline, a small budget",
+     .run = run_pipeline,
+     .to = LATHE_I4,
+     .granularity = LATHE_PER_ROW,
+     .has_own_memory = true,
+     .n_rows = 500,
+     .n_cols = 512,
+     .budget_bytes = 3 << 20},
+    {.name = "pipeline, device tensors",
+     .run = run_pipeline,
+     .to = LATHE_I4,
+     .uses_device_tensors = true,
+     .n_cols = 512},
+    {.name = "pipeline, device tensors by groups",
+     .run = run_pipeline,
+     .to = LATHE_I2,
+     .granularity = LATHE_PER_GROUP,
+     .uses_device_tensors = true,
+     .has_own_memory = true,
+     .n_cols = 512},
+    {.name = "batch, device tensors",
+     .run = run_batch,
+     .to = LATHE_I8,
+     .uses_device_tensors = true,
+     .has_own_memory = true},
+    {.name = "batch, device tensors by rows",
+     .run = run_batch,
+     .to = LATHE_BITNET158,
+     .granularity = LATHE_PER_ROW,
+     .uses_device_tensors = true,
+     .n_rows = 7},
     {.name = "self-check",
      .run = run_self_check,
      .to = LATHE_F16,

@@ -137,6 +137,91 @@ Test(config, batch_fields_cut_rounds) {
     }
 }
 
+/* Three tensors of two kernels, the largest last, in the order in which a batch works: results of a
+ * round lie so. */
+static void expect_order(const lathe_batch_config *batch, bool is_largest_first, bool is_grouped) {
+    const lathe_config config = {.struct_size = sizeof config, .n_threads = 1, .batch = *batch};
+    const lathe_target targets[3] = {{.struct_size = sizeof targets[0], .dtype = LATHE_F16},
+                                     {.struct_size = sizeof targets[0], .dtype = LATHE_BF16},
+                                     {.struct_size = sizeof targets[0], .dtype = LATHE_F16}};
+    const uint64_t shapes[3] = {100, 100, 9000};
+    lathe_engine *engine = engine_of(&config);
+    lathe_tensor *sources[3];
+    lathe_tensor *results[3];
+    for (size_t t = 0; t < 3; t++) {
+        const lathe_tensor_desc desc = {
+            .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 1, .shape = &shapes[t]};
+        CHECK_OK(lathe_tensor_create(lathe_engine_pool(engine), &desc, &sources[t]));
+        memset(lathe_tensor_mutable_data(sources[t]), 0, shapes[t] * sizeof(float));
+    }
+    CHECK_OK(lathe_convert_batch(engine, 3, sources, targets, 3, NULL, results, NULL, NULL));
+    const uint8_t *at[3];
+    for (size_t t = 0; t < 3; t++) {
+        at[t] = lathe_tensor_data(results[t]);
+    }
+    CHECK((at[2] < at[0]) == is_largest_first, "the largest of a kernel first");
+    CHECK((at[2] < at[1]) == is_grouped, "what is of the same kernel follows");
+    for (size_t t = 0; t < 3; t++) {
+        lathe_tensor_release(sources[t]);
+        lathe_tensor_release(results[t]);
+    }
+    lathe_engine_free(engine);
+}
+
+Test(config, batch_fields_order_the_work) {
+    const lathe_batch_config cases[] = {
+        {0},
+        {.group = LATHE_OFF},
+        {.sort_by_size = LATHE_OFF},
+        {.group = LATHE_OFF, .sort_by_size = LATHE_OFF},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_order(&cases[i], i < 2, i < 3);
+    }
+}
+
+typedef struct counting_executor {
+    int n_calls;
+} counting_executor;
+
+static void count_and_run(void *ctx, size_t n_tasks, void (*task)(void *task_ctx, size_t i),
+                          void *task_ctx) {
+    ((counting_executor *)ctx)->n_calls++;
+    for (size_t i = 0; i < n_tasks; i++) {
+        task(task_ctx, i);
+    }
+}
+
+Test(config, batches_are_parallel_or_not) {
+    enum { N = 50 };
+    const uint64_t shape = 20000;
+    const lathe_tensor_desc desc = {
+        .struct_size = sizeof desc, .dtype = LATHE_F32, .n_dims = 1, .shape = &shape};
+    const lathe_target target = {.struct_size = sizeof target, .dtype = LATHE_F16};
+    for (int is_on = 0; is_on < 2; is_on++) {
+        counting_executor counter = {0};
+        const lathe_executor executor = {
+            .ctx = &counter, .parallel_for = count_and_run, .n_threads = 2};
+        const lathe_config config = {.struct_size = sizeof config,
+                                     .executor = &executor,
+                                     .batch.parallel = is_on ? LATHE_ON : LATHE_OFF};
+        lathe_engine *engine = engine_of(&config);
+        lathe_tensor *sources[N];
+        lathe_tensor *results[N];
+        for (size_t t = 0; t < N; t++) {
+            CHECK_OK(lathe_tensor_create(lathe_engine_pool(engine), &desc, &sources[t]));
+            memset(lathe_tensor_mutable_data(sources[t]), 0, shape * sizeof(float));
+        }
+        CHECK_OK(lathe_convert_batch(engine, N, sources, &target, 1, NULL, results, NULL, NULL));
+        CHECK((counter.n_calls > 0) == (is_on == 1), "%d: %d calls", is_on, counter.n_calls);
+        for (size_t t = 0; t < N; t++) {
+            lathe_tensor_release(sources[t]);
+            lathe_tensor_release(results[t]);
+        }
+        lathe_engine_free(engine);
+    }
+}
+
 /* How many of two runs with the same source find their result in the cache. */
 static uint64_t cache_hits(uint64_t cache_bytes) {
     const lathe_config config = {

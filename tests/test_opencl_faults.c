@@ -165,7 +165,7 @@ static uint64_t try_once(attempt *a, const test_cl_faults *faults) {
 static void try_all(const scenario *s, uint64_t only) {
     static const cl_int errors[] = {CL_OUT_OF_RESOURCES, CL_MEM_OBJECT_ALLOCATION_FAILURE,
                                     CL_OUT_OF_HOST_MEMORY, CL_DEVICE_NOT_AVAILABLE};
-    const uint64_t shape[] = {s->n_rows != 0 ? s->n_rows : ROWS, COLS};
+    const uint64_t shape[] = {s->n_rows != 0 ? s->n_rows : ROWS, s->n_cols != 0 ? s->n_cols : COLS};
     attempt a = {.s = s,
                  .target = {.struct_size = sizeof(lathe_target),
                             .dtype = s->to,
