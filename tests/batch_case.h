@@ -6,7 +6,7 @@
 
 #include "convert_case.h"
 
-enum { MOST = 400 };
+enum { MOST = 700 };
 
 /* Tensors of a batch, and what is expected of each. */
 typedef struct batch_case {

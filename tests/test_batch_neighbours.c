@@ -181,6 +181,25 @@ Test(batch, neighbours_that_fail) {
     free_all();
 }
 
+/* More tensors at a time than a thread converts without a break where they lie apart. */
+Test(batch, many_that_lie_apart) {
+    enum { ALIKE = 700 };
+    test_rng rng = {92};
+    const shape_option shape = {2, {2, 64}};
+    const lathe_target target = target_of(LATHE_I8, layout_options, 0);
+    for (size_t i = 0; i < ALIKE; i++) {
+        add(&shape, layout_options, TEST_DATA_NORMAL, &rng, LATHE_F32, &target);
+    }
+    put(&batch.cases[64], 3, 0x7fc00000u);
+    put(&batch.cases[65], 127, 0x7f800000u);
+    put(&batch.cases[ALIKE - 1], 0, 0x7fc00000u);
+    expect_all();
+    check_placed(1, 1);
+    check_placed(2, 2);
+    check_placed(3, SIZE_MAX);
+    free_all();
+}
+
 /* A scale that is none of one tensor among them. */
 Test(batch, neighbours_with_bad_scales) {
     enum { ALIKE = 40, BAD = 17 };

@@ -83,7 +83,6 @@ typedef struct lt_batch {
     atomic_size_t next;  /* of the items, to be claimed */
     size_t end;          /* of those that can be */
     size_t at_once;      /* so many by one claim */
-    size_t n_at_work;    /* threads that claim them */
     uint64_t n_launches; /* of kernels for several tensors */
 } lt_batch;
 
@@ -101,8 +100,9 @@ typedef struct lt_batch_receiver {
 
 #define LT_BATCH_NO_GROUP UINT32_MAX
 
-/* So many small tensors are converted at a time by a thread, at most. */
-enum { LT_BATCH_TURN = 64 };
+/* So many small tensors are converted at a time by a thread, at most: between two turns memory
+ * stands idle for about what one tensor takes. */
+enum { LT_BATCH_TURN = 256 };
 
 /* ---- batch_groups.c */
 

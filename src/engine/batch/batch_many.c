@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* A thread takes as many tensors at a time as leaves it so many turns. */
-enum { TURNS = 8 };
+/* A thread takes as many tensors at a time as leaves it so many turns, and so many works at a time
+ * at most: more tensors are a turn only where they are converted as one. */
+enum { TURNS = 8, TURN_WORKS = 64 };
 
 /* Tensors on their way that lie one after another, mostly one: their memory as the CPU sees it, and
  * what is found in them. What changes from work to work where there are no scales is in the first
@@ -28,8 +29,8 @@ typedef struct slot {
  * lines as can be are written for each tensor: a work points to its slot once, and to a group's
  * plan as long as tensors are of that group. */
 typedef struct turn {
-    _Alignas(LT_TENSOR_LINE_BYTES) slot slots[LT_BATCH_TURN];
-    lt_work works[LT_BATCH_TURN];
+    _Alignas(LT_TENSOR_LINE_BYTES) slot slots[TURN_WORKS];
+    lt_work works[TURN_WORKS];
     size_t n_works;
     lt_quality_sums *quality; /* as many as slots; NULL: nobody asks for reports */
     /* Of tensors with one scale that may be converted as one, each at its place in the turn. */
@@ -40,7 +41,7 @@ typedef struct turn {
 static void open_turn(turn *t, lt_quality_sums *quality) {
     memset(t, 0, sizeof *t);
     t->quality = quality;
-    for (size_t i = 0; i < LT_BATCH_TURN; i++) {
+    for (size_t i = 0; i < TURN_WORKS; i++) {
         lt_work *work = &t->works[i];
         work->src.data = &t->slots[i].src_data;
         work->dst.data = &t->slots[i].dst_data;
@@ -209,21 +210,6 @@ static uint64_t bytes_of(const lt_batch *b, const lt_batch_item *item) {
     return group->like->layout.n_bytes + group->made.layout.n_bytes;
 }
 
-/* Gets the item at that place in the turn converted, or ready for it. */
-static void take_item(lt_batch *b, turn *t, size_t place, lt_batch_item *item) {
-    if (lt_batch_group_of(b, item)->like->memory == LATHE_MEMORY_DEVICE ||
-        item->result->memory == LATHE_MEMORY_DEVICE) {
-        convert_through_copies(b, item);
-    } else if (!join(b, t, place, item)) {
-        const size_t i = t->n_works;
-        if (open_slot(b, t, place, item, &t->slots[i], &t->works[i]) == LATHE_OK) {
-            t->n_works++;
-        } else {
-            lt_batch_fail(b, item);
-        }
-    }
-}
-
 /* Converts what has been taken of a turn that begins with that item. */
 static void convert_taken(lt_batch *b, turn *t, size_t first) {
     lt_backend *cpu = b->engine->cpu;
@@ -232,6 +218,27 @@ static void convert_taken(lt_batch *b, turn *t, size_t first) {
         close_work(b, t, i, (size_t)(t->slots[i].items - &b->items[first]));
     }
     t->n_works = 0;
+}
+
+/* Gets the item at that place in the turn converted, or ready for it. */
+static void take_item(lt_batch *b, turn *t, size_t place, lt_batch_item *item) {
+    if (lt_batch_group_of(b, item)->like->memory == LATHE_MEMORY_DEVICE ||
+        item->result->memory == LATHE_MEMORY_DEVICE) {
+        convert_through_copies(b, item);
+        return;
+    }
+    if (join(b, t, place, item)) {
+        return;
+    }
+    if (t->n_works == TURN_WORKS) {
+        convert_taken(b, t, (size_t)(item - b->items) - place);
+    }
+    const size_t i = t->n_works;
+    if (open_slot(b, t, place, item, &t->slots[i], &t->works[i]) == LATHE_OK) {
+        t->n_works++;
+    } else {
+        lt_batch_fail(b, item);
+    }
 }
 
 void lt_batch_convert_begun(lt_batch *b, size_t first, size_t end) {
@@ -277,23 +284,26 @@ void lt_batch_end_begun(lt_batch *b, size_t first, size_t end, uint64_t start_ns
     }
 }
 
-/* What a turn begins with is in memory, not in a cache: its structs are fetched a turn before (of a
- * source what comes first in it, and where results will be what is written to), and its items
- * another turn before. */
+/* Structs are in memory, not in a cache: they are fetched some tensors before (of a source what
+ * comes first in it, and where results will be what is written to), and items as far before that.
+ * Not a turn before, since its data would drive them out of the second cache again. They may be of
+ * another thread's turn: only what does not change while that goes on is read. */
 static void fetch_structs(const lt_batch *b, size_t i) {
-    size_t distance = b->n_at_work * b->at_once;
-    if (i + distance < b->end) {
-        const lt_batch_item *item = &b->items[i + distance];
-        const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place)
-                                               : (const char *)item->result;
+    enum { AHEAD = 16 };
+    if (i + AHEAD < b->end) {
+        const lt_batch_item *item = &b->items[i + AHEAD];
+        const char *place = item->slab != NULL ? lt_slab_place(item->slab, item->place) : NULL;
+        if (b->into != NULL) {
+            place = (const char *)b->into[item->index];
+        }
         const size_t n_bytes = lt_tensor_used_bytes(lt_batch_group_of(b, item)->made.n_dims);
         __builtin_prefetch(item->source, 0);
         for (size_t k = 0; place != NULL && k < n_bytes; k += LT_TENSOR_LINE_BYTES) {
             __builtin_prefetch(place + k, 1);
         }
     }
-    if (i + 2 * distance < b->end) {
-        __builtin_prefetch(&b->items[i + 2 * distance], 1);
+    if (i + 2 * AHEAD < b->end) {
+        __builtin_prefetch(&b->items[i + 2 * AHEAD], 1);
     }
 }
 
@@ -336,7 +346,7 @@ static uint64_t run_turn(lt_batch *b, turn *t, size_t first, size_t end, uint64_
 static void run_some(void *ctx, size_t task) {
     lt_batch *b = ctx;
     (void)task;
-    lt_quality_sums quality[LT_BATCH_TURN];
+    lt_quality_sums quality[TURN_WORKS];
     turn t;
     open_turn(&t, b->reports != NULL ? quality : NULL);
     uint64_t now_ns = lt_now_ns();
@@ -368,7 +378,6 @@ void lt_batch_run_cpu(lt_batch *b, size_t first, size_t end) {
     size_t n_threads = b->limits.parallel == LATHE_OFF ? 1 : cpu->n_threads;
     set_heat(b, first, end);
     b->at_once = lt_max(lt_min((end - first) / (n_threads * TURNS), LT_BATCH_TURN), 1);
-    b->n_at_work = n_threads;
     b->end = end;
     atomic_store(&b->next, first);
     if (n_threads == 1) {

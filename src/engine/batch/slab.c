@@ -136,7 +136,8 @@ static void place_on_device(lt_slab *slab, size_t index, lathe_tensor *tensor, u
 }
 
 const void *lt_slab_place(const lt_slab *slab, size_t index) {
-    return &slab->tensors[index];
+    const uint8_t *tensors = (const uint8_t *)slab + rounded(sizeof(lt_slab));
+    return tensors + index * sizeof(lathe_tensor);
 }
 
 /* Copies a tensor's struct, its shape as far as it has dimensions. In lines: for a copy of so many

@@ -33,7 +33,8 @@ lathe_status lt_slab_create(lathe_engine *engine, lathe_memory memory, size_t n_
 lathe_tensor *lt_slab_take(lt_slab *slab, size_t index, const lathe_tensor *like, uint64_t offset,
                            uint64_t scale_offset);
 
-/* Where that tensor will be. */
+/* Where that tensor will be, or has been: the slab is not read, as it may be gone by then. For
+ * prefetching. */
 const void *lt_slab_place(const lt_slab *slab, size_t index);
 
 /* Drops a reference. NULL is legal. */
