@@ -273,7 +273,7 @@ Test(group_kernels, signs_and_sums) {
     }
 }
 
-/* A scope encoded while the next one's statistic is taken: both lie at the end of the memory. */
+/* A scope encoded while the next one's statistics are taken: both lie at the end of the memory. */
 static void check_scope(const char *name, lathe_dtype from, lathe_dtype to, size_t n_elems,
                         test_rng *rng) {
     static uint8_t expected[MAX_ELEMS];
@@ -291,7 +291,14 @@ static void check_scope(const char *name, lathe_dtype from, lathe_dtype to, size
                      n_elems);
     memcpy(src + scope_bytes, filled, scope_bytes);
     make_groups(from, to, n_elems, src, n_elems, inverses, expected);
-    float next = reference.stat[LT_HOT][stat][from](src + scope_bytes, n_elems);
+    float next[MAX_ELEMS / LATHE_STAT_TILE + 1];
+    float got[MAX_ELEMS / LATHE_STAT_TILE + 1];
+    size_t n_tiles = 0;
+    for (size_t i = 0; i < n_elems; i += LATHE_STAT_TILE) {
+        size_t count = n_elems - i < LATHE_STAT_TILE ? n_elems - i : LATHE_STAT_TILE;
+        next[n_tiles++] =
+            reference.stat[LT_HOT][stat][from](src + scope_bytes + bytes_of(from, i), count);
+    }
     for (size_t t = 0; t < n_tables; t++) {
         lt_scope_encode_fn *encode = tables[t].scope_encode[from][to];
         uint8_t *dst = place(&dst_memory, dst_bytes, n_elems % 3 == 0 ? 64 : n_elems % 59, false);
@@ -301,22 +308,30 @@ static void check_scope(const char *name, lathe_dtype from, lathe_dtype to, size
             continue;
         }
         memset(dst_memory.bytes, CANARY, dst_memory.n_bytes);
-        float got = encode(src, dst, n_elems, inverses[0], 4096);
+        encode(src, dst, n_elems, inverses[0], got, 4096);
         CHECK(memcmp(dst, expected, dst_bytes) == 0, "%s: a scope of %zu elements", name, n_elems);
-        CHECK(memcmp(&got, &next, sizeof got) == 0, "%s: the scope after %zu elements", name,
-              n_elems);
+        CHECK(memcmp(got, next, n_tiles * sizeof got[0]) == 0, "%s: the scope after %zu elements",
+              name, n_elems);
         bool outside = (dst > dst_memory.bytes && dst[-1] != CANARY) || dst[dst_bytes] != CANARY;
         CHECK(!outside, "%s: %zu elements: wrote outside", name, n_elems);
     }
 }
 
+static void check_scopes(size_t n_elems, test_rng *rng) {
+#define CHECK_SCOPE(name, from, to) check_scope(#name, from, to, n_elems, rng);
+    LT_SCOPE_KERNELS(CHECK_SCOPE)
+    LT_TERNARY_SCOPE_KERNELS(CHECK_SCOPE)
+#undef CHECK_SCOPE
+}
+
 Test(group_kernels, scopes) {
+    static const size_t around_tiles[] = {4032, 4095, 4096, 4097, 4159, 4160, 4161, 4223, 4300};
     test_rng rng = {24};
     for (size_t n_elems = 1; n_elems <= MAX_ELEMS / 2; n_elems += TEST_SANITIZED ? 7 : 1) {
-#define CHECK_SCOPE(name, from, to) check_scope(#name, from, to, n_elems, &rng);
-        LT_SCOPE_KERNELS(CHECK_SCOPE)
-        LT_TERNARY_SCOPE_KERNELS(CHECK_SCOPE)
-#undef CHECK_SCOPE
+        check_scopes(n_elems, &rng);
+    }
+    for (size_t i = 0; i < sizeof around_tiles / sizeof around_tiles[0]; i++) {
+        check_scopes(around_tiles[i], &rng);
     }
 }
 

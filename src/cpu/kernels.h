@@ -79,11 +79,11 @@ typedef void lt_group_stat_fn(const void *src, size_t n_elems, size_t group_elem
 typedef void lt_group_encode_fn(const void *src, void *dst, size_t n_elems, size_t group_elems,
                                 const float *inv_scales, lt_prefetch ahead);
 
-/* Encodes a scope as lt_group_encode_fn does, and returns the statistic of as many elements that
- * follow its source: one goes on while the other waits for memory. What lies `ahead` bytes after
- * what is read there is prefetched. */
-typedef float lt_scope_encode_fn(const void *src, void *dst, size_t n_elems, float inv_scale,
-                                 size_t ahead);
+/* Encodes a scope as lt_group_encode_fn does, and takes the statistics of as many elements that
+ * follow its source, one of each tile: one goes on while the other waits for memory. What lies
+ * `ahead` bytes after what is read there is prefetched. */
+typedef void lt_scope_encode_fn(const void *src, void *dst, size_t n_elems, float inv_scale,
+                                float *stats, size_t ahead);
 
 /* Codes of I1 of groups as in lt_group_stat_fn, which need no scale, and their sums of magnitudes.
  * `ahead` as in lt_kernel_params. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes kernels that encode one scope while they take the next one's statistic, a step of each in
+/* Makes kernels that encode one scope while they take the next one's statistics, a step of each in
  * turn: memory is read all the time, and what is encoded lies in the cache.
  *
  * Parameters: as convert_template.h. Levels of 32 registers have these: both sides' values, sums
@@ -10,42 +10,47 @@
 #include "cpu/x86/convert_template.h"
 #include "cpu/x86/stat_blocks_template.h"
 
-/* step(src, dst, rule, store) encodes step_elems elements, whole blocks; rest(src, dst, n_elems,
- * rule) fewer. rule_of(inv_scale) is what they have to know. */
+/* step(src, dst, rule, store) encodes step_elems elements, whole blocks, of which a tile has whole
+ * steps; rest(src, dst, n_elems, rule) fewer. rule_of(inv_scale) is what they have to know. */
 #define LT_SCOPE_KERNEL(name, stat, elem_bytes, step_elems, step_bytes, rule_of, step, rest)       \
-    LT_INLINE float name##_scope_of(const uint8_t *src, uint8_t *dst, size_t n_elems, float rule,  \
-                                    size_t ahead, lt_store store) {                                \
+    LT_INLINE void name##_scope_of(const uint8_t *src, uint8_t *dst, size_t n_elems, float rule,   \
+                                   float *stats, size_t ahead, lt_store store) {                   \
         enum { BLOCK_BYTES = BLOCK_ELEMS * (elem_bytes), BLOCKS = (step_elems) / BLOCK_ELEMS };    \
         const uint8_t *next = src + n_elems * (elem_bytes);                                        \
-        stat##_sums sums;                                                                          \
-        stat##_begin(&sums);                                                                       \
-        for (; n_elems >= (step_elems); n_elems -= (step_elems)) {                                 \
-            LT_UNROLL                                                                              \
-            for (int i = 0; i < BLOCKS; i++) {                                                     \
+        while (n_elems > 0) {                                                                      \
+            size_t left = n_elems < LATHE_STAT_TILE ? n_elems : LATHE_STAT_TILE;                   \
+            n_elems -= left;                                                                       \
+            stat##_sums sums;                                                                      \
+            stat##_begin(&sums);                                                                   \
+            for (; left >= (step_elems); left -= (step_elems)) {                                   \
                 LT_UNROLL                                                                          \
-                for (int line = 0; line < BLOCK_BYTES; line += CACHE_LINE)                         \
-                    prefetch_to_second_cache(next + ahead + line);                                 \
-                stat##_block(&sums, next);                                                         \
-                next += BLOCK_BYTES;                                                               \
+                for (int i = 0; i < BLOCKS; i++) {                                                 \
+                    LT_UNROLL                                                                      \
+                    for (int line = 0; line < BLOCK_BYTES; line += CACHE_LINE)                     \
+                        prefetch_to_second_cache(next + ahead + line);                             \
+                    stat##_block(&sums, next);                                                     \
+                    next += BLOCK_BYTES;                                                           \
+                }                                                                                  \
+                step(src, dst, rule, store);                                                       \
+                src += (step_elems) * (elem_bytes);                                                \
+                dst += (step_bytes);                                                               \
             }                                                                                      \
-            step(src, dst, rule, store);                                                           \
-            src += (step_elems) * (elem_bytes);                                                    \
-            dst += (step_bytes);                                                                   \
+            if (left > 0) {                                                                        \
+                rest(src, dst, left, rule);                                                        \
+                for (; left >= BLOCK_ELEMS; left -= BLOCK_ELEMS, next += BLOCK_BYTES)              \
+                    stat##_block(&sums, next);                                                     \
+                stat##_rest(&sums, next, left);                                                    \
+            }                                                                                      \
+            *stats++ = stat##_end(&sums);                                                          \
         }                                                                                          \
-        if (n_elems > 0) {                                                                         \
-            rest(src, dst, n_elems, rule);                                                         \
-            for (; n_elems >= BLOCK_ELEMS; n_elems -= BLOCK_ELEMS, next += BLOCK_BYTES)            \
-                stat##_block(&sums, next);                                                         \
-            stat##_rest(&sums, next, n_elems);                                                     \
-        }                                                                                          \
-        return stat##_end(&sums);                                                                  \
     }                                                                                              \
-    float LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale, \
-                                      size_t ahead) {                                              \
+    void LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale,  \
+                                     float *stats, size_t ahead) {                                 \
         const float rule = rule_of(inv_scale);                                                     \
         if ((uintptr_t)dst % (step_bytes) == 0)                                                    \
-            return name##_scope_of(src, dst, n_elems, rule, ahead, LT_STORE_STREAM);               \
-        return name##_scope_of(src, dst, n_elems, rule, ahead, LT_STORE_PLAIN);                    \
+            name##_scope_of(src, dst, n_elems, rule, stats, ahead, LT_STORE_STREAM);               \
+        else                                                                                       \
+            name##_scope_of(src, dst, n_elems, rule, stats, ahead, LT_STORE_PLAIN);                \
     }
 
 #endif

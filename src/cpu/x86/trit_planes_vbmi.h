@@ -155,19 +155,35 @@ typedef union trit_sums {
 
 typedef void sum_block_fn(trit_sums *sums, const uint8_t *in);
 
+/* Ends one tile's sum and begins the next. */
+typedef float sum_end_fn(trit_sums *sums);
+
 LT_INLINE void f16_sum_block(trit_sums *sums, const uint8_t *in) {
     abssum_f16_block(&sums->f16, in);
+}
+
+LT_INLINE float f16_sum_end(trit_sums *sums) {
+    const float sum = abssum_f16_end(&sums->f16);
+    abssum_f16_begin(&sums->f16);
+    return sum;
 }
 
 LT_INLINE void bf16_sum_block(trit_sums *sums, const uint8_t *in) {
     abssum_bf16_block(&sums->bf16, in);
 }
 
+LT_INLINE float bf16_sum_end(trit_sums *sums) {
+    const float sum = abssum_bf16_end(&sums->bf16);
+    abssum_bf16_begin(&sums->bf16);
+    return sum;
+}
+
 /* A kind of float. */
 typedef struct trit_source {
     word_rules_fn *rules; /* NULL: the inverses are */
     block_fn *block;
-    sum_block_fn *sum_block; /* NULL: there is no kernel that takes the next scope's sum */
+    sum_block_fn *sum_block; /* NULL: there is no kernel that takes the next scope's sums */
+    sum_end_fn *sum_end;
     size_t elem_bytes;
     const uint8_t *order;
 } trit_source;
@@ -181,7 +197,7 @@ LT_INLINE void last_block(trit_source from, const uint8_t *src, size_t n_elems, 
 }
 
 /* What a kernel prefetches: nothing, beside what it reads, or ahead of itself, with or without what
- * it writes; or, while it takes the sum of the next scope, ahead of that. */
+ * it writes; or, while it takes the sums of the next scope, ahead of that. */
 typedef enum fetching { FETCH_NONE, FETCH_BESIDE, FETCH_AHEAD, FETCH_BOTH, FETCH_AND_SUM } fetching;
 
 typedef struct fetch {
@@ -189,6 +205,8 @@ typedef struct fetch {
     lt_prefetch beside;
     size_t ahead;
     const uint8_t *next; /* to be added to sums */
+    size_t of_tile;      /* how many elements the tile has left */
+    float *stats;        /* the tile's sum */
 } fetch;
 
 LT_INLINE void fetch_block(trit_source from, fetch *f, trit_sums *sums, const uint8_t *src,
@@ -209,6 +227,11 @@ LT_INLINE void fetch_block(trit_source from, fetch *f, trit_sums *sums, const ui
         prefetch_lines(f->next + f->ahead, n_bytes, false);
         from.sum_block(sums, f->next);
         f->next += n_bytes;
+        f->of_tile -= BLOCK;
+        if (f->of_tile == 0) {
+            f->of_tile = LATHE_STAT_TILE;
+            *f->stats++ = from.sum_end(sums);
+        }
     }
 }
 
@@ -352,16 +375,23 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *
     }
 
 #define PLANES_SCOPE(name, from, type)                                                             \
-    float LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale, \
-                                      size_t ahead) {                                              \
+    void LT_NAME_PLAIN(name##_scope)(const void *src, void *dst, size_t n_elems, float inv_scale,  \
+                                     float *stats, size_t ahead) {                                 \
         const uint8_t *const next = (const uint8_t *)src + n_elems * (from).elem_bytes;            \
-        const fetch f = {.which = FETCH_AND_SUM, .ahead = ahead, .next = next};                    \
+        const fetch f = {.which = FETCH_AND_SUM,                                                   \
+                         .ahead = ahead,                                                           \
+                         .next = next,                                                             \
+                         .of_tile = LATHE_STAT_TILE,                                               \
+                         .stats = stats};                                                          \
         const size_t n_rest = n_elems % BLOCK;                                                     \
         trit_sums sums;                                                                            \
         abssum_##type##_begin(&sums.type);                                                         \
         encode_by_planes(from, false, f, &sums, src, dst, n_elems, n_elems, &inv_scale);           \
-        abssum_##type##_rest(&sums.type, next + (n_elems - n_rest) * (from).elem_bytes, n_rest);   \
-        return abssum_##type##_end(&sums.type);                                                    \
+        if (n_elems % LATHE_STAT_TILE != 0) {                                                      \
+            const uint8_t *const rest = next + (n_elems - n_rest) * (from).elem_bytes;             \
+            abssum_##type##_rest(&sums.type, rest, n_rest);                                        \
+            stats[n_elems / LATHE_STAT_TILE] = abssum_##type##_end(&sums.type);                    \
+        }                                                                                          \
     }
 
 #define PLANES_KERNELS(name, from)                                                                 \
@@ -371,11 +401,13 @@ LT_INLINE void encode_by_planes(trit_source from, bool any, fetch f, trit_sums *
     PLANES_GROUPS(name, from, hot, FETCH_NONE)                                                     \
     PLANES_GROUPS(name, from, stream, FETCH_BESIDE)
 
-#define F32_TRITS ((trit_source){NULL, f32_block, NULL, sizeof(float), plane_in_order})
+#define F32_TRITS ((trit_source){NULL, f32_block, NULL, NULL, sizeof(float), plane_in_order})
 #define F16_TRITS                                                                                  \
-    ((trit_source){f16_word_rules, f16_block, f16_sum_block, sizeof(uint16_t), plane_by_lanes})
+    ((trit_source){f16_word_rules, f16_block, f16_sum_block, f16_sum_end, sizeof(uint16_t),        \
+                   plane_by_lanes})
 #define BF16_TRITS                                                                                 \
-    ((trit_source){bf16_word_rules, bf16_block, bf16_sum_block, sizeof(uint16_t), plane_by_lanes})
+    ((trit_source){bf16_word_rules, bf16_block, bf16_sum_block, bf16_sum_end, sizeof(uint16_t),    \
+                   plane_by_lanes})
 
 PLANES_KERNELS(f32_to_bitnet158, F32_TRITS)
 PLANES_KERNELS(f16_to_bitnet158, F16_TRITS)
