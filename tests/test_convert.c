@@ -126,6 +126,33 @@ Test(convert, unused_bits_of_the_source_do_not_matter) {
     }
 }
 
+/* Rows of base 3 whose codes are all 0, or all but one: what is looked for to find their scales. */
+Test(convert, base_3_rows_of_zeros) {
+    static const uint64_t lengths[] = {1, 4, 5, 7, 64, 319, 321, 1281, 4097, 5121};
+    enum { N_ROWS = 5 };
+    test_rng rng = {11};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        const uint64_t n = lengths[i];
+        const shape_option shape = {2, {N_ROWS, n}};
+        for (size_t held = 0; held < 2; held++) { /* one scale, or one a row */
+            lathe_tensor_desc desc = desc_of(LATHE_BITNET158, &shape, &layout_options[held], 0);
+            convert_case c = case_new(&desc, i);
+            test_fill_tensor(&rng, &desc, TEST_DATA_NORMAL, c.bytes, c.scales);
+            for (uint64_t k = 0; k < (N_ROWS - 1) * n; k++) {
+                const uint64_t row = k / n;
+                const uint64_t used = row == 1 ? 0 : row == 2 ? n / 2 : row == 3 ? n - 1 : n;
+                oracle_put_code(LATHE_BITNET158, c.bytes + row * c.layout.row_bytes, k % n,
+                                k % n == used ? -1 : 0);
+            }
+            for (int to = LATHE_DTYPE_FIRST; to <= LATHE_DTYPE_LAST; to++) {
+                lathe_target target = target_of((lathe_dtype)to, &layout_options[1], 0);
+                check_case(&c, &target);
+            }
+            case_free(&c);
+        }
+    }
+}
+
 /* ---- scales by hand: the formulas of the contract on numbers that a reader can follow */
 
 static float scale_of(lathe_dtype to, const float *x, uint64_t n) {

@@ -64,6 +64,30 @@ static void locate_target(const lt_recoder *r, const lt_reader *src, uint64_t ro
     locate(src, src->is_flat ? 0 : row, before + col, looks_back, c);
 }
 
+/* True if not all of some base-3 codes are 0; most often the first byte tells. */
+static bool has_trits(const uint8_t *bytes, uint64_t skip, uint64_t n_elems) {
+    enum { PER_BYTE = LATHE_BITNET158_PER_BYTE };
+    static const uint8_t powers[PER_BYTE + 1] = {1, 3, 9, 27, 81, 243};
+    const uint64_t end = skip + n_elems;
+    for (uint64_t first = 0; first < end; first += PER_BYTE) {
+        const uint64_t from = first == 0 ? skip : 0;
+        const uint64_t to = lt_min(end - first, PER_BYTE);
+        const unsigned byte = *bytes++;
+        if (byte != LATHE_BITNET158_BYTE_ZERO &&
+            byte % powers[to] / powers[from] != LATHE_BITNET158_BYTE_ZERO % powers[to - from]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The greatest magnitude of base-3 codes of one scale. */
+static float greatest_trit(const lt_reader *src, uint64_t row, uint64_t col, uint64_t n_elems,
+                           float scale) {
+    const uint64_t skip = lt_layout_col_in_unit(src->layout, col);
+    return has_trits(bytes_from(src, row, col), skip, n_elems) ? scale : 0;
+}
+
 /* ---- columns */
 
 static lt_recode how_of(const lt_recoder *r, const lt_chunk *c, uint64_t first_unit) {
@@ -312,7 +336,13 @@ static bool find_row_stats(const lt_recoder *r, const lt_reader *src, uint64_t r
         c->of_trits = of_trits[i].bytes;
         locate_target(r, src, row + i, 0, c);
         rows[i] = (row_codes){c->bytes, c->skip};
-        lt_chunk_stats(r->kernels, c, which, &how, &stats[i]);
+        if (r->pass->src.dtype == LATHE_BITNET158 && which == LT_STAT_ABSMAX) {
+            const uint64_t before = src->is_flat ? (row + i) * c->n_elems : 0;
+            stats[i] =
+                greatest_trit(src, src->is_flat ? 0 : row + i, before, c->n_elems, scales[i]);
+        } else {
+            lt_chunk_stats(r->kernels, c, which, &how, &stats[i]);
+        }
         is_finite = is_finite && stats[i] <= FLT_MAX;
     }
     return is_finite;
@@ -399,23 +429,6 @@ static const float *keep_lane_sums(lt_lane_sums *kept, float scale) {
     return kept->of;
 }
 
-/* True if not all of some base-3 codes are 0; most often the first byte tells. */
-static bool has_trits(const uint8_t *bytes, uint64_t skip, uint64_t n_elems) {
-    enum { PER_BYTE = LATHE_BITNET158_PER_BYTE };
-    static const uint8_t powers[PER_BYTE + 1] = {1, 3, 9, 27, 81, 243};
-    const uint64_t end = skip + n_elems;
-    for (uint64_t first = 0; first < end; first += PER_BYTE) {
-        const uint64_t from = first == 0 ? skip : 0;
-        const uint64_t to = lt_min(end - first, PER_BYTE);
-        const unsigned byte = *bytes++;
-        if (byte != LATHE_BITNET158_BYTE_ZERO &&
-            byte % powers[to] / powers[from] != LATHE_BITNET158_BYTE_ZERO % powers[to - from]) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t n_elems,
                     float *stat) {
     const lt_layout *layout = src->layout;
@@ -442,10 +455,7 @@ bool lt_recode_stat(const lt_reader *src, lt_stat which, uint64_t elem, uint64_t
             how.lane_sums = keep_lane_sums(src->sums, run.scale);
         }
         if (layout->dtype == LATHE_BITNET158 && which == LT_STAT_ABSMAX) {
-            found =
-                has_trits(bytes_from(src, row, col), lt_layout_col_in_unit(layout, col), c.n_elems)
-                    ? run.scale
-                    : 0;
+            found = greatest_trit(src, row, col, c.n_elems, run.scale);
         } else {
             locate(src, row, col, true,
                    &c); /* in place, nothing is written before scales are known */

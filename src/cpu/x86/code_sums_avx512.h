@@ -139,6 +139,9 @@ LT_INLINE bool count_crumbs(const uint8_t *src, size_t n_elems, vi *found) {
         const vi b = v_load(src + V_BYTES);
         const vi c = v_load(src + 2 * V_BYTES);
         const vi two = v_or(v_or(twos_of(a), twos_of(b)), twos_of(c));
+        LT_UNROLL
+        for (int i = 0; i < 3; i++)
+            __builtin_prefetch(src + STREAM_PREFETCH_BYTES + i * V_BYTES);
         counts.twos = v_or(counts.twos, two);
         count_fields(&counts, _mm512_add_epi8(_mm512_add_epi8(ones_of(a), ones_of(b)), ones_of(c)));
         n_fields += 3;

@@ -16,7 +16,6 @@
     EACH_OF_4(F, q), EACH_OF_4(F, (q) + 4), EACH_OF_4(F, (q) + 8), EACH_OF_4(F, (q) + 12)
 #define EACH_OF_64(F, q)                                                                           \
     { EACH_OF_16(F, q), EACH_OF_16(F, (q) + 16), EACH_OF_16(F, (q) + 32), EACH_OF_16(F, (q) + 48) }
-#define EACH_OF_256(F) EACH_OF_64(F, 0), EACH_OF_64(F, 64), EACH_OF_64(F, 128), EACH_OF_64(F, 192)
 
 _Alignas(64) static const uint8_t four_crumbs[2][64] = {EACH_OF_64(FOUR_CRUMBS, 0),
                                                         EACH_OF_64(FOUR_CRUMBS, 64)};
@@ -27,12 +26,6 @@ _Alignas(64) static const uint8_t four_crumbs[2][64] = {EACH_OF_64(FOUR_CRUMBS, 
 
 _Alignas(64) static const uint8_t first_crumb_bytes[64] = EACH_OF_64(CRUMB_BYTE, 0);
 _Alignas(64) static const uint8_t last_crumb_bytes[64] = {EACH_OF_16(CRUMB_BYTE, 64)};
-
-LT_INLINE vi look_up_bytes(const uint8_t table[4][64], vi x, __mmask64 is_high) {
-    const vi low = _mm512_permutex2var_epi8(v_load(table[0]), x, v_load(table[1]));
-    const vi high = _mm512_permutex2var_epi8(v_load(table[2]), x, v_load(table[3]));
-    return _mm512_mask_mov_epi8(low, is_high, high);
-}
 
 /* Ten bits in each 16, to forty in each 64. */
 LT_INLINE vi join_crumbs(vi words) {
@@ -47,9 +40,14 @@ LT_INLINE vi modulo_81(vi x) {
     return _mm512_min_epu8(x, _mm512_sub_epi8(x, _mm512_set1_epi8(81)));
 }
 
+/* At most n_bytes bytes, and then zeros. */
+LT_INLINE vi load_bytes(const uint8_t *src, size_t n_bytes) {
+    return n_bytes >= V_BYTES ? v_load(src)
+                              : _mm512_maskz_loadu_epi8(((uint64_t)1 << n_bytes) - 1, src);
+}
+
 /* V_BYTES bytes to 80. */
-LT_INLINE void repack_step(const uint8_t *src, uint8_t *dst) {
-    const vi x = v_load(src);
+LT_INLINE void repack_step(vi x, uint8_t *dst) {
     const vi rest = modulo_81(modulo_81(x));
     const vi four = _mm512_permutex2var_epi8(v_load(four_crumbs[0]), rest, v_load(four_crumbs[1]));
     /* What is taken away is 0, 81 or 162: the fifth digit, in the lowest two bits. */
@@ -67,13 +65,12 @@ void LT_NAME_PLAIN(repack_bitnet158)(const void *src, void *dst, size_t skip, si
     const uint8_t *in = src;
     uint8_t *out = dst;
     size_t n_bytes = (skip + n_elems + LATHE_BITNET158_PER_BYTE - 1) / LATHE_BITNET158_PER_BYTE;
-    for (; n_bytes >= V_BYTES; n_bytes -= V_BYTES, in += V_BYTES, out += STEP)
-        repack_step(in, out);
-    if (n_bytes > 0) {
-        _Alignas(64) uint8_t last[V_BYTES] = {0};
-        memcpy(last, in, n_bytes);
-        repack_step(last, out);
+    for (; n_bytes >= V_BYTES; n_bytes -= V_BYTES, in += V_BYTES, out += STEP) {
+        __builtin_prefetch(in + STREAM_PREFETCH_BYTES); /* which is to be checked next */
+        repack_step(v_load(in), out);
     }
+    if (n_bytes > 0)
+        repack_step(load_bytes(in, n_bytes), out);
     if (skip > 0) { /* all move down */
         const vi bits = _mm512_set1_epi64((long long)skip * (8 / CODES));
         out = dst;
@@ -91,17 +88,17 @@ _Alignas(64) static const uint8_t five_bytes[64] = {FIVE_BYTES(0), FIVE_BYTES(1)
                                                     FIVE_BYTES(6), FIVE_BYTES(7)};
 enum { FIVES_BYTES = 40 };
 
-/* Digits of codes that become 0, 1, -1 and -1, and of bits. */
+/* Digits of codes that become 0, 1, -1 and -1, and of bits: the first three of five codes, and the
+ * last two, whatever follows those in the index. */
 #define DIGIT_OF(code) ((code) == 0 ? 1 : (code) == 1 ? 2 : 0)
-#define FOUR_DIGITS(q)                                                                             \
-    (uint8_t)(DIGIT_OF((q)&3) + 3 * DIGIT_OF((q) >> 2 & 3) + 9 * DIGIT_OF((q) >> 4 & 3) +          \
-              27 * DIGIT_OF((q) >> 6 & 3))
-#define FIFTH_DIGIT(q) (uint8_t)(81 * DIGIT_OF((q)&3))
+#define FIRST_DIGITS(q)                                                                            \
+    (uint8_t)(DIGIT_OF((q)&3) + 3 * DIGIT_OF((q) >> 2 & 3) + 9 * DIGIT_OF((q) >> 4 & 3))
+#define LAST_DIGITS(q) (uint8_t)(27 * DIGIT_OF((q)&3) + 81 * DIGIT_OF((q) >> 2 & 3))
 #define FIVE_SIGNS(q)                                                                              \
     (uint8_t)(2 * (((q)&1) + 3 * ((q) >> 1 & 1) + 9 * ((q) >> 2 & 1) + 27 * ((q) >> 3 & 1) +       \
                    81 * ((q) >> 4 & 1)))
-_Alignas(64) static const uint8_t four_digits[4][64] = {EACH_OF_256(FOUR_DIGITS)};
-_Alignas(64) static const uint8_t fifth_digits[64] = EACH_OF_64(FIFTH_DIGIT, 0);
+_Alignas(64) static const uint8_t first_digits[64] = EACH_OF_64(FIRST_DIGITS, 0);
+_Alignas(64) static const uint8_t last_digits[64] = EACH_OF_64(LAST_DIGITS, 0);
 _Alignas(64) static const uint8_t five_signs[64] = EACH_OF_64(FIVE_SIGNS, 0);
 
 /* Eight bits from each of these positions of a 64-bit lane: one number for each byte. */
@@ -116,24 +113,18 @@ LT_INLINE vi bytes_of_signs(vi x) {
     return _mm512_permutexvar_epi8(fives, v_load(five_signs));
 }
 
-/* The same from twice 40 bytes of I2. A lane of ten codes' bytes: four codes of each four, then the
- * fifth ones. */
+/* The same from twice 40 bytes of I2. A lane of four times five codes: the first three of each,
+ * then the last two. */
 LT_INLINE vi bytes_of_crumbs(vi x, vi y) {
-    const uint64_t positions = 0x261c12081e140a00;
+    const uint64_t positions = 0x241a10061e140a00;
     const vi even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const vi odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     const vi a = extract_bits(_mm512_permutexvar_epi8(v_load(five_bytes), x), positions);
     const vi b = extract_bits(_mm512_permutexvar_epi8(v_load(five_bytes), y), positions);
-    const vi fours = _mm512_permutex2var_epi32(a, even, b);
-    const vi fifths = _mm512_permutex2var_epi32(a, odd, b);
-    return _mm512_add_epi8(look_up_bytes(four_digits, fours, _mm512_movepi8_mask(fours)),
-                           _mm512_permutexvar_epi8(fifths, v_load(fifth_digits)));
-}
-
-/* At most n_bytes bytes, and then zeros. */
-LT_INLINE vi load_bytes(const uint8_t *src, size_t n_bytes) {
-    return n_bytes >= V_BYTES ? v_load(src)
-                              : _mm512_maskz_loadu_epi8(((uint64_t)1 << n_bytes) - 1, src);
+    const vi first = _mm512_permutex2var_epi32(a, even, b);
+    const vi last = _mm512_permutex2var_epi32(a, odd, b);
+    return _mm512_add_epi8(_mm512_permutexvar_epi8(first, v_load(first_digits)),
+                           _mm512_permutexvar_epi8(last, v_load(last_digits)));
 }
 
 LT_INLINE vi ternary_bytes(const uint8_t *src, size_t n_bytes, unsigned bits) {
