@@ -104,7 +104,9 @@ lt_team lt_team_of(const lathe_launch *launch, uint group, uint item,
     team.staged = (__local uint *)memory->codes[index];
 #endif
 #if LT_DST == LATHE_CL_BITNET158
-    team.packed = (LT_STAGES ? (__local uint4 *)team.staged : team.shared + LT_TEAM_ELEMS / 64) + 1;
+    team.packed = LT_PACKS_DIGITS ? team.shared + 1
+                  : LT_STAGES     ? (__local uint4 *)team.staged + 1
+                                  : team.shared + LT_TEAM_ELEMS / 64 + 1;
 #endif
     return team;
 }
@@ -330,6 +332,8 @@ void lt_make_maps(const lt_owned *own, const lathe_launch *launch, __global floa
     }
 }
 
+#if !LT_PACKS_DIGITS
+
 /* Makes the target's codes, and stores them where whole bytes are made of them. */
 void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uchar *to) {
     __global uchar *mine = to + team->member * (LT_VECTOR * LT_DST_BITS / 8);
@@ -351,6 +355,8 @@ void lt_recode_part(const lt_team *team, const lathe_launch *launch, __global uc
         }
     }
 }
+
+#endif
 
 void lt_recode_group(__global const uchar *restrict src, __global const float *restrict src_scales,
                      __global uchar *restrict dst, __global float *dst_scales,
@@ -408,11 +414,15 @@ void lt_recode_group(__global const uchar *restrict src, __global const float *r
     lt_make_maps(&own, launch, dst_scales, memory, known);
 #if LT_DST != LATHE_CL_I1
     barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+#if LT_DST != LATHE_CL_I1 && !LT_PACKS_DIGITS
     lt_recode_part(&team, launch, to);
 #endif
 #if LT_DST == LATHE_CL_BITNET158
+#if !LT_PACKS_DIGITS
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_pack_part(&team);
+#endif
+    lt_pack_part(&team, launch);
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_store_packed(&team, to);
 #endif

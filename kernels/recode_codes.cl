@@ -266,7 +266,21 @@ void lt_recode(uint *out, const uint *in, lt_map map) {
 
 #endif
 
-#elif LT_SRC <= LATHE_CL_I4 && LT_DST >= LATHE_CL_I2
+#elif LT_SRC <= LATHE_CL_I4 && LT_DST == LATHE_CL_BITNET158
+
+/* A word's codes as digits of base 3, 0 to 2, in the lowest bits of the fields. Where no code
+ * becomes other than 0, `second` has the signs' places themselves. */
+uint lt_digits(uint word, lt_map map) {
+    const uint low = word & ~LT_SRC_SIGNS;
+    const uint plus = low + map.first;
+    const uint minus = low + map.second;
+    const uint is_two = plus & ~word;
+    const uint is_one = (minus & word) | ~(plus | word);
+    return ((is_two & LT_SRC_SIGNS) | (is_one >> 1 & ~LT_SRC_SIGNS)) >> (LT_SRC_BITS - 2) &
+           3 * LT_SRC_ONES;
+}
+
+#elif LT_SRC <= LATHE_CL_I4 && LT_DST == LATHE_CL_I2
 
 /* A word's codes as 1, 0 and -1, in the two upper bits of the fields. Where no code becomes other
  * than 0, `second` has the signs' places themselves, and the negative ones' carries, too. */

@@ -47,7 +47,9 @@ lt_team lt_team_of_row(const lathe_launch *launch, uint row, uint n_items,
     team.shared += team.n_members * (LT_TEAM_ELEMS / LT_TEAM) * LT_SRC_BITS / 32 / 32 * 36 / 4;
 #endif
 #if LT_DST == LATHE_CL_BITNET158
-    team.packed = (LT_STAGES ? room : room + team.n_members * (LT_TEAM_ELEMS / LT_TEAM) / 64) + 1;
+    team.packed = LT_PACKS_DIGITS ? team.shared + 1
+                  : LT_STAGES     ? room + 1
+                                  : room + team.n_members * (LT_TEAM_ELEMS / LT_TEAM) / 64 + 1;
 #endif
     return team;
 }
@@ -179,11 +181,15 @@ void lt_recode_row(__global const uchar *restrict src, __global const float *res
     }
 #if LT_DST != LATHE_CL_I1
     barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+#if LT_DST != LATHE_CL_I1 && !LT_PACKS_DIGITS
     lt_recode_part(&team, launch, to);
 #endif
 #if LT_DST == LATHE_CL_BITNET158
+#if !LT_PACKS_DIGITS
     barrier(CLK_LOCAL_MEM_FENCE);
-    lt_pack_part(&team);
+#endif
+    lt_pack_part(&team, launch);
     barrier(CLK_LOCAL_MEM_FENCE);
     lt_store_packed(&team, to);
 #endif

@@ -39,13 +39,18 @@
 #define LT_LONG_ROWS (LATHE_CL_LONG_ELEMS / LATHE_STAT_LANES) /* of lanes */
 #define LT_LONG_WORDS (LT_TEAM_ELEMS / LT_LONG_ROWS)
 
-/* Elements that become bytes of base 3 at once, and words for a part of these. They lie where the
- * source's codes were or, where there were none, behind the target's; before them one is read. */
+/* Elements that become bytes of base 3 at once, and words for a part of these, before which one is
+ * read. They lie where the source's codes were or, where there were none, behind the target's, or
+ * have room of their own. */
 #define LT_PACKED_ELEMS 80
 #define LT_PACKED_WORDS ((LT_TEAM_ELEMS + LT_PACKED_ELEMS - 1) / LT_PACKED_ELEMS * 4 + 4)
 
+/* Whether the source's codes become digits while they are packed, without being the target's codes
+ * before that. */
+#define LT_PACKS_DIGITS (LT_DST == LATHE_CL_BITNET158 && LT_SRC <= LATHE_CL_I4)
+
 /* Words for what work-items hand each other: a vector's statistic, counts and lanes, or the
- * target's codes before they become digits. */
+ * target's codes before they become bytes of base 3, or these. */
 #if LT_DST == LATHE_CL_BITNET158 && LT_SRC == LATHE_CL_I1
 #define LT_SHARED_WORDS (LT_TEAM_ELEMS / 16 + LT_PACKED_WORDS)
 #elif LT_DST == LATHE_CL_BITNET158 && LT_COUNTS
@@ -311,6 +316,71 @@ void lt_unpack_part(const lt_team *team, __global uint *report) {
 
 #if LT_DST == LATHE_CL_BITNET158
 
+#if LT_SRC <= LATHE_CL_I4
+
+/* What a byte's factors are in a product whose upper byte is the sum of all: below it no sum has a
+ * carry, as none is beyond 242. */
+#define LT_FACTORS(a, b, c, d) ((uint)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+/* The upper bytes of four words. */
+uint lt_upper_bytes(uint a, uint b, uint c, uint d) {
+    return lt_pick_bytes(lt_pick_bytes(a, b, 0x0073), lt_pick_bytes(c, d, 0x0073), 0x5410);
+}
+
+#endif
+
+#if LT_SRC == LATHE_CL_I8
+
+/* Four bytes of base 3 from 20 digits, a byte each. */
+uint lt_pack_bytes(const uint *digits) {
+    return lt_upper_bytes(digits[0] * LT_FACTORS(1, 3, 9, 27) + digits[1] * LT_FACTORS(81, 0, 0, 0),
+                          digits[1] * LT_FACTORS(0, 1, 3, 9) + digits[2] * LT_FACTORS(27, 81, 0, 0),
+                          digits[2] * LT_FACTORS(0, 0, 1, 3) + digits[3] * LT_FACTORS(9, 27, 81, 0),
+                          digits[3] * LT_FACTORS(0, 0, 0, 1) +
+                              digits[4] * LT_FACTORS(3, 9, 27, 81));
+}
+
+/* LT_PACKED_ELEMS elements' digits to bytes. */
+uint4 lt_pack_codes(const uint *words) {
+    return (uint4)(lt_pack_bytes(words), lt_pack_bytes(words + 5), lt_pack_bytes(words + 10),
+                   lt_pack_bytes(words + 15));
+}
+
+#elif LT_SRC == LATHE_CL_I4
+
+/* Eight bytes of base 3 from 40 digits, four bits each. */
+uint2 lt_pack_nibbles(const uint *digits) {
+    uint even[5];
+    uint odd[5];
+#pragma unroll
+    for (uint i = 0; i < 5; i++) {
+        even[i] = digits[i] & 0x0f0f0f0f;
+        odd[i] = digits[i] >> 4 & 0x0f0f0f0f;
+    }
+    const uint low =
+        lt_upper_bytes(even[0] * LT_FACTORS(1, 9, 81, 0) + odd[0] * LT_FACTORS(3, 27, 0, 0),
+                       odd[0] * LT_FACTORS(0, 0, 1, 9) + even[0] * LT_FACTORS(0, 0, 0, 3) +
+                           even[1] * LT_FACTORS(27, 0, 0, 0) + odd[1] * LT_FACTORS(81, 0, 0, 0),
+                       even[1] * LT_FACTORS(0, 1, 9, 81) + odd[1] * LT_FACTORS(0, 3, 27, 0),
+                       odd[1] * LT_FACTORS(0, 0, 0, 1) + even[2] * LT_FACTORS(3, 27, 0, 0) +
+                           odd[2] * LT_FACTORS(9, 81, 0, 0));
+    const uint high =
+        lt_upper_bytes(even[2] * LT_FACTORS(0, 0, 1, 9) + odd[2] * LT_FACTORS(0, 0, 3, 27) +
+                           even[3] * LT_FACTORS(81, 0, 0, 0),
+                       odd[3] * LT_FACTORS(1, 9, 81, 0) + even[3] * LT_FACTORS(0, 3, 27, 0),
+                       even[3] * LT_FACTORS(0, 0, 0, 1) + odd[3] * LT_FACTORS(0, 0, 0, 3) +
+                           even[4] * LT_FACTORS(9, 81, 0, 0) + odd[4] * LT_FACTORS(27, 0, 0, 0),
+                       odd[4] * LT_FACTORS(0, 1, 9, 81) + even[4] * LT_FACTORS(0, 0, 3, 27));
+    return (uint2)(low, high);
+}
+
+/* LT_PACKED_ELEMS elements' digits to bytes. */
+uint4 lt_pack_codes(const uint *words) {
+    return (uint4)(lt_pack_nibbles(words), lt_pack_nibbles(words + 5));
+}
+
+#else
+
 /* Three bytes of base 3, ten bits apart, from 30 bits, two to a code as I2 has them; what is above
  * them is anything. Codes as digits are 1 too great: so are bytes, by 121. Of a byte's digits a, b,
  * c, d and e first a + 3 b and c + 3 d are made, in fours of bits; then 7 times what is above the
@@ -343,19 +413,59 @@ uint4 lt_pack_codes(const uint *words) {
                    lt_pick_bytes(low.z, high.z, 0x7610), lt_pick_bytes(low.w, high.w, 0x7610));
 }
 
+#endif
+
+#if LT_PACKS_DIGITS
+
+/* Words of 16 elements: what has one map. */
+#define LT_RUN_WORDS (16 * LT_SRC_BITS / 32)
+
+/* The digits of 16 of a part's elements. */
+void lt_recode_run(uint *out, const lt_team *team, uint run, lt_map map) {
+    __local const uint *at = team->staged + lt_padded_word(run * LT_RUN_WORDS);
+#pragma unroll
+    for (uint i = 0; i < LT_RUN_WORDS; i++) {
+        out[i] = lt_digits(at[i], map);
+    }
+}
+
+/* Those behind its end. */
+void lt_zero_run(uint *out) {
+    for (uint i = 0; i < LT_RUN_WORDS; i++) {
+        out[i] = LT_SRC_ONES;
+    }
+}
+
+/* Packs a part from the source's codes in local memory. */
+void lt_pack_part(const lt_team *team, const lathe_launch *launch) {
+    const lt_map first = team->maps[0];
+    for (uint i = team->member; i * LT_PACKED_ELEMS < team->block.n_cols; i += team->n_members) {
+        uint words[5 * LT_RUN_WORDS];
+#pragma unroll
+        for (uint k = 0; k < 5; k++) {
+            const uint col = 16 * (5 * i + k);
+            if (col >= team->block.n_cols) {
+                lt_zero_run(words + k * LT_RUN_WORDS);
+            } else if (team->is_whole) {
+                lt_recode_run(words + k * LT_RUN_WORDS, team, 5 * i + k, first);
+            } else {
+                lt_recode_run(words + k * LT_RUN_WORDS, team, 5 * i + k,
+                              team->maps[lt_div_32(col, &launch->row_scopes)]);
+            }
+        }
+        team->packed[i] = lt_pack_codes(words);
+    }
+}
+
+#else
+
 /* A vector's codes. */
 void lt_put_words(__local uint *at, const uint *words) {
-#if LT_DST_WORDS == 4
     *(__local uint4 *)at = (uint4)(words[0], words[1], words[2], words[3]);
-#elif LT_DST_WORDS == 2
-    *(__local uint2 *)at = (uint2)(words[0], words[1]);
-#else
-    at[0] = words[0];
-#endif
 }
 
 /* Packs a part from its codes in local memory. */
-void lt_pack_part(const lt_team *team) {
+void lt_pack_part(const lt_team *team, const lathe_launch *launch) {
     __local const uint *words = (__local const uint *)team->shared;
     const uint n_words = team->block.n_cols / 16;
     for (uint i = team->member; i * LT_PACKED_ELEMS < team->block.n_cols; i += team->n_members) {
@@ -368,6 +478,8 @@ void lt_pack_part(const lt_team *team) {
     }
 }
 
+#endif
+
 /* Stores it: words of the target and, at either end, bytes of one that is others', too. */
 void lt_store_packed(const lt_team *team, __global uchar *to) {
     __local const uint *words = (__local const uint *)team->packed;
@@ -376,9 +488,16 @@ void lt_store_packed(const lt_team *team, __global uchar *to) {
     const uint n_words = end / 4;
     const uint picks = 0x7654 - 0x1111 * lead;
     __global uint *out = (__global uint *)(to - lead);
-    for (uint i = team->member + (lead != 0 ? 1 : 0); i < n_words; i += team->n_members) {
-        /* Of the first one the word before it is not there, nor looked at. */
-        out[i] = lt_pick_bytes(words[(int)i - 1], words[i], picks);
+    /* From I2 a compiler takes ten registers more where there are two loops. */
+    if (lead == 0 && LT_SRC != LATHE_CL_I2) {
+        for (uint i = team->member; i < n_words; i += team->n_members) {
+            out[i] = words[i];
+        }
+    } else {
+        for (uint i = team->member + (lead != 0 ? 1 : 0); i < n_words; i += team->n_members) {
+            /* Of the first one the word before it is not there, nor looked at. */
+            out[i] = lt_pick_bytes(words[(int)i - 1], words[i], picks);
+        }
     }
     if (team->member == 0 || (team->member == 1 && n_words > 0)) {
         const uint i = team->member == 0 ? 0 : n_words;

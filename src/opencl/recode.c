@@ -261,8 +261,10 @@ static size_t room_for(const lt_pass *pass, uint64_t n_items, uint64_t n_elems) 
     const uint64_t packed = (lt_ceil_div(n_elems, 80) + 2) * 16;
     const uint64_t staged = n_elems * (uint64_t)LATHE_CL_CODE_BITS(src) / 8 / 8 * 9;
     const bool stages = LATHE_CL_RECODE_STAGES(src, (int)pass->dst.dtype);
-    const uint64_t made =
-        pass->dst.dtype == LATHE_BITNET158 ? n_elems / 4 + (stages ? 0 : packed) : 0;
+    const bool packs_digits = src <= (int)LATHE_I4;
+    const uint64_t made = pass->dst.dtype != LATHE_BITNET158 ? 0
+                          : packs_digits                     ? packed
+                                                             : n_elems / 4 + (stages ? 0 : packed);
     return (size_t)((stages ? staged : 0) + lt_max(made, n_items * sizeof(uint32_t)));
 }
 
