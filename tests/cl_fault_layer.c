@@ -402,6 +402,21 @@ static cl_int CL_API_CALL fault_clSetKernelArg(cl_kernel kernel, cl_uint index, 
     return driver->clSetKernelArg(kernel, index, n, value);
 }
 
+/* The place of the gathered word that says most (kernels/fold.cl): that of a maximum, which is the
+ * first, or of a mean, for which that one is 0, the top of its greatest bucket. */
+static size_t gathered_at(cl_command_queue q, const layer_handle *told) {
+    cl_uint words[LATHE_CL_SUM_WORDS] = {0};
+    const size_t first = (size_t)told->launch.sums * sizeof words[0];
+    size_t last = LATHE_CL_SUM_WORDS - 1;
+    if (driver->clEnqueueReadBuffer(q, told->reports, CL_TRUE, first, sizeof words, words, 0, NULL,
+                                    NULL) == CL_SUCCESS) {
+        while (last > 0 && words[last] == 0) {
+            last--;
+        }
+    }
+    return first + last * sizeof words[0];
+}
+
 /* Flips a bit of the first that the kernel stored. */
 static void lie(cl_command_queue q, cl_kernel kernel) {
     (void)pthread_mutex_lock(&layer_lock);
@@ -416,7 +431,7 @@ static void lie(cl_command_queue q, cl_kernel kernel) {
     const bool is_stat = strcmp(told.name, "lathe_stats") == 0;
     const bool is_gathered = is_stat && (told.launch.flags & LATHE_CL_GATHER) != 0;
     const cl_mem stored = is_gathered ? told.reports : told.result;
-    const size_t first = is_gathered ? (size_t)told.launch.sums * sizeof(uint32_t) : 0;
+    const size_t first = is_gathered ? gathered_at(q, &told) : 0;
     const size_t at = is_stat ? first + 2 : (size_t)told.launch.dst.data_offset;
     uint8_t byte = 0;
     if (driver->clEnqueueReadBuffer(q, stored, CL_TRUE, at, 1, &byte, 0, NULL, NULL) ==

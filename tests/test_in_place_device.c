@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of lathe/in_place.h on a device: its failures, what it launches, and no memory beside the
  * tensor. */
+#include "engine/engine.h"
 #include "in_place_case.h"
+#include "opencl/opencl.h"
 
 TestSuite(in_place, .init = setup_engines, .fini = teardown_engines);
 
@@ -119,7 +121,7 @@ static uint64_t launches_in_place(lathe_engine *engine, const convert_case *c,
 
 /* Consecutive elements that get no wider take one launch, whose work-groups take turns, around the
  * ends of their tiles and with more of them than run at once; and a pass for their statistics.
- * (A processor takes larger ones in waves.) */
+ * (A processor takes larger ones in waves, and one whose work-groups cannot wait all of them.) */
 Test(in_place, one_launch_on_a_device) {
     static const uint64_t sizes[] = {1, 7, 4095, 4096, 4097, 8192, 10239, 102400, 102403};
     static const lathe_dtype pairs[][2] = {{LATHE_F32, LATHE_F16},       {LATHE_F32, LATHE_I1},
@@ -129,6 +131,7 @@ Test(in_place, one_launch_on_a_device) {
     lathe_config config = test_opencl_config();
     test_rng rng = {49};
     CHECK_OK(lathe_engine_create(&config, &engine));
+    const bool takes_waves = lt_cl_backend_device(engine->device)->cuts_loops;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             const shape_option shape = {1, {sizes[s]}};
@@ -139,7 +142,7 @@ Test(in_place, one_launch_on_a_device) {
             uint64_t n_launches = launches_in_place(engine, &c, &target);
             if (s > 0) { /* the first one brings the checks of the kernels with it */
                 uint64_t n_expected = lathe_dtype_is_quantized(pairs[i][1]) ? 2 : 1;
-                CHECK(n_launches == n_expected, "%d launches: %s", (int)n_launches,
+                CHECK(takes_waves || n_launches == n_expected, "%d launches: %s", (int)n_launches,
                       describe(&c, &target, 0));
             }
             case_free(&c);

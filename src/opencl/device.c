@@ -475,7 +475,7 @@ lathe_status lt_cl_device_open(const lt_cl_found *found, cl_context context, lt_
     opened.has_ptx_90 = has_capability(found->id, 9, CL_UINT_MAX);
     opened.lacks_doubles = lacks_doubles(found->id);
     /* Mesa's renderer on the CPU ends all loops of a work-item after 65,535 rounds in all. */
-    opened.cuts_loops = opened.is_cpu && strcasestr(opened.info.platform, "rusticl") != NULL;
+    opened.cuts_loops = strcasestr(opened.info.name, "llvmpipe") != NULL;
     opened.shares_memory = t.shares_memory == CL_TRUE;
     lathe_status status =
         context == NULL ? create_context(&opened) : adopt_context(&opened, context);
