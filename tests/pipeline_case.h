@@ -15,6 +15,7 @@ typedef struct outcome {
     uint32_t stage; /* that failed */
     uint64_t element;
     uint64_t n_saturated;
+    lathe_dtype from; /* of that stage */
     lathe_tensor *result;
 } outcome;
 
@@ -30,6 +31,7 @@ static inline outcome one_by_one(lathe_engine *engine, lathe_tensor *source, uin
         if (o.status != LATHE_OK) {
             o.stage = i;
             o.element = lathe_last_error()->element;
+            o.from = lathe_last_error()->from;
             return o;
         }
         o.n_saturated += stats.n_saturated;
@@ -90,7 +92,13 @@ static inline void check_run(const convert_case *c, size_t engine, lathe_pipelin
               chain_text(c, n, stages), engine, lathe_status_name(status), error->stage,
               (long long)error->element, lathe_status_name(expected->status), expected->stage + 1,
               (long long)expected->element);
-        CHECK(error->to == stages[expected->stage].target.dtype, "the error's type");
+        const lathe_dtype to = stages[expected->stage].target.dtype;
+        CHECK(error->from == expected->from && error->to == to, "the error's types");
+        const char *text = test_text("stage %u: %s to %s: element ", expected->stage + 1,
+                                     lathe_dtype_name(expected->from), lathe_dtype_name(to));
+        CHECK(error->element == LATHE_NO_ELEMENT || strstr(error->message, text) != NULL,
+              "%s: engine %zu: '%s', not '%s'", chain_text(c, n, stages), engine, error->message,
+              text);
         return;
     }
     CHECK(status == LATHE_OK, "%s: engine %zu: %s: %s", chain_text(c, n, stages), engine,

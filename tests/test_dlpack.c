@@ -137,6 +137,43 @@ Test(dlpack, an_export_outlives_its_tensor) {
     managed->deleter(managed);
 }
 
+/* Whether a pipeline takes its result from its cache. */
+static bool is_hit(lathe_pipeline *pipeline, const lathe_tensor *source, lathe_tensor **result) {
+    lathe_pipeline_run_stats stats = {.struct_size = sizeof stats};
+    CHECK_OK(lathe_pipeline_run(engines[0], pipeline, source, result, &stats));
+    return stats.n_cache_hits == 1;
+}
+
+/* What is kept of a tensor, or as one, is out of date once somebody else may have written to it. */
+Test(dlpack, exports_count_as_changes) {
+    const lathe_pipeline_options options = {.struct_size = sizeof options, .cache_bytes = 4096};
+    const lathe_pipeline_stage stage = {
+        .struct_size = sizeof stage,
+        .target = {.struct_size = sizeof stage.target, .dtype = LATHE_F16},
+        .cache = 1};
+    lathe_pipeline *pipeline = NULL;
+    lathe_tensor *source = new_tensor(LATHE_F32, &(shape_option){1, {64}}, 0);
+    lathe_tensor *result = NULL;
+    CHECK_OK(lathe_pipeline_create(pool, 1, &stage, &options, &pipeline));
+    for (int legacy = 0; legacy < 2; legacy++) {
+        CHECK(!is_hit(pipeline, source, &result), "%d", legacy);
+        lathe_tensor_release(result);
+        CHECK(is_hit(pipeline, source, &result), "%d", legacy);
+        if (legacy) {
+            DLManagedTensor *managed = NULL;
+            CHECK_OK(lathe_dlpack_export_legacy(result, LATHE_DLPACK_VALUES, &managed));
+            managed->deleter(managed);
+        } else {
+            DLManagedTensorVersioned *managed = NULL;
+            CHECK_OK(lathe_dlpack_export(result, LATHE_DLPACK_VALUES, &managed));
+            managed->deleter(managed);
+        }
+        lathe_tensor_release(result);
+    }
+    lathe_pipeline_free(pipeline);
+    lathe_tensor_release(source);
+}
+
 Test(dlpack, exports_that_cannot_be) {
     static const shape_option odd = {2, {3, 33}};
     DLManagedTensorVersioned *managed = NULL;

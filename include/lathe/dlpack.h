@@ -26,7 +26,9 @@ typedef enum lathe_dlpack_part {
 /* Exports a tensor: a struct that shows its memory, and holds a reference to it until the consumer
  * calls the struct's deleter, on any thread. Host tensors are kDLCPU, an OpenCL device's kDLOpenCL,
  * whose data is the cl_mem and device_id 0. A read-only tensor sets the read-only flag. Strides are
- * always given. While the export lives the tensor is shared (lathe_tensor_is_shared).
+ * always given. While the export lives the tensor is shared (lathe_tensor_is_shared). Exporting a
+ * tensor that is not read-only counts as a change of its contents, as the consumer may write to it;
+ * after what that writes later, lathe_tensor_touch says so.
  *
  * Codes of less than a byte are packed as DLPack does it, the first element in the lowest bits, and
  * without unused bits between rows; DLPack has no type for I1 and BITNET158.
@@ -57,6 +59,7 @@ typedef struct lathe_dlpack_options {
 
 /* Imports a tensor. On success *tensor, which the caller releases, shows the struct's memory and
  * owns the struct: it calls the deleter when its last reference goes, on the thread that drops it.
+ * The memory is its producer's still: what is written to the tensor, in place too, he sees.
  * On failure the struct stays the caller's.
  *
  * Memory must be the host's (kDLCPU, kDLCUDAHost, kDLROCMHost) or a buffer of the engine's OpenCL

@@ -44,7 +44,8 @@ LATHE_API lathe_status lathe_opencl_tensor_wrap(lathe_engine *engine, const lath
 
 /* The memory objects of a device tensor, which keeps its references. Small tensors share objects:
  * only the tensor's part of one, which begins at the offset, is the caller's to use, and no such
- * object is to be mapped or migrated. Either output may be NULL.
+ * object is to be mapped or migrated. Whoever writes there says so by lathe_tensor_touch. Either
+ * output may be NULL.
  * Errors: INVALID_ARGUMENT (not a device tensor). */
 LATHE_API lathe_status lathe_opencl_tensor_memory(const lathe_tensor *tensor,
                                                   lathe_opencl_memory *data,

@@ -49,7 +49,7 @@ typedef struct lathe_pipeline_options {
  * comes from the pool. `options` may be NULL. The caller frees it with lathe_pipeline_free.
  * Errors: INVALID_ARGUMENT, NOT_SUPPORTED (both naming the stage), INSUFFICIENT_MEMORY;
  * NOT_SUPPORTED too where a stage caches and the pool has LATHE_POOL_MAX_CALLBACKS callbacks;
- * *pipeline is then left alone. */
+ * *pipeline is then left alone. Thread-safe. */
 LATHE_API lathe_status lathe_pipeline_create(lathe_pool *pool, uint32_t n_stages,
                                              const lathe_pipeline_stage *stages,
                                              const lathe_pipeline_options *options,
@@ -58,10 +58,11 @@ LATHE_API lathe_status lathe_pipeline_create(lathe_pool *pool, uint32_t n_stages
 /* Frees a pipeline that no call is using, and drops what its cache holds. NULL is legal. */
 LATHE_API void lathe_pipeline_free(lathe_pipeline *pipeline);
 
+/* How many it has; 0 for NULL. Thread-safe. */
 LATHE_API uint32_t lathe_pipeline_n_stages(const lathe_pipeline *pipeline);
 
 /* Stage `index`, counted from 0; NULL if there is none. Lives as long as the pipeline, or until it
- * is optimized. */
+ * is optimized. Thread-safe. */
 LATHE_API const lathe_pipeline_stage *lathe_pipeline_get_stage(const lathe_pipeline *pipeline,
                                                                uint32_t index);
 
@@ -161,9 +162,10 @@ LATHE_API lathe_status lathe_pipeline_get_stats(lathe_pipeline *pipeline,
 LATHE_API void lathe_pipeline_clear_cache(lathe_pipeline *pipeline);
 
 /* Says that the tensor's contents have changed. Needed after writing through a pointer that was
- * taken earlier (lathe_tensor_mutable_data and lathe_tensor_mutable_scales count as a change when
- * they are called) and after changing memory that the tensor only wraps: otherwise a cache may take
- * the tensor for what it was. NULL is legal. Thread-safe. */
+ * taken earlier (lathe_tensor_mutable_data, lathe_tensor_mutable_scales and a DLPack export count
+ * as a change when they are called), after changing memory that the tensor only wraps, and after
+ * changing a device tensor's memory objects: otherwise a cache may take the tensor for what it was.
+ * NULL is legal. Thread-safe. */
 LATHE_API void lathe_tensor_touch(lathe_tensor *tensor);
 
 LATHE_END_DECLS

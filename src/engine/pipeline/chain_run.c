@@ -204,31 +204,51 @@ static bool rounds_at_once(const lt_backend *backend, const lt_chain *chain,
                                     backend->ops->takes_rows(backend, &plan.pass));
 }
 
+/* What the conversion has met is the last step's: that one's dtypes, not the source's. */
+static lathe_status blame_last_step(const lt_chain_run *run, lathe_status status) {
+    const lt_chain_step *last = &run->chain->steps[run->chain->n_steps - 1];
+    lt_outcome fault;
+    lt_outcome_init(&fault);
+    lt_outcome_fault(&fault, status, lt_error()->element);
+    run->report->failed_step = run->chain->n_steps - 1;
+    return lt_outcome_status(&fault, last[-1].pass.dst.dtype, last->pass.dst.dtype);
+}
+
 /* As one conversion. NOT_SUPPORTED: the chain is none. */
 static lathe_status run_rounded(lt_chain_run *run, const lathe_tensor *source,
                                 const lathe_target *target, lathe_tensor *result) {
     lathe_dtype rounds[LT_MOST_ROUNDS] = {(lathe_dtype)0};
     lt_backend *backend = run->backend;
-    lt_outcome outcome;
-    lt_outcome_init(&outcome);
+    uint64_t n_saturated = 0;
+    lathe_status status;
     if (!backend->is_remote || !lt_chain_rounds(run->chain, rounds)) {
         return LATHE_NOT_SUPPORTED;
     }
     const bool in_chunks = run->stream != NULL;
-    run->report->failed_step = run->chain->n_steps - 1;
+    if (in_chunks) {
+        lt_outcome outcome;
+        lt_outcome_init(&outcome);
+        status = open_stream(run, LT_STREAM_SCALES_FOUND);
+        if (status == LATHE_OK) {
+            status = lt_chain_stream_rounded(run->stream, rounds, &outcome);
+        }
+        if (status == LATHE_OK) {
+            n_saturated = atomic_load(&outcome.n_saturated);
+            status = lt_outcome_status(&outcome, source->layout.dtype, result->layout.dtype);
+        }
+    } else {
+        status = lt_direct_convert_rounded(run->engine, backend, source, rounds, target, result,
+                                           run->work.is_trial, &n_saturated);
+    }
+    if (status == LATHE_NON_FINITE || status == LATHE_DATA_LOSS) {
+        return blame_last_step(run, status);
+    }
+    if (status != LATHE_OK) {
+        return status; /* another way may follow, which reports what it does */
+    }
+    run->report->n_saturated = n_saturated;
     run->report->n_passes = rounds_at_once(backend, run->chain, target, in_chunks) ? 1 : 2;
-    if (!in_chunks) {
-        return lt_direct_convert_rounded(run->engine, backend, source, rounds, target, result,
-                                         run->work.is_trial, &run->report->n_saturated);
-    }
-    lathe_status status = open_stream(run, LT_STREAM_SCALES_FOUND);
-    if (status == LATHE_OK) {
-        status = lt_chain_stream_rounded(run->stream, rounds, &outcome);
-    }
-    run->report->n_saturated = atomic_load(&outcome.n_saturated);
-    return status == LATHE_OK
-               ? lt_outcome_status(&outcome, source->layout.dtype, result->layout.dtype)
-               : status;
+    return LATHE_OK;
 }
 
 static lathe_status run_passes(lt_chain_run *run, lt_buffer *step_scales) {

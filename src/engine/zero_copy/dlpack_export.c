@@ -142,6 +142,9 @@ static lathe_status make(lathe_tensor *tensor, lathe_dlpack_part part, lt_dl_ten
         return status;
     }
     e->tensor = lathe_tensor_retain(tensor);
+    if (!tensor->read_only) {
+        lt_tensor_touch(tensor); /* the consumer may write to it */
+    }
     *made = e;
     return LATHE_OK;
 }
