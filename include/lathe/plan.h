@@ -54,8 +54,8 @@ typedef struct lathe_plan {
                                                   "search", find scales, then "convert"; or
                                                   "copy" */
     uint64_t estimated_ns; /* from what was measured on this machine, and what conversions took */
-    uint64_t extra_bytes;  /* memory beside the source: the result, if it is kept, and what is used
-                              on the way */
+    uint64_t extra_bytes;  /* memory beside the source: the result, if it is kept, and the most that
+                              is used on the way, but for some KiB of records */
     double compression;    /* the source's bytes over the result's, scales included */
     char reason[256];      /* why this strategy and device: a sentence */
 } lathe_plan;

@@ -8,6 +8,7 @@
 #include "engine/plan/planner.h"
 #include "engine/stream/stream_job.h"
 #include "engine/stream/tensor_stream.h"
+#include "pool/size_class.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,16 +48,25 @@ static void set_place(draft *d, const lathe_engine *engine, lt_place place) {
     d->plan.n_threads = !is_on_cpu ? 0 : place == LT_ON_CALLER ? 1 : engine->cpu->n_threads;
 }
 
-/* Names the passes, and returns the bytes of statistics that are held meanwhile. */
+/* What the pool takes for a block. */
+static uint64_t block_bytes(size_t n_bytes) {
+    uint32_t size_class;
+    size_t capacity = 0;
+    return lt_size_class_of(n_bytes, &size_class, &capacity) ? capacity : n_bytes;
+}
+
+/* Names the passes, and returns the bytes that finding scales takes meanwhile. In place they are
+ * found before anything else. */
 static uint64_t set_passes(draft *d, const lathe_engine *engine, lt_place place) {
+    const bool in_place = d->plan.strategy == LATHE_STRATEGY_IN_PLACE;
     bool is_on_cpu = place == LT_ON_CALLER || place == LT_ON_THREADS;
     lt_backend *backend = is_on_cpu ? engine->cpu : engine->device;
     const bool searches =
         !is_on_cpu && lt_precise_applies(d->dst.dtype, (lathe_quality)d->target->quality);
     const lt_plan passes = lt_plan_make(backend, &d->src, &d->dst, d->target,
-                                        searches ? 0 : backend->max_own_scope_elems);
+                                        searches || in_place ? 0 : backend->max_own_scope_elems);
     const bool is_short = searches && passes.pass.tiling.scope_elems <= LT_PRECISE_ELEMS;
-    const bool reads_once = passes.stats_first && place == LT_ON_DEVICE &&
+    const bool reads_once = passes.stats_first && !in_place && place == LT_ON_DEVICE &&
                             backend->ops->takes_rows != NULL &&
                             backend->ops->takes_rows(backend, &passes.pass);
     const bool stats_first = passes.stats_first && !reads_once;
@@ -70,7 +80,12 @@ static uint64_t set_passes(draft *d, const lathe_engine *engine, lt_place place)
     }
     d->plan.passes[d->plan.n_passes++] = passes.is_copy ? "copy" : "convert";
     uint64_t window = lt_min(passes.pass.tiling.n_tiles, backend->stats_window);
-    return passes.stats_first ? window * sizeof(double) : 0;
+    if (!passes.stats_first) {
+        return 0;
+    }
+    const bool has_bins = passes.pass.quality == LATHE_PRECISE && !searches;
+    return window * sizeof(double) +
+           (has_bins ? block_bytes(sizeof(lt_scan)) + LT_PRECISE_BINS * sizeof(uint64_t) : 0);
 }
 
 static void set_estimate(draft *d, double ns) {
@@ -197,9 +212,11 @@ static lathe_status plan_in_place(draft *d) {
         way = (lt_way){d->engine, LT_ON_THREADS};
     }
     set_place(d, way.engine, way.place);
-    (void)set_passes(d, way.engine, way.place);
+    /* A device's scales are made on the host, too. */
+    const uint64_t n_copies = way.place == LT_ON_DEVICE ? 2 : 1;
+    plan->extra_bytes = set_passes(d, way.engine, way.place);
+    plan->extra_bytes += d->dst.n_scales * sizeof(float) * n_copies;
     set_estimate(d, lt_costs_estimate(d->engine->planner->costs, way.place, &d->c).ns);
-    plan->extra_bytes = d->dst.n_scales * sizeof(float);
     if (plan->extra_bytes > d->limit) {
         return too_little(d, plan->extra_bytes);
     }
@@ -248,32 +265,52 @@ static lathe_status plan_through_device(draft *d) {
     return LATHE_OK;
 }
 
+/* Where a stream with slots of so many bytes converts, and what its blocks take of the pool,
+ * whichever of its ends the caller has in memory. */
+static lathe_status try_slots(const draft *d, uint64_t buffer_bytes, lt_place *place,
+                              uint64_t *n_bytes) {
+    lt_streamer_options options = {.from = d->source, .target = d->target};
+    lathe_status status = LATHE_OK;
+    options.config.buffer_bytes = lt_max(buffer_bytes, 1); /* 0: the default */
+    *n_bytes = 0;
+    for (int ends = 0; status == LATHE_OK && ends < 4; ends++) {
+        lt_streamer *streamer = NULL;
+        options.in_memory = (lt_stream_sides){.has_source = ends % 2 != 0, .has_sink = ends > 1};
+        status = lt_streamer_open(d->way.engine, &options, &streamer);
+        if (status == LATHE_OK) {
+            const lt_backend *backend = streamer->backend;
+            *n_bytes = lt_max(*n_bytes, streamer->n_slots * block_bytes(streamer->slot_bytes) *
+                                            backend->staged_cost);
+            *place = backend == d->way.engine->device ? d->way.place : LT_ON_THREADS;
+            lt_streamer_free(streamer);
+        }
+    }
+    return status;
+}
+
 /* To where no memory of ours is: the slots are all that it takes. */
 static lathe_status plan_streaming(draft *d) {
     lathe_plan *plan = &d->plan;
-    lt_streamer *streamer = NULL;
-    lt_streamer_options options = {.from = d->source, .target = d->target};
+    const uint64_t configured = d->engine->streaming.buffer_bytes;
+    lt_place place = LT_ON_THREADS;
+    uint64_t slot_bytes = 0;
     plan->strategy = LATHE_STRATEGY_STREAMING;
     /* Beside the slots: on the device, or on the CPU, which takes over where no slot fits there. */
     const uint64_t stats_bytes = lt_max(set_passes(d, d->way.engine, d->way.place),
                                         set_passes(d, d->way.engine, LT_ON_THREADS));
-    options.config.buffer_bytes =
-        lt_min(d->limit - lt_min(stats_bytes, d->limit), d->engine->streaming.buffer_bytes != 0
-                                                             ? d->engine->streaming.buffer_bytes
-                                                             : DEFAULT_BUFFER_BYTES);
-    options.config.buffer_bytes = lt_max(options.config.buffer_bytes, 1); /* 0: the default */
-    lathe_status status = lt_streamer_open(d->way.engine, &options, &streamer);
+    const uint64_t left = d->limit - lt_min(stats_bytes, d->limit);
+    const uint64_t buffer_bytes = lt_min(left, configured != 0 ? configured : DEFAULT_BUFFER_BYTES);
+    lathe_status status = try_slots(d, buffer_bytes, &place, &slot_bytes);
+    if (status == LATHE_OK && slot_bytes > left) { /* blocks may be larger by an eighth */
+        status = try_slots(d, left / 9 * 8, &place, &slot_bytes);
+    }
     if (status != LATHE_OK) {
         return status == LATHE_INSUFFICIENT_MEMORY
                    ? too_little(d, lt_max(lt_error()->required_bytes + stats_bytes, d->limit + 1))
                    : status;
     }
-    bool is_on_device = streamer->backend == d->way.engine->device;
-    lt_place place = is_on_device ? d->way.place : LT_ON_THREADS;
     set_place(d, d->way.engine, place);
-    plan->extra_bytes = streamer->n_slots * streamer->slot_bytes * streamer->backend->staged_cost +
-                        set_passes(d, d->way.engine, place);
-    lt_streamer_free(streamer);
+    plan->extra_bytes = slot_bytes + set_passes(d, d->way.engine, place);
     if (plan->extra_bytes > d->limit) { /* chunks are at least so large */
         return too_little(d, plan->extra_bytes);
     }
