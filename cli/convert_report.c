@@ -133,7 +133,7 @@ static json_t *rules_json(const lathe_checkpoint_report *report,
     for (uint64_t i = 0; i < report->n_rules; i++) {
         const lathe_rule *rule = &options->rules[i];
         json_array_append_new(rules,
-                              json_pack("{s:s, s:s, s:o}", "glob", rule->glob, "to",
+                              json_pack("{s:o, s:s, s:o}", "glob", cli_json_text(rule->glob), "to",
                                         rule->dtype == 0 ? "keep" : lathe_dtype_name(rule->dtype),
                                         "tensors", cli_json_count(report->rule_matches[i])));
     }

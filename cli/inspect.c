@@ -97,10 +97,10 @@ static json_t *tensor_json(const lathe_checkpoint_tensor *tensor) {
         json_array_append_new(shape, cli_json_count(tensor->shape[d]));
     }
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "name", tensor->name, "dtype",
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "name", tensor->name, "dtype",
                   type_name(tensor), "stored_type", tensor->stored_type, "shape", shape, "elements",
                   cli_json_count(tensor->n_elems), "bytes", cli_json_count(tensor->n_bytes),
-                  "scales", cli_json_count(tensor->n_scales), "file", tensor->file);
+                  "scales", cli_json_count(tensor->n_scales), "file", cli_json_text(tensor->file));
     if (object != NULL && lathe_dtype_is_quantized(tensor->dtype)) {
         json_object_set_new(object, "granularity",
                             json_string(cli_granularity_text(tensor->granularity,
@@ -114,8 +114,8 @@ static json_t *checkpoint_json(const lathe_checkpoint *checkpoint) {
     json_t *files = json_array();
     for (size_t i = 0; i < lathe_checkpoint_n_files(checkpoint); i++) {
         const char *path = lathe_checkpoint_file_at(checkpoint, i);
-        json_array_append_new(
-            files, json_pack("{s:s, s:o}", "path", path, "bytes", cli_json_count(file_size(path))));
+        json_array_append_new(files, json_pack("{s:o, s:o}", "path", cli_json_text(path), "bytes",
+                                               cli_json_count(file_size(path))));
     }
     json_t *metadata = json_object();
     const char *key = NULL;

@@ -335,11 +335,12 @@ static int print_result(const synth_job *job, double seconds) {
     const synth_options *options = job->options;
     uint64_t n_bytes = job->total_elems * (options->dtype == LATHE_F32 ? 4 : 2);
     if (options->json) {
-        return cli_print_json(json_pack(
-            "{s:s, s:o, s:o, s:o, s:s, s:o, s:f}", "path", options->output, "tensors",
-            cli_json_count(job->tensors->n_tensors), "elements", cli_json_count(job->total_elems),
-            "bytes", cli_json_count(n_bytes), "dtype", lathe_dtype_name(options->dtype), "seed",
-            cli_json_count(options->seed), "seconds", seconds));
+        return cli_print_json(
+            json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:f}", "path", cli_json_text(options->output),
+                      "tensors", cli_json_count(job->tensors->n_tensors), "elements",
+                      cli_json_count(job->total_elems), "bytes", cli_json_count(n_bytes), "dtype",
+                      lathe_dtype_name(options->dtype), "seed", cli_json_count(options->seed),
+                      "seconds", seconds));
     }
     if (!options->quiet) {
         char text[CLI_BYTES_TEXT];

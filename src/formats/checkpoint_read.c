@@ -11,8 +11,11 @@
 lathe_status lt_checkpoint_desc(const lt_checkpoint_tensor *tensor, lathe_tensor_desc *desc) {
     const lathe_checkpoint_tensor *info = &tensor->info;
     if (info->dtype == 0) {
-        return lt_fail(LATHE_NOT_SUPPORTED, "Lathe does not convert %s of %" PRIu32 " dimensions",
-                       info->stored_type, info->n_dims);
+        return info->n_dims > LATHE_MAX_DIMS
+                   ? lt_fail(LATHE_NOT_SUPPORTED,
+                             "Lathe does not convert tensors of %" PRIu32 " dimensions",
+                             info->n_dims)
+                   : lt_fail(LATHE_NOT_SUPPORTED, "Lathe does not convert %s", info->stored_type);
     }
     *desc = (lathe_tensor_desc){.struct_size = sizeof *desc,
                                 .dtype = info->dtype,

@@ -44,6 +44,17 @@ same "quantized: companions are not listed" 3 "$(json n_tensors)"
 same "quantized: type" "bitnet158 row 2 2" \
     "$(tensor_json w dtype) $(tensor_json w granularity) $(tensor_json w bytes) $(tensor_json w scales)"
 
+# Names of files are bytes; in JSON, which is text, a question mark stands for each beyond ASCII.
+odd=$(printf '\377.safetensors')
+succeeds "a name that is not UTF-8" synth "$odd" --size 1MiB --json
+same "a name that is not UTF-8: synth" "?.safetensors" "$(json path)"
+succeeds "a name that is not UTF-8" inspect "$odd" --json
+same "a name that is not UTF-8: inspect" "?.safetensors ?.safetensors" \
+    "$(json files.0.path) $(json tensors.0.file)"
+succeeds "a rule that is not UTF-8" convert a.safetensors -o r.safetensors --to f16 --json \
+    --rule "$(printf '\377')=f32"
+same "a rule that is not UTF-8: convert" "?" "$(json rules.0.glob)"
+
 succeeds "devices" devices --no-check
 check "devices: a CPU" grep -q '^cpu ' out
 succeeds "devices --json" devices --no-check --json

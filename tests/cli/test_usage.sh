@@ -96,3 +96,18 @@ for command in convert inspect compare synth devices bench plan; do
     options_in section | { if [ "$command" = devices ]; then grep -vx -e --device; else cat; fi; } >in_section
     same "man page's options of $command" "$(cat in_help)" "$(cat in_section)"
 done
+
+# The keys of JSON; --stats has those of docs/metrics.md, and a file metadata of its own.
+printed_keys() { # COMMAND ARGUMENT...
+    succeeds "$1 --json" "$@" --json
+    awk -v title=".SH ${1^^}" '/^\.SH/ { is_in = $0 == title } is_in' man_text >section
+    for key in $(grep -o '^ *"[a-z0-9_]*":' out | tr -d ' ":' | sort -u | grep -vx format); do
+        check "man page has $1's key $key" grep -qw -e "$key" section
+    done
+}
+printed_keys synth made.safetensors --size 1MiB --threads 1
+printed_keys convert made.safetensors -o codes.safetensors --to i8 --rule 'none*=keep'
+printed_keys inspect codes.safetensors
+printed_keys compare made.safetensors codes.safetensors
+printed_keys devices --no-check
+printed_keys plan --from f32 --to i8 --shape 4x4 --device cpu
